@@ -1,0 +1,99 @@
+# Everything a newcomer types; `make` alone lists it. Works with GNU make 3.81 (macOS) and newer.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup compare test lint typecheck bench doctor steps clean force
+
+PYTHON ?= python3
+VENV = .venv
+PARITY = $(VENV)/bin/parity
+EXTRAS = hf,mlx,test,dev,bench
+STAMP = $(VENV)/.installed
+RUN = $(VENV)/bin/python -m
+
+## PROMPT        compare: the text (default: the CLI's, one token)
+## MODEL         compare: a checkpoint's folder or name (default: the CLI's, the embedded checkpoint)
+## CANDIDATES    compare: the backends to judge (default: mlx)
+## DTYPE         compare: the candidates' number format (default: float32)
+## SCENARIO      compare: the schedule of chunks (default: the CLI's)
+## REPORT        compare: where the report goes (default: the CLI's)
+## PYTEST_ARGS   test, bench: further arguments of pytest, e.g. '-n 2' or '-k tap'
+## PYTHON        the interpreter that creates .venv, 3.11 or newer (default: python3)
+FORWARDED = PROMPT MODEL CANDIDATES DTYPE SCENARIO REPORT
+
+ifeq ($(origin PARITY_CANDIDATES),undefined)
+CANDIDATES ?= mlx
+endif
+ifeq ($(origin PARITY_DTYPE),undefined)
+DTYPE ?= float32
+endif
+
+# A prompt is any text, so it never appears in a recipe: it travels in the environment, where the CLI reads it.
+# - $(value X), because $(X) would expand each `$` of the text, and would run a `$(shell ...)` in it;
+# - unexport, because make would otherwise export its own, expanded copy of a variable of its command line;
+# - nothing at all where X is not set: the CLI tells an empty prompt from none.
+# One limit: make itself drops the blanks that begin a value on its command line. From the environment they arrive.
+define forward
+ifneq ($(origin $(1)),undefined)
+compare: export PARITY_$(1) = $$(value $(1))
+endif
+unexport $(1)
+endef
+$(foreach name,$(FORWARDED),$(eval $(call forward,$(name))))
+
+# The stamp is stale, whatever its date, where the environment does not run, is too old, or holds another folder's
+# parity, as it does after a clone was copied or moved.
+RECENT = import sys; sys.exit(sys.version_info < (3, 11))
+INTACT = import importlib.util, os; \
+	origin = importlib.util.find_spec("parity").origin; \
+	print("yes" if os.path.samefile(os.path.dirname(origin), "parity") else "no")
+ifneq ($(shell $(VENV)/bin/python -I -c '$(INTACT)' 2>/dev/null),yes)
+$(STAMP): force
+endif
+
+help: ## list the targets and the variables
+	@echo 'Targets:'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' Makefile
+	@echo 'Variables (make TARGET NAME=value, or from the environment):'
+	@sed -n 's/^## /  /p' Makefile
+
+setup: $(STAMP) ## create .venv and install into it; does nothing when it is up to date
+
+compare: $(STAMP) ## compare the candidates with the reference, e.g. make compare PROMPT="Hello world"
+	@$(PARITY) compare
+
+test: $(STAMP) ## run the tests
+	@$(RUN) pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## check style and formatting
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+
+typecheck: $(STAMP) ## check types
+	@$(RUN) mypy
+
+bench: $(STAMP) ## run the benchmarks
+	@$(RUN) pytest --benchmark-enable --benchmark-only $(PYTEST_ARGS) benchmarks
+
+doctor: $(STAMP) ## say what is installed and which backends can run
+	@$(PARITY) doctor
+
+steps: $(STAMP) ## list the steps of the contract
+	@$(PARITY) steps
+
+clean: ## remove caches and built packages; .venv and reports stay
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name .venv -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+# Everything here prints to stderr: the output of `make compare` is the CLI's alone, even on the first run.
+$(STAMP): pyproject.toml constraints.txt
+	@rm -f $@
+	@if ! $(VENV)/bin/python -c 'import pip; $(RECENT)' >/dev/null 2>&1; then \
+		if ! $(PYTHON) -c '$(RECENT)' 2>/dev/null; then \
+			echo "$(PYTHON) is not Python 3.11 or newer; choose one that is: make setup PYTHON=python3.12" >&2; \
+			exit 1; \
+		fi; \
+		$(PYTHON) -m venv --clear $(VENV) >&2; \
+	fi
+	@echo 'Installing into $(VENV); the first time this takes some minutes and about 6 GB.' >&2
+	@$(RUN) pip install --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]' >&2
+	@touch $@

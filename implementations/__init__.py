@@ -1,0 +1,1 @@
+"""Implementations of Gemma 3n that the harness judges."""

@@ -1,0 +1,135 @@
+"""Finding a checkpoint, and refusing one that is not whole before any framework is started."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from parity.errors import BackendUnavailable, UsageError
+
+CHECKPOINTS = "parity.checkpoints"
+DEFAULT = "tiny"
+BLOCK = 1 << 24
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja"]
+"""What is fetched from a hub: never pickles, never code."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A local checkpoint directory.
+
+    Attributes:
+        path: the directory.
+        name: what reports call it.
+        weights: digest of configuration and weights: two checkpoints with the same digest are the same.
+    """
+
+    path: Path
+    name: str
+    weights: str
+
+
+def find_checkpoint(spec: str | None) -> Checkpoint:
+    """The checkpoint that `spec` means: a local directory, a hub id, or (None) the embedded one.
+
+    Raises:
+        UsageError: when it is missing, incomplete or truncated, or holds no safetensors.
+        BackendUnavailable: for a hub id where no hub can be reached.
+    """
+    path = _embedded() if spec is None else _directory(spec)
+    _require_config(path)
+    files = _weight_files(path)
+    for file in files:
+        require_whole(file)
+    return Checkpoint(path, path.name if spec is None or Path(spec).is_dir() else spec, _digest(path, files))
+
+
+def _embedded() -> Path:
+    (entry,) = entry_points(group=CHECKPOINTS, name=DEFAULT)
+    path: Path = entry.load()()
+    return path
+
+
+def _directory(spec: str) -> Path:
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists() or spec.count("/") != 1 or spec.startswith((".", "/", "~")):
+        raise UsageError(f"checkpoint {spec}: no such directory; give a checkpoint directory or a hub id (owner/name)")
+    return _download(spec)
+
+
+def _download(spec: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise UsageError(f"checkpoint {spec}: no such directory, and huggingface_hub is not installed") from error
+    try:
+        return Path(snapshot_download(spec, allow_patterns=HUB_FILES))
+    except Exception as error:  # the hub library raises many unrelated types
+        reason = " ".join(str(error).split())[:200]
+        raise BackendUnavailable(f"checkpoint {spec}: no such directory, nor can it be fetched ({reason})") from error
+
+
+def _require_config(path: Path) -> None:
+    try:
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(f"checkpoint {path}: no config.json; is this a Hugging Face checkpoint directory?") from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"checkpoint {path}: config.json cannot be read ({error})") from error
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise UsageError(f"checkpoint {path}: config.json names no model_type")
+
+
+def _weight_files(path: Path) -> list[Path]:
+    index = path / "model.safetensors.index.json"
+    if not index.exists():
+        files = sorted(path.glob("*.safetensors"))
+        if not files:
+            raise UsageError(f"checkpoint {path}: no *.safetensors; only safetensors are loaded, never pickles")
+        return files
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UsageError(f"checkpoint {path}: {index.name} cannot be read ({error!r})") from error
+    if missing := [name for name in names if Path(name).name != name or not (path / name).is_file()]:
+        raise UsageError(f"checkpoint {path}: {index.name} names {missing[0]}, which is not there; fetch it again")
+    return [path / name for name in names]
+
+
+def require_whole(file: Path) -> dict[str, Any]:
+    """Read a safetensors header and check the file's length against it.
+
+    Raises:
+        UsageError: when the file is truncated or is no safetensors file.
+    """
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise UsageError(f"checkpoint file {file} is truncated or no safetensors file; fetch it again")
+        try:
+            header: dict[str, Any] = json.loads(stream.read(length))
+            tensors = [entry for name, entry in header.items() if name != "__metadata__"]
+            end = max((entry["data_offsets"][1] for entry in tensors), default=0)
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise UsageError(f"checkpoint file {file}: its header cannot be read ({error!r})") from error
+    if size != 8 + length + end:
+        raise UsageError(f"checkpoint file {file} is truncated: {size} bytes of {8 + length + end}; fetch it again")
+    return header
+
+
+def _digest(path: Path, files: list[Path]) -> str:
+    """Hash of configuration and weights; reads everything, at several GB/s once in the page cache."""
+    state = xxhash.xxh3_128((path / "config.json").read_bytes())
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(BLOCK):
+                state.update(block)
+    return state.hexdigest()

@@ -1,0 +1,105 @@
+"""The contract: every step of a forward pass, in execution order.
+
+A *step* is one named tensor. The contract is the model's documentation and the list that a candidate is held to:
+a step that the candidate does not emit is uncovered, never passed over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from parity.errors import UsageError
+
+Kind = Literal["float", "integer", "mask"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One named tensor of the forward pass.
+
+    Attributes:
+        name: dotted path, e.g. ``text.layers.3.laurel.out``.
+        axes: the tensor's axes in order, e.g. ``("batch", "token", "hidden")``.
+        kind: ``float`` is judged against the floor; ``integer`` and ``mask`` (True = visible) must be equal.
+        meaning: what the tensor is, in one line.
+        source: where the reference computes it, ``Class.function: variable``.
+        paper: link to the paper that introduced the mechanism, or empty.
+    """
+
+    name: str
+    axes: tuple[str, ...]
+    kind: Kind
+    meaning: str
+    source: str
+    paper: str = ""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """All steps of one model, in execution order.
+
+    Attributes:
+        model: the architecture's name.
+        steps: in execution order.
+        logits: name of the step that tokens are chosen from.
+
+    Raises:
+        UsageError: when two steps have the same name.
+    """
+
+    model: str
+    steps: tuple[Step, ...]
+    logits: str
+
+    def __post_init__(self) -> None:
+        if len(self._by_name) != len(self.steps):
+            names = [step.name for step in self.steps]
+            doubled = sorted({name for name in names if names.count(name) > 1})
+            raise UsageError(f"the contract of {self.model} names a step twice: {', '.join(doubled)}")
+
+    @cached_property
+    def _by_name(self) -> dict[str, Step]:
+        return {step.name: step for step in self.steps}
+
+    @cached_property
+    def order(self) -> dict[str, int]:
+        """Position of each step in execution order."""
+        return {step.name: index for index, step in enumerate(self.steps)}
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes when any step's name, axes or kind changes; not when only its documentation does."""
+        binding = [(self.model, step.name, step.axes, step.kind) for step in self.steps]
+        return hashlib.sha256(json.dumps(binding).encode()).hexdigest()[:16]
+
+    def __iter__(self) -> Iterator[Step]:
+        return iter(self.steps)
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def get(self, name: str) -> Step | None:
+        """The step of that name, or None when the contract has none."""
+        return self._by_name.get(name)
+
+    def to_json(self) -> dict[str, Any]:
+        """The contract as plain data, the form kept beside a trace."""
+        return {"model": self.model, "logits": self.logits, "steps": [asdict(step) for step in self.steps]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Contract:
+        """Read what `to_json` wrote.
+
+        Raises:
+            UsageError: when a field is missing or of another type.
+        """
+        try:
+            steps = tuple(Step(**{**step, "axes": tuple(step["axes"])}) for step in data["steps"])
+            return cls(model=data["model"], steps=steps, logits=data["logits"])
+        except (KeyError, TypeError) as error:
+            raise UsageError(f"the contract cannot be read ({error!r}); write the trace again") from error

@@ -1,0 +1,29 @@
+"""Is everything in place? Each backend is examined in a worker, in the environment that it runs in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from parity.backend import BACKENDS, REFERENCES, available
+from parity.errors import ParityError
+from parity.party import Party
+from parity.progress import Silent
+
+Finding = tuple[str, bool, str, str]
+"""Section, whether it is good, what was looked at, and what was found or how to cure it."""
+
+
+def examine(backends: tuple[str, ...]) -> Iterator[Finding]:
+    """Findings on the installed references and on `backends` (none named: all that are installed)."""
+    for group, names in ((REFERENCES, tuple(available(REFERENCES))), (BACKENDS, backends or tuple(available()))):
+        for name in names:
+            yield from _examine(name, group)
+
+
+def _examine(name: str, group: str) -> Iterator[Finding]:
+    try:
+        with Party(name, name, group=group, progress=Silent()) as party:
+            for good, what, found in party.call("doctor", backend=name, group=group):
+                yield name, good, what, found
+    except ParityError as error:
+        yield name, False, "worker", str(error)

@@ -1,0 +1,44 @@
+"""What can go wrong, each with the exit code of the command line."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every `parity` command."""
+
+    PARITY = 0
+    DIVERGED = 1
+    USAGE = 2
+    UNAVAILABLE = 3
+    STALE = 4
+    INCOMPLETE = 5
+
+
+class ParityError(Exception):
+    """A failure that a user can act on: one line that says what, where and the cure."""
+
+    exit_code = ExitCode.USAGE
+
+
+class UsageError(ParityError):
+    """The request, or a file that it names, cannot be used."""
+
+
+class BackendUnavailable(ParityError):
+    """A backend is not installed, cannot load the checkpoint, or crashed."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class StaleTrace(ParityError):
+    """A trace was written by another format version, contract or checkpoint."""
+
+    exit_code = ExitCode.STALE
+
+
+def error_named(kind: str, message: str) -> ParityError:
+    """Rebuild an error that a worker process reported by its class name."""
+    known = {cls.__name__: cls for cls in (ParityError, UsageError, BackendUnavailable, StaleTrace)}
+    return known.get(kind, BackendUnavailable)(message)

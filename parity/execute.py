@@ -1,0 +1,104 @@
+"""Runs one scenario on one loaded backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from parity.backend import Backend, Reference
+from parity.contract import Contract
+from parity.errors import UsageError
+from parity.recorder import Notify, Recorder
+from parity.scenario import Scenario
+from parity.trace import Manifest, Mode, Trace
+from parity.trace_writer import TraceWriter, machine
+
+
+@dataclass(frozen=True)
+class Run:
+    """What to run and where to write it.
+
+    Attributes:
+        output: the trace's folder.
+        model: the checkpoint's name.
+        weights: the checkpoint's digest.
+        dtype: name of the arithmetic.
+        mode: free, or lockstep against `oracle`.
+        oracle: the oracle's trace, which gives contract, scenario and, in lockstep, values; None for the oracle itself.
+        scenario: given for the oracle; awaits its greedy choices.
+        keep_tensors: whether tensors are written besides statistics.
+        command: the user's command, for the manifest.
+    """
+
+    output: Path
+    model: str
+    weights: str
+    dtype: str
+    mode: Mode = "free"
+    oracle: Path | None = None
+    scenario: Scenario | None = None
+    keep_tensors: bool = True
+    command: tuple[str, ...] = ()
+
+
+def execute(backend: Backend, run: Run, notify: Notify) -> None:
+    """Run a scenario and write its trace.
+
+    Raises:
+        UsageError: when the run names neither an oracle's trace nor a scenario, or the trace cannot be written.
+    """
+    oracle = Trace.read(run.oracle) if run.oracle else None
+    contract = oracle.contract if oracle else _contract(backend)
+    scenario = oracle.scenario if oracle else run.scenario
+    if scenario is None:
+        raise UsageError("nothing to run: give a scenario or an oracle's trace")
+    with TraceWriter(run.output, keep_tensors=run.keep_tensors) as writer:
+        recorder = Recorder(
+            contract=contract,
+            tensors=backend.tensors,
+            writer=writer,
+            oracle=oracle if run.mode == "lockstep" else None,
+            notify=notify,
+        )
+        resolved = _chunks(backend, scenario, recorder)
+        manifest = _manifest(backend, run, contract, resolved, writer.count)
+        writer.finish(manifest, None if oracle else contract)
+
+
+def _chunks(backend: Backend, scenario: Scenario, recorder: Recorder) -> Scenario:
+    """Run every chunk; where a chunk awaits the oracle's choice, choose greedily and note it."""
+    backend.start(padding=scenario.padding, cache=scenario.cache)
+    following = np.zeros((scenario.batch, 1), dtype=np.int64)
+    for chunk in scenario.chunks:
+        tokens = following if chunk.tokens is None else np.asarray(chunk.tokens, dtype=np.int64)
+        scenario = scenario.with_tokens(chunk.phase, tokens)
+        recorder.begin(chunk.phase)
+        logits = backend.forward(tokens, tap=recorder.tap)
+        recorder.end()
+        following = np.argmax(np.asarray(logits)[:, -1:].astype(np.float64), axis=-1)
+    return scenario
+
+
+def _contract(backend: Backend) -> Contract:
+    if not isinstance(backend, Reference):
+        raise UsageError(f"backend {backend.name} is not a reference: run it against an oracle's trace")
+    return backend.contract()
+
+
+def _manifest(backend: Backend, run: Run, contract: Contract, scenario: Scenario, records: int) -> Manifest:
+    return Manifest(
+        backend=backend.name,
+        versions=dict(backend.versions()),
+        dtype=run.dtype,
+        mode=run.mode,
+        model=run.model,
+        weights=run.weights,
+        contract=contract.digest,
+        scenario=scenario.to_json(),
+        tensors=run.keep_tensors,
+        records=records,
+        command=list(run.command),
+        machine=machine(),
+    )

@@ -1,0 +1,181 @@
+"""The judge: aligns a candidate's runs with the oracle's, and holds each step's error against the measured floor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from parity.contract import Contract, Step
+from parity.dtypes import as_float64, kind_of, unit_roundoff
+from parity.errors import UsageError
+from parity.measure import Error, error_of, validity
+from parity.trace import Key, Record, Trace
+from parity.verdict import Deviation, Judgement, Status, StepVerdict, TokenVerdict
+
+ALLOWED = 4.0
+"""K: a candidate may err by so many floors. Four legitimate reorderings stayed below, real bugs above."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A party's free run and its lockstep run; a trace written elsewhere may have one of them only."""
+
+    free: Trace | None
+    lockstep: Trace | None
+
+    @property
+    def present(self) -> tuple[Trace, ...]:
+        """The runs that there are."""
+        return tuple(run for run in (self.free, self.lockstep) if run is not None)
+
+
+def judge(*, oracle: Trace, baseline: Runs | None, candidate: Runs, allowed: float = ALLOWED) -> Judgement:
+    """Judge one candidate in one scenario.
+
+    Without a baseline the floor is unmeasured, and the unit roundoff of the candidate's dtype alone stands in for it.
+
+    Raises:
+        UsageError: when the traces are of different checkpoints, contracts or scenarios.
+    """
+    contract = oracle.contract
+    for run in (*candidate.present, *(baseline.present if baseline else ())):
+        require_same(oracle=oracle, other=run)
+    first = candidate.present[0].manifest
+    bench = _Bench(oracle, baseline, candidate, contract, unit_roundoff(first.dtype), allowed)
+    return Judgement(
+        candidate=first.backend,
+        dtype=first.dtype,
+        scenario=oracle.scenario.name,
+        steps=tuple(bench.verdicts()),
+        tokens=tuple(_tokens(oracle, baseline, candidate, contract, allowed)),
+        allowed=allowed,
+        versions=tuple(first.versions.items()),
+    )
+
+
+def require_same(*, oracle: Trace, other: Trace) -> None:
+    """Refuse to compare what is not comparable.
+
+    Raises:
+        UsageError: naming what differs.
+    """
+    for what in ("model", "weights", "contract", "scenario"):
+        true, value = getattr(oracle.manifest, what), getattr(other.manifest, what)
+        if true != value:
+            shown = "" if what == "scenario" else f" ({value}, the oracle's is {true})"
+            raise UsageError(f"trace {other.path} is of another {what}{shown}; write both with the same command")
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Everything that is needed to judge a step."""
+
+    oracle: Trace
+    baseline: Runs | None
+    candidate: Runs
+    contract: Contract
+    roundoff: float
+    allowed: float
+
+    def verdicts(self) -> Iterator[StepVerdict]:
+        emitted = dict.fromkeys(key for run in self.candidate.present for key in run.records)
+        for chunk in self.oracle.scenario.chunks:
+            for step in self.contract:
+                yield self._verdict(Key(chunk.phase, step.name), step)
+            for key in emitted:
+                if key.phase == chunk.phase and key not in self.oracle.records:
+                    yield StepVerdict(key.phase, key.step, key.occurrence, Status.UNEXPECTED, note=self._surplus(key))
+
+    def _surplus(self, key: Key) -> str:
+        return "emitted more than once" if self.contract.get(key.step) else "not in the contract"
+
+    def _verdict(self, key: Key, step: Step) -> StepVerdict:
+        if any(key not in run.records for run in self.candidate.present):
+            return StepVerdict(key.phase, key.step, 0, Status.UNCOVERED, note="not emitted")
+        for run in self.candidate.present:
+            if breach := _breach(self.oracle.records[key], run.records[key], step):
+                return StepVerdict(key.phase, key.step, 0, Status.CONTRACT, note=breach)
+        free, broken_free = self._deviation(key, step, "free")
+        lockstep, broken = self._deviation(key, step, "lockstep")
+        status = self._status(free, lockstep)
+        if broken or (broken_free and lockstep is None):
+            return StepVerdict(key.phase, key.step, 0, Status.NONFINITE, free, lockstep, f"{broken or broken_free} values")
+        if broken_free and status is Status.OK:
+            status = Status.INHERITED
+        return StepVerdict(key.phase, key.step, 0, status, free, lockstep)
+
+    def _status(self, free: Deviation | None, lockstep: Deviation | None) -> Status:
+        """A comparison written so that NaN is never within."""
+        if lockstep is not None and not lockstep.ratio <= self.allowed:
+            return Status.INTRODUCED
+        if free is not None and not free.ratio <= self.allowed:
+            return Status.INHERITED if lockstep is not None else Status.INTRODUCED
+        return Status.OK
+
+    def _deviation(self, key: Key, step: Step, mode: str) -> tuple[Deviation | None, int]:
+        run: Trace | None = getattr(self.candidate, mode)
+        if run is None:
+            return None, 0
+        error = error_of(key, oracle=self.oracle, candidate=run)
+        floor = self._floor(key, mode)
+        least = 0.0 if step.kind != "float" else self.roundoff
+        ratio = max(_times(error.relative, floor.relative, least), _times(error.worst, floor.worst, least))
+        return Deviation(error.relative, floor.relative, ratio, error.worst_token, error.worst), error.nonfinite
+
+    def _floor(self, key: Key, mode: str) -> Error:
+        run: Trace | None = getattr(self.baseline, mode) if self.baseline else None
+        return error_of(key, oracle=self.oracle, candidate=run) if run else Error(0.0)
+
+
+def _times(error: float, floor: float, least: float) -> float:
+    """How many floors an error is. Integers and masks have no floor: any error is infinitely many."""
+    if error == 0.0:
+        return 0.0
+    bound = max(floor, least)
+    return error / bound if bound > 0.0 else math.inf
+
+
+def _breach(oracle: Record, candidate: Record, step: Step) -> str:
+    """How the candidate's record breaks the contract, or nothing."""
+    if candidate.shape != oracle.shape:
+        return f"shape {candidate.shape}, the contract's ({' '.join(step.axes)}) is {oracle.shape}"
+    if (kind := kind_of(candidate.dtype)) != step.kind:
+        return f"{candidate.dtype} is {kind}, the contract asks for {step.kind}"
+    return ""
+
+
+def _tokens(
+    oracle: Trace, baseline: Runs | None, candidate: Runs, contract: Contract, allowed: float
+) -> Iterator[TokenVerdict]:
+    """Greedy choices of the free run, where all parties kept the logits."""
+    for chunk in oracle.scenario.chunks:
+        key = Key(chunk.phase, contract.logits)
+        true = _logits(oracle, key)
+        value = _logits(candidate.free, key)
+        if true is None or value is None or true.shape != value.shape:
+            continue
+        floor = _logits(baseline.free if baseline else None, key)
+        noise = np.zeros(true.shape[:2]) if floor is None else np.max(np.abs(floor - true), axis=-1)
+        valid = validity(("batch", "token"), true.shape[:2], oracle.scenario, chunk.phase)
+        second, first = np.sort(true, axis=-1)[..., -2:].transpose(2, 0, 1)
+        for row, token in np.argwhere(np.broadcast_to(True if valid is None else valid, true.shape[:2])):
+            yield TokenVerdict(
+                chunk.phase,
+                int(row),
+                int(token),
+                oracle=int(np.argmax(true[row, token])),
+                candidate=int(np.argmax(value[row, token])),
+                margin=float(first[row, token] - second[row, token]),
+                # each of the two logits may err by K floors, towards the other
+                noise=float(2 * allowed * noise[row, token]),
+            )
+
+
+def _logits(run: Trace | None, key: Key) -> np.ndarray | None:
+    if run is None or key not in run.records:
+        return None
+    tensor = run.tensor(key)
+    return None if tensor is None else as_float64(tensor)

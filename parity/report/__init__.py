@@ -1,0 +1,1 @@
+"""Reports: what the judge found, for people (terminal) and for programs (JSON)."""

@@ -1,0 +1,96 @@
+"""Where reports are printed: consoles that never cut a name, and text that cannot command a terminal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import IO
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+PIPED_WIDTH = 160
+"""Columns of a pipe or file, where nothing limits a line; COLUMNS overrides it."""
+
+
+class PlainConsole(Console):
+    """A console that takes text as it is, and leaves a closed pipe to the caller."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise again, where rich would end the process with the exit code that means divergence."""
+        raise BrokenPipeError
+
+
+def console(file: IO[str] | None = None, *, width: int | None = None) -> PlainConsole:
+    """A console for standard output or `file`: colour only on a terminal without ``NO_COLOR``; markup never."""
+    file = sys.stdout if file is None else file
+    return PlainConsole(
+        file=file,
+        width=width or _width(file),
+        markup=False,
+        emoji=False,
+        highlight=False,
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+    )
+
+
+def _width(file: IO[str]) -> int:
+    if file.isatty() or os.environ.get("COLUMNS", "").isdigit():
+        return max(shutil.get_terminal_size().columns, 1)
+    return PIPED_WIDTH
+
+
+def plain(text: object) -> str:
+    r"""`text` with everything that is not printable written as an escape, ``\x1b`` for ESC, ``\n`` for a line end.
+
+    Prompts, and names in traces of others, are untrusted: they could hold terminal commands, or line ends that forge
+    lines of the report, or invisible marks that turn the direction of writing.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+
+
+def short(text: str, length: int = 60) -> str:
+    """`text` in quotes, escaped; of a long one the beginning and how long it is."""
+    if len(text) <= length:
+        return f'"{plain(text)}"'
+    return f'"{plain(text[:length])}..." ({len(text):,} characters)'
+
+
+def table(*headers: str, right: Sequence[str] = (), wraps: Sequence[str] = ()) -> Table:
+    """A table without lines; columns in `right` are aligned to the right, those in `wraps` may be broken in lines."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=any(headers))
+    for header in headers:
+        justify = "right" if header in right else "left"
+        grid.add_column(header, justify=justify, no_wrap=header not in wraps, overflow="fold")
+    return grid
+
+
+def natural_width(out: Console, grid: Table) -> int:
+    """Columns that the table takes when nothing is broken in lines."""
+    return out.measure(grid, options=out.options.update(width=10_000)).maximum
+
+
+def print_table(out: Console, grid: Table, *, indent: int = 2) -> None:
+    """Print a table whole: where the console is too narrow, lines run over instead of names being cut."""
+    unlimited = out.options.update(width=10_000)
+    room = max(out.width - indent, out.measure(grid, options=unlimited).minimum)
+    grid.width = min(room, natural_width(out, grid))
+    lines = out.render_lines(grid, unlimited, pad=False)
+    for line in lines:
+        text = Text(" " * indent)
+        for segment in line:
+            text.append(segment.text, segment.style)
+        text.rstrip()
+        out.print(text, soft_wrap=True)
+
+
+def print_line(out: Console, *parts: str | tuple[str, str], indent: int = 0) -> None:
+    """Print a sentence, broken in lines between words where it is too long; names are never broken."""
+    text = Text.assemble(*parts)
+    room = max(out.width - indent - 2, 20)
+    for number, line in enumerate(text.wrap(out, room, overflow="ignore")):
+        line.rstrip()
+        out.print(Text(" " * (indent + 2 * (number > 0))) + line, soft_wrap=True)

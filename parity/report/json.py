@@ -1,0 +1,131 @@
+"""The report of a comparison, for programs: ``report.json``, and what ``--json`` prints.
+
+Schema ``parity-comparison``, version 1. It holds everything of the `Comparison`; fields have the names of the classes
+in `parity.verdict`. Besides, for readers without our code: ``exit_code`` and ``verdict`` of the whole and of each
+judgement, ``counts`` of its steps by status, and its ``first_divergence`` (phase, step, occurrence; or null).
+
+JSON has no infinity and no NaN, so they are the strings ``"Infinity"``, ``"-Infinity"`` and ``"NaN"``: a ratio may be
+infinite (an integer step that differs has no floor), and that must not read like null, which means: not measured.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from parity.errors import StaleTrace, UsageError
+from parity.report.sentences import WORD
+from parity.verdict import Comparison, Judgement
+
+SCHEMA = "parity-comparison"
+VERSION = 1
+FILE = "report.json"
+
+
+def to_json(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain data that any JSON reader takes."""
+    head = {"schema": SCHEMA, "version": VERSION, **_verdict(comparison)}
+    judgements = [_judgement(judgement) for judgement in comparison.judgements]
+    data: dict[str, Any] = {**head, **_plain(comparison), "judgements": judgements}
+    return data
+
+
+def dumps(comparison: Comparison) -> str:
+    """The comparison as JSON text."""
+    return json.dumps(to_json(comparison), allow_nan=False) + "\n"
+
+
+def read_comparison(path: Path) -> Comparison:
+    """Read a report that `write_comparison` or ``--json`` wrote; a directory means the report in it.
+
+    Raises:
+        StaleTrace: when it has another version.
+        UsageError: when it cannot be read or is no report.
+    """
+    file = path / FILE if path.is_dir() else path
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"report {file} cannot be read ({error})") from error
+    if not isinstance(data, dict) or data.get("schema") != SCHEMA:
+        raise UsageError(f"{file} is no report of parity: its schema is not {SCHEMA}")
+    if data.get("version") != VERSION:
+        raise StaleTrace(f"report {file}: version {data.get('version')}, this is {VERSION}; compare again")
+    try:
+        return TypeAdapter(Comparison).validate_python(data)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise UsageError(f"report {file}: {where}: {problem['msg']}") from error
+
+
+def write_comparison(comparison: Comparison, folder: Path) -> Path:
+    """Write ``report.json`` into `folder`, whole or not at all."""
+    prepare(folder)
+    target = folder / FILE
+    descriptor, name = tempfile.mkstemp(prefix=".report-", dir=folder)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(dumps(comparison))
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return target
+
+
+def prepare(folder: Path) -> None:
+    """Make `folder` and try that a file can be written there, before the long work starts.
+
+    Raises:
+        UsageError: when it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder} ({error.strerror or error}); give another folder") from error
+
+
+def _umask() -> int:
+    """What a new file is not allowed; ``mkstemp`` would leave the report readable to its owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _judgement(judgement: Judgement) -> dict[str, Any]:
+    first = judgement.first_divergence
+    at = first and {"phase": first.phase, "step": first.step, "occurrence": first.occurrence}
+    counts = {str(status): number for status, number in sorted(judgement.counts.items())}
+    data: dict[str, Any] = {**_verdict(judgement), "counts": counts, "first_divergence": at, **_plain(judgement)}
+    return data
+
+
+def _verdict(judged: Comparison | Judgement) -> dict[str, Any]:
+    return {"exit_code": int(judged.exit_code), "verdict": WORD[judged.exit_code]}
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses and models as mappings, tuples as lists, and floats that JSON lacks as strings."""
+    if isinstance(value, BaseModel):
+        return _plain(value.model_dump(mode="python"))
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

@@ -1,0 +1,163 @@
+"""Sections of the terminal report: the first divergence, the introduced steps, the gaps, the worst steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from parity.report import sentences
+from parity.report.console import plain, print_line, print_table, table
+from parity.report.fold import Family, phases, split
+from parity.report.numbers import count, error, ratio
+from parity.verdict import MEANING, Comparison, Deviation, Judgement, Status, StepVerdict
+
+MOST_ROWS = 12
+WORST_ROWS = 5
+
+
+def heading(out: Console, text: str) -> None:
+    """Begin a section."""
+    out.print()
+    print_line(out, (text, "bold"))
+
+
+def divergence(comparison: Comparison, judgement: Judgement, first: StepVerdict, out: Console) -> None:
+    """The first divergence: what the step is, where the reference computes it, and how far off the candidate is."""
+    heading(out, "First divergence")
+    print_line(out, (sentences.place(first), "bold red"), f"  {first.status}", indent=2)
+    if step := comparison.contract.get(first.step):
+        print_line(out, plain(step.meaning), indent=2)
+        for label, text in (("axes", " ".join(step.axes)), ("source", step.source), ("paper", step.paper)):
+            if text:
+                print_line(out, (f"{label:<8}", "dim"), plain(text), indent=2)
+    if first.note:
+        print_line(out, (f"{'found':<8}", "dim"), plain(first.note), indent=2)
+    if first.free or first.lockstep:
+        exact = step is not None and step.kind != "float"
+        print_table(out, _runs(first, judgement.dtype, exact=exact))
+    print_line(out, sentences.counts(judgement), indent=2)
+
+
+def _runs(step: StepVerdict, dtype: str, *, exact: bool) -> Table:
+    """Error against floor in both kinds of run."""
+    grid = table("run", "error", "floor", "floors", "worst token", right=("error", "floor", "floors"))
+    for name, deviation in (("lockstep", step.lockstep), ("free", step.free)):
+        if deviation is None:
+            grid.add_row(name, "-", "-", "-", "not run")
+        else:
+            floor = "exact" if exact else error(effective_floor(deviation, dtype))
+            grid.add_row(name, error(deviation.error), floor, ratio(deviation.ratio), _token(deviation))
+    return grid
+
+
+def effective_floor(deviation: Deviation, dtype: str) -> float:
+    """The floor that the error was held against: the baseline's, but at least the unit roundoff."""
+    from parity.dtypes import unit_roundoff
+    from parity.errors import ParityError
+
+    try:
+        return max(deviation.floor, unit_roundoff(dtype))
+    except (ParityError, KeyError, TypeError, ValueError):  # a dtype that this version does not know
+        return deviation.floor
+
+
+def _token(deviation: Deviation) -> str:
+    if deviation.token is None or deviation.token_error is None:
+        return ""
+    row, token = deviation.token
+    return f"row {row}, token {token}: {error(deviation.token_error)}"
+
+
+@dataclass
+class _Row:
+    """Steps that are alike but for the layer, in the phases in which they are."""
+
+    family: Family
+    phases: list[str]
+    steps: list[StepVerdict]
+
+    @property
+    def worst(self) -> StepVerdict:
+        return max(self.steps, key=lambda step: _ratio(_own(step)))
+
+
+def _rows(steps: Iterable[StepVerdict]) -> list[_Row]:
+    """Fold steps over layers, then over the phases that have the same layers."""
+    found: dict[tuple[str, str, str, Status], _Row] = {}
+    for step in steps:
+        before, index, after = split(step.step)
+        row = found.setdefault((step.phase, before, after, step.status), _Row(Family(before, after), [step.phase], []))
+        row.family.indices += [] if index is None else [index]
+        row.steps.append(step)
+    merged: dict[tuple[str, Status], _Row] = {}
+    for row in found.values():
+        same = merged.setdefault((row.family.name, row.steps[0].status), row)
+        if same is not row:
+            same.phases += row.phases
+            same.steps += row.steps
+    return list(merged.values())
+
+
+def introduced(judgement: Judgement, out: Console) -> None:
+    """Every fault of its own, in execution order; one line for what is alike in many layers and phases."""
+    if len(judgement.introduced) < 2:
+        return
+    rows = _rows(judgement.introduced)
+    heading(out, f"{count(len(judgement.introduced), 'introduced step')}, in execution order")
+    grid = table("step", "phase", "floors", "error", "", right=("floors", "error"), wraps=("phase", ""))
+    for row in rows[:MOST_ROWS]:
+        own = _own(row.worst)
+        note = "" if row.worst.status is Status.INTRODUCED else plain(f"{row.worst.status}: {row.worst.note}")
+        numbers = (ratio(own.ratio), error(own.error)) if own else ("-", "-")
+        grid.add_row(plain(row.family.name), plain(phases(row.phases)), *numbers, note)
+    print_table(out, grid)
+    _more(rows, out)
+
+
+def gaps(judgement: Judgement, out: Console) -> None:
+    """Steps that were not compared."""
+    for status in (Status.UNCOVERED, Status.UNEXPECTED):
+        steps = [step for step in judgement.steps if step.status is status]
+        if not steps:
+            continue
+        rows = _rows(steps)
+        heading(out, f"{count(len(steps), f'{status} step')}: {MEANING[status]}")
+        grid = table("step", "phase", wraps=("phase",))
+        for row in rows[:MOST_ROWS]:
+            grid.add_row(plain(row.family.name), plain(phases(row.phases)))
+        print_table(out, grid)
+        _more(rows, out)
+
+
+def worst(judgement: Judgement, out: Console) -> None:
+    """The steps that come nearest to what is allowed."""
+    steps = sorted((s for s in judgement.steps if s.ratio > 0), key=lambda s: s.ratio, reverse=True)[:WORST_ROWS]
+    if not steps:
+        return
+    heading(out, f"Nearest to the {judgement.allowed:g} floors that are allowed")
+    grid = table("step", "phase", "floors", "run", "error", "floor", right=("floors", "error", "floor"))
+    for step in steps:
+        deviation = max((d for d in (step.lockstep, step.free) if d is not None), key=lambda d: d.ratio)
+        run = "lockstep" if deviation is step.lockstep else "free"
+        floor = error(effective_floor(deviation, judgement.dtype))
+        numbers = (ratio(deviation.ratio), run, error(deviation.error), floor)
+        grid.add_row(plain(step.step), plain(step.phase), *numbers)
+    print_table(out, grid)
+
+
+def _more(rows: list[_Row], out: Console) -> None:
+    left = sum(len(row.steps) for row in rows[MOST_ROWS:])
+    if left:
+        print_line(out, f"and {left:,} more", indent=2)
+
+
+def _own(step: StepVerdict) -> Deviation | None:
+    """The deviation that says what the step itself does: from exact inputs where there is one."""
+    return step.lockstep or step.free
+
+
+def _ratio(deviation: Deviation | None) -> float:
+    return -1.0 if deviation is None or deviation.ratio != deviation.ratio else deviation.ratio

@@ -1,0 +1,147 @@
+"""What a report says in words: of a verdict, of tokens, of the floor. Everything is escaped for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from parity.errors import ExitCode
+from parity.report.console import plain
+from parity.report.numbers import count, floors
+from parity.verdict import Comparison, Judgement, Status, StepVerdict, TokenVerdict
+
+WORD = {
+    ExitCode.PARITY: "parity",
+    ExitCode.DIVERGED: "diverged",
+    ExitCode.UNAVAILABLE: "crashed",
+    ExitCode.INCOMPLETE: "incomplete",
+}
+SHORT_DIGEST = 12
+
+
+def title(judgement: Judgement) -> str:
+    """Who ran what, e.g. ``mlx float32, one-shot``."""
+    return plain(f"{judgement.candidate} {judgement.dtype}, {judgement.scenario}")
+
+
+def place(step: StepVerdict) -> str:
+    """A step and its phase, e.g. ``text.norm (decode.3)``."""
+    again = f"#{step.occurrence}" if step.occurrence else ""
+    return plain(f"{step.step}{again} ({step.phase})")
+
+
+def verdict(judgement: Judgement) -> str:
+    """The verdict's reason in one sentence, without the verdict's word."""
+    say = {
+        ExitCode.PARITY: _parity,
+        ExitCode.DIVERGED: _diverged,
+        ExitCode.UNAVAILABLE: _crashed,
+        ExitCode.INCOMPLETE: _incomplete,
+    }
+    return say[judgement.exit_code](judgement)
+
+
+def _parity(judgement: Judgement) -> str:
+    worst = judgement.worst
+    most = f"; worst {floors(worst.ratio)} at {place(worst)}" if worst else ""
+    return f"{covered(judgement)} steps covered, none introduced{most}"
+
+
+def _diverged(judgement: Judgement) -> str:
+    first = judgement.first_divergence
+    if first is None:
+        return tokens(judgement)
+    if not judgement.introduced:
+        return (
+            f"no step errs from exact inputs, but errors add up: first beyond {judgement.allowed:g} floors at "
+            f"{place(first)}: {how_far(first)}"
+        )
+    others = f"{len(judgement.introduced):,} introduced, {judgement.counts[Status.INHERITED]:,} inherited"
+    return f"first at {place(first)}: {how_far(first)}; {others}{_gap(judgement)}"
+
+
+def _incomplete(judgement: Judgement) -> str:
+    if not judgement.steps:
+        return "no step was compared"
+    return f"{covered(judgement)} steps covered{_gap(judgement)}; none introduced among those compared"
+
+
+def _crashed(judgement: Judgement) -> str:
+    """The crash as the party told it (``mlx crashed at text.norm: SIGSEGV``), without what the title says already."""
+    return plain(judgement.crash).removeprefix(f"{plain(judgement.candidate)} ").removeprefix("crashed").lstrip(" :")
+
+
+def _gap(judgement: Judgement) -> str:
+    gaps = [(judgement.counts[status], status) for status in (Status.UNCOVERED, Status.UNEXPECTED)]
+    return "".join(f", {number:,} {status}" for number, status in gaps if number)
+
+
+def how_far(step: StepVerdict) -> str:
+    """How wrong a step is: its floors, or how it breaks the contract."""
+    if step.status in (Status.CONTRACT, Status.NONFINITE) and step.note:
+        return plain(f"nonfinite, {step.note}" if step.status is Status.NONFINITE else step.note)
+    deviation = step.lockstep if step.status is Status.INTRODUCED and step.lockstep else step.free or step.lockstep
+    return floors(deviation.ratio) if deviation else str(step.status)
+
+
+def covered(judgement: Judgement) -> str:
+    """Compared steps of those in the contract, e.g. ``1,293 of 1,293``."""
+    expected = len(judgement.steps) - judgement.counts[Status.UNEXPECTED]
+    return f"{expected - judgement.counts[Status.UNCOVERED]:,} of {expected:,}"
+
+
+def counts(judgement: Judgement) -> str:
+    """Steps by status, e.g. ``1,293 steps: 1,290 ok, 1 introduced, 2 inherited``."""
+    parts = [f"{judgement.counts[status]:,} {status}" for status in Status if judgement.counts[status]]
+    return f"{count(len(judgement.steps), 'step')}: {', '.join(parts)}"
+
+
+def tokens(judgement: Judgement) -> str:
+    """Greedy choices in one line; empty where none was compared."""
+    if not judgement.tokens:
+        return ""
+    same = sum(token.same for token in judgement.tokens)
+    parts = [f"greedy tokens: {same:,} of {len(judgement.tokens):,} the same"]
+    if ties := [token for token in judgement.tokens if token.near_tie]:
+        first = f"{choice(ties[0], judgement.tokens)}, margin {ties[0].margin:.2g} < noise {ties[0].noise:.2g}"
+        parts.append(f"{count(len(ties), 'near tie')} ({'first ' if len(ties) > 1 else ''}{first})")
+    if wrong := [token for token in judgement.tokens if token.diverged]:
+        first = f"{choice(wrong[0], judgement.tokens)}, margin {wrong[0].margin:.2g}, noise {wrong[0].noise:.2g}"
+        parts.append(f"{len(wrong):,} diverged (first {first})")
+    return ", ".join(parts)
+
+
+def choice(token: TokenVerdict, all_tokens: Sequence[TokenVerdict]) -> str:
+    """Where and what was chosen, e.g. ``at decode.3: 512 instead of 17``."""
+    phase = [other for other in all_tokens if other.phase == token.phase]
+    row = f", row {token.row}" if any(other.row for other in phase) else ""
+    index = f", token {token.token}" if any(other.token != token.token for other in phase) else ""
+    return plain(f"at {token.phase}{row}{index}: {token.candidate} instead of {token.oracle}")
+
+
+def reference(comparison: Comparison) -> str:
+    """What the reference is called."""
+    backend = comparison.oracle.backend
+    return "the reference" if backend == "oracle" else plain(backend)
+
+
+def measured(judgement: Judgement) -> bool:
+    """Whether any floor was measured: without a baseline every floor is exactly zero."""
+    deviations = [deviation for step in judgement.steps for deviation in (step.free, step.lockstep)]
+    return any(deviation is not None and deviation.floor > 0 for deviation in deviations)
+
+
+def floor_meaning(comparison: Comparison) -> str:
+    """What a floor is, in one line; says so where it was not measured. Empty where nothing was compared."""
+    judged = [judgement for judgement in comparison.judgements if judgement.steps]
+    if not judged:
+        return ""
+    dtypes = ", ".join(sorted({plain(judgement.dtype) for judgement in judged}))
+    allowed = "/".join(sorted({f"{judgement.allowed:g}" for judgement in judged}))
+    limit = f"{allowed} are allowed"
+    if not all(measured(judgement) for judgement in judged):
+        return (
+            f"The floor was not measured, for want of a baseline: 1 floor = the unit roundoff of {dtypes} alone, which "
+            f"no real computation keeps to; {limit}."
+        )
+    where = f"in {dtypes}" if ", " not in dtypes else "in the same dtype"
+    return f"1 floor = the error that {reference(comparison)} itself makes {where} at that step; {limit}."

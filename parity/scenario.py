@@ -1,0 +1,120 @@
+"""Scenarios: what a party runs. Token ids, cut into chunks, with or without a cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """One call of the forward pass.
+
+    Attributes:
+        phase: its name in records: ``prefill``, ``chunk.2``, ``decode.5``, ``suffix``.
+        tokens: ids per batch row, ``[batch][token]``; None until the oracle has chosen them (greedy decode).
+    """
+
+    phase: str
+    tokens: tuple[tuple[int, ...], ...] | None
+
+    @property
+    def length(self) -> int:
+        """Tokens per row; a chunk that awaits the oracle's choice has one."""
+        return 1 if self.tokens is None else len(self.tokens[0])
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Inputs and their schedule.
+
+    Attributes:
+        name: the name in the catalogue, e.g. ``chunked``.
+        chunks: calls of the forward pass in order.
+        padding: left-padding tokens per batch row; positions count from the first real token.
+        cache: whether keys and values are kept between chunks; without one there is a single chunk.
+
+    Raises:
+        UsageError: for no chunk or no token, rows of unequal length, or several chunks without a cache.
+    """
+
+    name: str
+    chunks: tuple[Chunk, ...]
+    padding: tuple[int, ...] = (0,)
+    cache: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.chunks or any(chunk.length == 0 for chunk in self.chunks):
+            raise UsageError(f"scenario {self.name} has nothing to run: give a prompt of at least one token")
+        if len(self.chunks) > 1 and not self.cache:
+            raise UsageError(f"scenario {self.name} has {len(self.chunks)} chunks but no cache to carry them")
+        for chunk in self.chunks:
+            lengths = [chunk.length] * self.batch if chunk.tokens is None else [len(row) for row in chunk.tokens]
+            if lengths != [chunk.length] * self.batch:
+                raise UsageError(
+                    f"scenario {self.name}, {chunk.phase}: rows of {lengths} tokens for a batch of {self.batch}"
+                )
+
+    @property
+    def batch(self) -> int:
+        """Rows that run together."""
+        return len(self.padding)
+
+    @property
+    def resolved(self) -> bool:
+        """True once every chunk has its tokens."""
+        return all(chunk.tokens is not None for chunk in self.chunks)
+
+    @property
+    def length(self) -> int:
+        """Tokens per row over all chunks, padding included."""
+        return sum(chunk.length for chunk in self.chunks)
+
+    def with_tokens(self, phase: str, tokens: NDArray[np.integer[Any]]) -> Scenario:
+        """The scenario with the oracle's choice (shape ``[batch, 1]``) put into `phase`."""
+        rows = tuple(tuple(int(token) for token in row) for row in tokens)
+        chunks = tuple(replace(chunk, tokens=rows) if chunk.phase == phase else chunk for chunk in self.chunks)
+        return replace(self, chunks=chunks)
+
+    def end(self, phase: str) -> int:
+        """Index behind the last token of `phase`, counted from the first token of the first chunk."""
+        total = 0
+        for chunk in self.chunks:
+            total += chunk.length
+            if chunk.phase == phase:
+                return total
+        raise UsageError(f"scenario {self.name} has no phase {phase}")
+
+    def valid(self, phase: str, count: int) -> NDArray[np.bool_]:
+        """Which of the last `count` indices up to the end of `phase` are real tokens, ``[batch, count]``.
+
+        Serves the token axis (count = the chunk's length) and the key axis (count = the keys that are visible).
+        """
+        end = self.end(phase)
+        return np.arange(end - count, end)[None, :] >= np.asarray(self.padding)[:, None]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for manifests and jobs."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Scenario:
+        """Read what `to_json` wrote.
+
+        Raises:
+            UsageError: when a field is missing or of another type.
+        """
+        try:
+            chunks = tuple(
+                Chunk(chunk["phase"], chunk["tokens"] and tuple(tuple(int(i) for i in row) for row in chunk["tokens"]))
+                for chunk in data["chunks"]
+            )
+            return cls(data["name"], chunks, tuple(int(p) for p in data["padding"]), bool(data["cache"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise UsageError(f"the scenario cannot be read ({error!r}); write the trace again") from error

@@ -1,0 +1,236 @@
+"""Traces on disk: what one party said while it ran one scenario. The format is described in docs/trace-format.md.
+
+A trace is a directory: ``manifest.json``, ``steps.jsonl`` (a record per step, in execution order), and, where tensors
+were kept, ``tensors/<phase>.safetensors``. It is written under a temporary name and renamed when it is complete.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from parity.contract import Contract
+from parity.errors import StaleTrace, UsageError
+from parity.scenario import Scenario
+from parity.statistics import Statistics
+
+FORMAT_VERSION = 1
+
+Mode = Literal["free", "lockstep"]
+Phase = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+"""A phase names a file, so it holds no path separator."""
+
+
+MEASURED = (
+    "min", "max", "mean", "std", "rms", "abs_max", "zero_fraction", "nan_count", "inf_count", "digest",
+)  # fmt: skip
+"""Fields of a record that are the statistics' own; `count` follows from the shape."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Manifest(_Strict):
+    """Who ran what. Fields are documented in docs/trace-format.md."""
+
+    format: Literal["parity-trace"] = "parity-trace"
+    version: int = FORMAT_VERSION
+    backend: str
+    versions: dict[str, str]
+    dtype: str
+    mode: Mode
+    model: str
+    weights: str
+    contract: str
+    scenario: dict[str, Any]
+    tensors: bool
+    records: int
+    command: list[str] = []
+    machine: dict[str, str] = {}
+
+
+class Record(_Strict):
+    """One step as one party saw it; `sketch` is base64 of 61 little-endian float64."""
+
+    step: str
+    phase: Phase
+    occurrence: int = 0
+    axes: list[str]
+    shape: list[int]
+    dtype: str
+    min: float = 0.0
+    max: float = 0.0
+    mean: float = 0.0
+    std: float = 0.0
+    rms: float = 0.0
+    abs_max: float = 0.0
+    zero_fraction: float = 0.0
+    nan_count: int = 0
+    inf_count: int = 0
+    digest: str = ""
+    sketch: str = ""
+
+    @property
+    def key(self) -> Key:
+        """What records of two traces are matched by."""
+        return Key(self.phase, self.step, self.occurrence)
+
+    @property
+    def tensor_name(self) -> str:
+        """The tensor's name inside its phase's safetensors file."""
+        return self.step if self.occurrence == 0 else f"{self.step}#{self.occurrence}"
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """Identity of a record: matched by name and occurrence within a phase, never by the order of calls."""
+
+    phase: str
+    step: str
+    occurrence: int = 0
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A trace that was read and found complete."""
+
+    path: Path
+    manifest: Manifest
+    records: dict[Key, Record]
+    _open: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def read(cls, path: Path) -> Trace:
+        """Read a trace directory.
+
+        Raises:
+            StaleTrace: when it has another format version.
+            UsageError: when it is missing, cut off, malformed, or lacks a file.
+        """
+        manifest = _manifest(path)
+        records = {record.key: record for record in _records(path, manifest.records)}
+        trace = cls(path, manifest, records)
+        if manifest.tensors:
+            for record in records.values():
+                trace._require_tensor(record)
+        return trace
+
+    @cached_property
+    def scenario(self) -> Scenario:
+        """What was run."""
+        return Scenario.from_json(self.manifest.scenario)
+
+    @cached_property
+    def contract(self) -> Contract:
+        """The contract kept beside an oracle's trace.
+
+        Raises:
+            UsageError: when this trace has none.
+        """
+        text = _read(self.path / "contract.json", "is no oracle's trace: it")
+        return Contract.from_json(_json(text, self.path / "contract.json"))
+
+    def tensor(self, key: Key) -> NDArray[Any] | None:
+        """The tensor of a record, or None where tensors were not kept."""
+        record = self.records[key]
+        if not self.manifest.tensors:
+            return None
+        array: NDArray[Any] = self._file(record.phase).get_tensor(record.tensor_name)
+        return array
+
+    def statistics(self, key: Key) -> Statistics:
+        """The statistics of a record."""
+        return statistics_of(self.records[key])
+
+    def _file(self, phase: str) -> Any:
+        if phase not in self._open:
+            path = self.path / "tensors" / f"{phase}.safetensors"
+            try:
+                self._open[phase] = safe_open(path, framework="np")
+            except (OSError, SafetensorError) as error:
+                raise UsageError(f"trace {self.path}: {path.name} is missing or cut off ({error})") from error
+        return self._open[phase]
+
+    def _require_tensor(self, record: Record) -> None:
+        try:
+            shape = self._file(record.phase).get_slice(record.tensor_name).get_shape()
+        except SafetensorError as error:
+            raise UsageError(f"trace {self.path}: no tensor {record.tensor_name} in {record.phase}") from error
+        if list(shape) != record.shape:
+            raise UsageError(f"trace {self.path}: {record.step} is recorded as {record.shape}, its tensor is {shape}")
+
+
+def statistics_of(record: Record) -> Statistics:
+    """The record's statistics, the sketch decoded."""
+    values = {name: getattr(record, name) for name in MEASURED}
+    return Statistics(**values, count=math.prod(record.shape), sketch=decode_sketch(record.sketch))
+
+
+def fields_of(statistics: Statistics) -> dict[str, Any]:
+    """The fields of a record that a tensor's statistics give."""
+    values = {name: getattr(statistics, name) for name in MEASURED}
+    return {**values, "sketch": encode_sketch(statistics.sketch)}
+
+
+def decode_sketch(text: str) -> tuple[float, ...]:
+    """Numbers of a sketch; empty where the writer gave none."""
+    return tuple(np.frombuffer(base64.b64decode(text), dtype="<f8").tolist())
+
+
+def encode_sketch(sketch: Sequence[float]) -> str:
+    """Inverse of `decode_sketch`."""
+    return base64.b64encode(np.asarray(sketch, dtype="<f8").tobytes()).decode()
+
+
+def _manifest(path: Path) -> Manifest:
+    data = _json(_read(path / "manifest.json", "is not a trace: it"), path / "manifest.json")
+    version = data.get("version") if isinstance(data, dict) else None
+    if version != FORMAT_VERSION:
+        raise StaleTrace(f"trace {path}: format version {version}, this is {FORMAT_VERSION}; write the trace again")
+    try:
+        return Manifest.model_validate(data)
+    except ValidationError as error:
+        raise UsageError(f"trace {path}: manifest.json: {_first(error)}") from error
+
+
+def _records(path: Path, expected: int) -> Iterator[Record]:
+    lines = _read(path / "steps.jsonl", "is cut off: it").splitlines()
+    if len(lines) != expected:
+        raise UsageError(f"trace {path} is cut off: {len(lines)} of {expected} records; write it again")
+    for number, line in enumerate(lines, 1):
+        try:
+            yield Record.model_validate_json(line)
+        except ValidationError as error:
+            raise UsageError(f"trace {path}: steps.jsonl line {number}: {_first(error)}") from error
+
+
+def _read(path: Path, what: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "has no" if isinstance(error, FileNotFoundError) else f"cannot be read ({error}):"
+        raise UsageError(f"trace {path.parent} {what} {reason} {path.name}") from error
+
+
+def _json(text: str, path: Path) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path} is not JSON ({error}); write the trace again") from error
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    return f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"

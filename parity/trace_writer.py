@@ -1,0 +1,99 @@
+"""Writing traces: under a temporary name, renamed when complete, removed when not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from parity.contract import Contract
+from parity.dtypes import name_of
+from parity.errors import UsageError
+from parity.statistics import measure
+from parity.trace import Manifest, fields_of
+
+
+class TraceWriter:
+    """Collects the records of one run. Use as a context: an exception leaves no file behind.
+
+    One phase's tensors are held in memory at a time and written when the phase ends.
+
+    Raises:
+        UsageError: when `path` exists, or its folder cannot be written to.
+    """
+
+    def __init__(self, path: Path, *, keep_tensors: bool) -> None:
+        if path.exists():
+            raise UsageError(f"{path} exists already; remove it or name another folder")
+        self.path = path
+        self.keep_tensors = keep_tensors
+        self.count = 0
+        self._tensors: dict[str, NDArray[Any]] = {}
+        self._phase = ""
+        self._partial, self._steps = self._create()
+
+    def _create(self) -> tuple[Path, TextIO]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".partial", dir=self.path.parent))
+            return partial, (partial / "steps.jsonl").open("w", encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"cannot write a trace to {self.path}: {error.strerror or error}") from error
+
+    def begin(self, phase: str) -> None:
+        """Records that follow belong to `phase`."""
+        self._phase = phase
+
+    def add(self, step: str, occurrence: int, axes: tuple[str, ...], array: NDArray[Any]) -> None:
+        """Write the record of one step; keeps a copy of `array` where tensors are kept."""
+        array = np.ascontiguousarray(array).reshape(array.shape)  # ascontiguousarray makes scalars one-dimensional
+        place = {"step": step, "phase": self._phase, "occurrence": occurrence}
+        form = {"axes": axes, "shape": array.shape, "dtype": name_of(array)}
+        self._steps.write(json.dumps({**place, **form, **fields_of(measure(array))}) + "\n")
+        self.count += 1
+        if self.keep_tensors:
+            self._tensors[step if occurrence == 0 else f"{step}#{occurrence}"] = array.copy()
+
+    def end(self) -> None:
+        """Write the phase's tensors."""
+        if self._tensors:
+            folder = self._partial / "tensors"
+            folder.mkdir(exist_ok=True)
+            save_file(self._tensors, folder / f"{self._phase}.safetensors")
+            self._tensors = {}
+
+    def finish(self, manifest: Manifest, contract: Contract | None = None) -> None:
+        """Write the manifest (and an oracle's contract) and give the trace its name."""
+        self._steps.close()
+        _dump(manifest.model_dump(), self._partial / "manifest.json")
+        if contract is not None:
+            _dump(contract.to_json(), self._partial / "contract.json")
+        self._partial.rename(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._steps.close()
+        shutil.rmtree(self._partial, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise UsageError(f"cannot write a trace to {self.path}: {error.strerror or error}") from error
+
+
+def machine() -> dict[str, str]:
+    """The machine, as far as it can matter to arithmetic."""
+    system = os.uname()
+    return {"system": system.sysname, "processor": system.machine, "python": sys.version.split()[0]}
+
+
+def _dump(data: Any, path: Path) -> None:
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")

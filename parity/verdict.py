@@ -1,0 +1,188 @@
+"""What the judge says: of a step, of a token, of a candidate, of a comparison."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+from parity.contract import Contract
+from parity.errors import ExitCode
+from parity.trace import Manifest
+
+
+class Status(StrEnum):
+    """Verdict on a step; see `MEANING`."""
+
+    OK = "ok"
+    INHERITED = "inherited"
+    INTRODUCED = "introduced"
+    NONFINITE = "nonfinite"
+    CONTRACT = "contract"
+    UNCOVERED = "uncovered"
+    UNEXPECTED = "unexpected"
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the step's value is wrong."""
+        return self in (Status.INHERITED, Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT)
+
+    @property
+    def origin(self) -> bool:
+        """Whether the fault is the step's own, not passed on."""
+        return self in (Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT)
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether the step was not compared at all."""
+        return self in (Status.UNCOVERED, Status.UNEXPECTED)
+
+
+MEANING = {
+    Status.OK: "within K floors in the free run and in lockstep",
+    Status.INHERITED: "beyond K floors in the free run only: passes on an earlier error",
+    Status.INTRODUCED: "beyond K floors from exact inputs: the step itself errs",
+    Status.NONFINITE: "NaN or infinity where the oracle has none, or none where it has",
+    Status.CONTRACT: "wrong shape, axes or kind",
+    Status.UNCOVERED: "in the contract, not emitted by the candidate",
+    Status.UNEXPECTED: "emitted by the candidate, not in the contract (or emitted twice)",
+}
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """Error of a step in one kind of run, against the floor of that run.
+
+    Attributes:
+        error: relative L2 of the tensor.
+        floor: the baseline's; at least the dtype's unit roundoff when judged.
+        ratio: the larger of the tensor's and the worst token's error over their floors. At most K is within.
+        token: batch row and token of the worst token.
+        token_error: relative L2 at that token.
+    """
+
+    error: float
+    floor: float
+    ratio: float
+    token: tuple[int, int] | None = None
+    token_error: float | None = None
+
+
+@dataclass(frozen=True)
+class StepVerdict:
+    """The judge's word on one step of one phase. `free` or `lockstep` is None where that run has no such record."""
+
+    phase: str
+    step: str
+    occurrence: int
+    status: Status
+    free: Deviation | None = None
+    lockstep: Deviation | None = None
+    note: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """The worse of the two runs' ratios; NaN where nothing was measured."""
+        ratios = [deviation.ratio for deviation in (self.free, self.lockstep) if deviation is not None]
+        return max(ratios, default=float("nan"))
+
+
+@dataclass(frozen=True)
+class TokenVerdict:
+    """Greedy choice at one position.
+
+    Attributes:
+        margin: the oracle's lead of its first over its second choice, in logits.
+        noise: the largest margin that correct arithmetic can overturn here.
+    """
+
+    phase: str
+    row: int
+    token: int
+    oracle: int
+    candidate: int
+    margin: float
+    noise: float
+
+    @property
+    def same(self) -> bool:
+        """Whether both chose the same id."""
+        return self.oracle == self.candidate
+
+    @property
+    def near_tie(self) -> bool:
+        """Whether the choice differs within the measured noise."""
+        return not self.same and self.margin <= self.noise
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the choice differs beyond the noise."""
+        return not self.same and self.margin > self.noise
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One candidate in one scenario. Steps stand in execution order, phase after phase."""
+
+    candidate: str
+    dtype: str
+    scenario: str
+    steps: tuple[StepVerdict, ...]
+    tokens: tuple[TokenVerdict, ...]
+    allowed: float
+    crash: str = ""
+    versions: tuple[tuple[str, str], ...] = ()
+
+    @cached_property
+    def counts(self) -> Counter[Status]:
+        """Steps by status."""
+        return Counter(step.status for step in self.steps)
+
+    @cached_property
+    def introduced(self) -> tuple[StepVerdict, ...]:
+        """Steps whose fault is their own, in execution order."""
+        return tuple(step for step in self.steps if step.status.origin)
+
+    @property
+    def first_divergence(self) -> StepVerdict | None:
+        """The first introduced step, else the first that is beyond K floors at all."""
+        wrong = self.introduced or tuple(step for step in self.steps if step.status.diverged)
+        return wrong[0] if wrong else None
+
+    @property
+    def missing(self) -> tuple[StepVerdict, ...]:
+        """Steps that were not compared."""
+        return tuple(step for step in self.steps if step.status.incomplete)
+
+    @cached_property
+    def worst(self) -> StepVerdict | None:
+        """The step furthest beyond its floor."""
+        measured = [step for step in self.steps if step.ratio == step.ratio]
+        return max(measured, key=lambda step: step.ratio, default=None)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Divergence outranks a gap: what is known to be wrong is said first."""
+        if self.crash:
+            return ExitCode.UNAVAILABLE
+        if any(step.status.diverged for step in self.steps) or any(token.diverged for token in self.tokens):
+            return ExitCode.DIVERGED
+        return ExitCode.INCOMPLETE if self.missing or not self.steps else ExitCode.PARITY
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Judgements of all candidates in all scenarios that one command ran, with the oracle's provenance."""
+
+    contract: Contract
+    oracle: Manifest
+    judgements: tuple[Judgement, ...]
+    prompt: str = ""
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Crashed, diverged, incomplete, parity: the first that any judgement has."""
+        codes = {judgement.exit_code for judgement in self.judgements}
+        order = (ExitCode.UNAVAILABLE, ExitCode.DIVERGED, ExitCode.INCOMPLETE)
+        return next((code for code in order if code in codes), ExitCode.PARITY if codes else ExitCode.INCOMPLETE)

@@ -1,0 +1,277 @@
+"""Taps for Python source that is not ours.
+
+A *site* is a place in an installed function: a named assignment, an argument of a call, a parameter or the returned
+value. `weave` compiles the function's own syntax tree with a tap behind each site and swaps the code object, so the
+code under test is the installed code; decorators and every reference to the function stay as they are. On leaving the
+context the original code is back.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import importlib
+import inspect
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+from typing import Any
+
+from parity.errors import BackendUnavailable, UsageError
+
+HANDLER = "__parity_handler__"
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """Behind the `occurrence`-th assignment to `variable`, in source order (``x = ``, ``x: T = ``, ``x += ``,
+    ``x[i] += ``, ``x, y = ``)."""
+
+    variable: str
+    occurrence: int = 0
+
+
+@dataclass(frozen=True)
+class Passed:
+    """The positional argument number `position` of the first call of `callee` (as written, e.g. ``self.down_proj``)."""
+
+    callee: str
+    position: int
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of the function, on entry."""
+
+    variable: str
+
+
+@dataclass(frozen=True)
+class Returned:
+    """Every value that the function returns."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A place in a function.
+
+    Attributes:
+        function: ``package.module:Class.function``.
+        target: which value there.
+        uses: local variables whose values the handler needs besides the tensor (a loop index, a layer type).
+    """
+
+    function: str
+    target: Assigned | Passed | Parameter | Returned
+    uses: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        function = self.function.partition(":")[2]
+        match self.target:
+            case Assigned(variable, occurrence):
+                return f"{function}: {variable}" + (f" (assignment {occurrence + 1})" if occurrence else "")
+            case Passed(callee, position):
+                return f"{function}: argument {position + 1} of {callee}"
+            case Parameter(variable):
+                return f"{function}: parameter {variable}"
+            case Returned():
+                return f"{function}: returned value"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A deviation of a function's source: the text `old`, which stands in it once, becomes `new`."""
+
+    function: str
+    old: str
+    new: str
+
+    def apply(self, source: str) -> str:
+        """The source with the edit.
+
+        Raises:
+            BackendUnavailable: when `old` does not stand in the source exactly once.
+        """
+        if source.count(self.old) != 1:
+            found = f"{source.count(self.old)} times"
+            raise BackendUnavailable(f"{self.function} holds {self.old!r} {found} instead of once: the source changed")
+        return source.replace(self.old, self.new)
+
+
+Handler = Callable[[Site, Any, Any, Mapping[str, Any]], Any]
+"""Called as ``handler(site, owner, value, used)`` where `owner` is the function's ``self`` (or None); its result
+replaces the value."""
+
+
+def locate(site: Site) -> int | None:
+    """Line of the site in its source file, or None when the installed source does not have it."""
+    try:
+        weaver = _woven(site.function, (site,), ())[1]
+    except UsageError:
+        return None
+    return weaver.lines.get(site)
+
+
+@contextmanager
+def weave(sites: Iterable[Site], handler: Handler, edits: Iterable[Edit] = ()) -> Iterator[None]:
+    """Run the body with `handler` called at every site, and with `edits` in force.
+
+    Raises:
+        BackendUnavailable: naming each site, or an edit's text, that the installed source does not have.
+    """
+    by_function: dict[str, tuple[list[Site], list[Edit]]] = {}
+    for site in sites:
+        by_function.setdefault(site.function, ([], []))[0].append(site)
+    for edit in edits:
+        by_function.setdefault(edit.function, ([], []))[1].append(edit)
+    woven = [(resolve(name), *_woven(name, tuple(taps), tuple(new))) for name, (taps, new) in by_function.items()]
+    missing = [str(site) for _, _, weaver in woven for site in weaver.sites if site not in weaver.lines]
+    if missing:
+        raise BackendUnavailable(f"the installed source lacks {len(missing)} site(s): {'; '.join(missing)}")
+    originals = [(function, function.__code__) for function, _, _ in woven]
+    try:
+        for function, code, _ in woven:
+            function.__globals__[HANDLER] = _dispatch(handler)
+            function.__code__ = code
+        yield
+    finally:
+        for function, code in originals:
+            function.__code__ = code
+            function.__globals__.pop(HANDLER, None)
+
+
+def resolve(path: str) -> FunctionType:
+    """The innermost function behind ``package.module:Class.function``, decorators taken off.
+
+    Raises:
+        UsageError: when there is no such function.
+    """
+    module, _, qualified = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+        for part in qualified.split("."):
+            found = inspect.getattr_static(found, part)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"no function {path}: {error}") from error
+    found = inspect.unwrap(getattr(found, "__func__", found))
+    if not isinstance(found, FunctionType):
+        raise UsageError(f"{path} is not a Python function")
+    return found
+
+
+_SITES: dict[int, Site] = {}
+
+
+def _dispatch(handler: Handler) -> Callable[..., Any]:
+    def dispatch(key: int, owner: Any, value: Any, **used: Any) -> Any:
+        return handler(_SITES[key], owner, value, used)
+
+    return dispatch
+
+
+@functools.lru_cache(maxsize=None)
+def _woven(path: str, sites: tuple[Site, ...], edits: tuple[Edit, ...]) -> tuple[CodeType, _Weaver]:
+    function = resolve(path)
+    source = textwrap.dedent(inspect.getsource(function))
+    for edit in edits:
+        source = edit.apply(source)
+    tree = ast.parse(source).body[0]
+    assert isinstance(tree, ast.FunctionDef)
+    tree.decorator_list = []
+    ast.increment_lineno(tree, function.__code__.co_firstlineno - 1)
+    weaver = _Weaver(sites, owner="self" if "self" in function.__code__.co_varnames else None)
+    tree.body = weaver.entry() + [node for statement in tree.body for node in weaver.statements(statement)]
+    return _compile(tree, function), weaver
+
+
+def _compile(tree: ast.FunctionDef, function: FunctionType) -> CodeType:
+    """Compile inside a factory that has the same free variables, so the code object fits the function's closure."""
+    cells = ast.arguments([], [ast.arg(name) for name in function.__code__.co_freevars], None, [], [], None, [])
+    outer = ast.FunctionDef("factory", cells, [tree], [], None)
+    module = ast.fix_missing_locations(ast.Module([outer], []))
+    code = compile(module, function.__code__.co_filename, "exec", dont_inherit=True)
+    for _ in range(2):  # the module holds the factory, the factory holds the function
+        code = next(constant for constant in code.co_consts if isinstance(constant, CodeType))
+    return code.replace(co_qualname=function.__code__.co_qualname)
+
+
+class _Weaver(ast.NodeTransformer):
+    """Puts a call of the handler at each site of one function and remembers the line where it found it."""
+
+    def __init__(self, sites: tuple[Site, ...], owner: str | None) -> None:
+        self.sites = sites
+        self.lines: dict[Site, int] = {}
+        self._owner = owner
+        self._seen: Counter[str] = Counter()
+
+    def entry(self) -> list[ast.stmt]:
+        return [
+            self._assignment(site, site.target.variable, line=1)
+            for site in self.sites
+            if isinstance(site.target, Parameter)
+        ]
+
+    def statements(self, statement: ast.stmt) -> list[ast.stmt]:
+        result = self.visit(statement)
+        return result if isinstance(result, list) else [result]
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return node  # another scope: its names are not this function's
+
+    visit_Lambda = visit_FunctionDef  # type: ignore[assignment]
+
+    def visit_Assign(self, node: ast.Assign) -> Any:
+        names = [name.id for target in node.targets for name in _elements(target) if isinstance(name, ast.Name)]
+        return self._tapped(node, names)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
+        return self._tapped(node, [node.target.id] if isinstance(node.target, ast.Name) and node.value else [])
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> Any:
+        base = node.target.value if isinstance(node.target, ast.Subscript) else node.target
+        return self._tapped(node, [base.id] if isinstance(base, ast.Name) else [])
+
+    def visit_Return(self, node: ast.Return) -> Any:
+        self.generic_visit(node)
+        for site in self.sites:
+            if isinstance(site.target, Returned) and node.value is not None:
+                node.value = self._call(site, node.value, node.lineno)
+        return node
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        self.generic_visit(node)
+        for site in self.sites:
+            match site.target:
+                case Passed(callee, position) if ast.unparse(node.func) == callee and position < len(node.args):
+                    if site not in self.lines:
+                        node.args[position] = self._call(site, node.args[position], node.lineno)
+        return node
+
+    def _tapped(self, node: ast.stmt, names: list[str]) -> list[ast.stmt]:
+        self.generic_visit(node)
+        taps: list[ast.stmt] = []
+        for name in names:
+            occurrence = self._seen[name]
+            self._seen[name] += 1
+            wanted = Assigned(name, occurrence)
+            taps += [self._assignment(site, name, node.lineno) for site in self.sites if site.target == wanted]
+        return [node, *taps]
+
+    def _assignment(self, site: Site, variable: str, line: int) -> ast.stmt:
+        value = self._call(site, ast.Name(variable, ast.Load()), line)
+        return ast.copy_location(ast.Assign([ast.Name(variable, ast.Store())], value, lineno=line), value)
+
+    def _call(self, site: Site, value: ast.expr, line: int) -> ast.expr:
+        self.lines.setdefault(site, line)
+        _SITES[id(site)] = site
+        owner: ast.expr = ast.Name(self._owner, ast.Load()) if self._owner else ast.Constant(None)
+        used = [ast.keyword(name, ast.Name(name, ast.Load())) for name in site.uses]
+        call = ast.Call(ast.Name(HANDLER, ast.Load()), [ast.Constant(id(site)), owner, value], used)
+        return ast.copy_location(call, value) if hasattr(value, "lineno") else call
+
+
+def _elements(target: ast.expr) -> list[ast.expr]:
+    return list(target.elts) if isinstance(target, ast.Tuple) else [target]

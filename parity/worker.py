@@ -1,0 +1,111 @@
+"""The worker: one backend in a process of its own, so that its crash is a verdict and not the end of the harness.
+
+Reads a job per line (JSON) from standard input and answers with events, a line each, on what was its standard output;
+anything that a library prints goes to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from parity.backend import Backend, Reference, find
+from parity.errors import ParityError, UsageError
+from parity.execute import Run, execute
+from parity.scenario import Scenario
+
+Job = Mapping[str, Any]
+
+
+class Worker:
+    """Holds the loaded backend and answers jobs."""
+
+    def __init__(self, events: int) -> None:
+        self._events = events
+        self._backend: Backend | None = None
+        self.last_step = ""
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Send one event; written at once, so that it survives a crash."""
+        os.write(self._events, (json.dumps({"event": event, **fields}) + "\n").encode())
+
+    def answer(self, job: Job) -> None:
+        """Do one job, or say why not."""
+        try:
+            operation: Callable[[Job], Any] = getattr(self, f"do_{job['op']}")
+            self.tell("done", result=operation(job))
+        except ParityError as error:
+            self.tell("error", kind=type(error).__name__, message=str(error))
+        except (Exception, MemoryError) as error:  # whatever a runtime throws is its verdict
+            traceback.print_exc()
+            reason = " ".join(str(error).split())[:300]
+            self.tell("error", kind="Crash", message=f"{type(error).__name__}: {reason}")
+
+    def do_load(self, job: Job) -> None:
+        """Load a checkpoint into the backend."""
+        self._backend = find(job["backend"], job["group"]).load(Path(job["checkpoint"]), job["dtype"])
+
+    def do_contract(self, job: Job) -> Any:
+        """The loaded reference's contract."""
+        return self._reference.contract().to_json()
+
+    def do_scenario(self, job: Job) -> Any:
+        """The loaded reference's scenario of a name, for a prompt."""
+        return self._reference.scenario(job["name"], job["prompt"]).to_json()
+
+    def do_run(self, job: Job) -> None:
+        """Run a scenario and write its trace."""
+        oracle, scenario = job["oracle"], job["scenario"]
+        run = Run(
+            output=Path(job["output"]),
+            model=job["model"],
+            weights=job["weights"],
+            dtype=job["dtype"],
+            mode=job["mode"],
+            oracle=Path(oracle) if oracle else None,
+            scenario=Scenario.from_json(scenario) if scenario else None,
+            keep_tensors=job["keep_tensors"],
+            command=tuple(job["command"]),
+        )
+        execute(self._loaded, run, lambda step: self.tell("step", step=step))
+
+    def do_generate(self, job: Job) -> None:
+        """Send text as it is decoded."""
+        for piece in self._loaded.generate(job["prompt"], max_tokens=job["max_tokens"]):
+            self.tell("text", text=piece)
+
+    def do_doctor(self, job: Job) -> Any:
+        """A backend's health checks, in the environment that it runs in."""
+        return list(find(job["backend"], job["group"]).doctor())
+
+    @property
+    def _loaded(self) -> Backend:
+        if self._backend is None:
+            raise UsageError("no checkpoint is loaded")
+        return self._backend
+
+    @property
+    def _reference(self) -> Reference:
+        if not isinstance(self._loaded, Reference):
+            raise UsageError(f"backend {self._loaded.name} is not a reference")
+        return self._loaded
+
+
+def main() -> None:
+    """Answer jobs until standard input closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle: it ends its workers
+    events = os.dup(1)
+    os.dup2(2, 1)
+    worker = Worker(events)
+    for line in sys.stdin:
+        worker.answer(json.loads(line))
+
+
+if __name__ == "__main__":
+    main()

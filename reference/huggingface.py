@@ -1,0 +1,144 @@
+"""Transformers' Gemma 3n as the reference: in float64 it is the oracle, in a candidate's dtype the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity import backend
+from parity.contract import Contract
+from parity.errors import BackendUnavailable, UsageError
+from parity.scenario import Scenario
+from parity.tap import SILENT, Tap
+from parity.weave import Edit, locate
+from reference.contract import ALL_STEPS, contract
+from reference.scenarios import MEANINGS, Facts, build
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Gemma3nForConditionalGeneration
+
+LIBRARIES = ("torch", "transformers", "timm")
+LIGHTEST = "What"
+"""The single token that runs where no prompt is given."""
+
+
+class Reference(backend.Reference):
+    """`Gemma3nForConditionalGeneration`, woven with taps at the contract's sites while it is recorded."""
+
+    name: ClassVar[str] = "transformers"
+    dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32", "bfloat16", "float16")
+    scenarios: ClassVar[Mapping[str, str]] = MEANINGS
+    edits: ClassVar[tuple[Edit, ...]] = ()
+    """Deviations; the reference itself has none, a variant of it has."""
+
+    def __init__(self, model: Gemma3nForConditionalGeneration, checkpoint: Path, dtype: str) -> None:
+        from reference.torch_tensors import TorchTensors
+        from reference.woven import Woven
+
+        self.tensors = TorchTensors()
+        self._model = model
+        self._checkpoint = checkpoint
+        self._dtype = dtype
+        self._woven = Woven(model, self.edits)
+        self._padding: tuple[int, ...] = (0,)
+        self._cache: Any = None
+        self._seen = 0
+
+    @classmethod
+    def versions(cls) -> Mapping[str, str]:
+        """Torch, transformers and timm."""
+        return {name: version(name) for name in LIBRARIES}
+
+    @classmethod
+    def doctor(cls) -> Iterator[tuple[bool, str, str]]:
+        """Whether the libraries are there, and whether their source still has every site."""
+        for name in LIBRARIES:
+            try:
+                yield True, name, version(name)
+            except PackageNotFoundError:
+                yield False, name, "not installed; install the extra [hf]"
+                return
+        for site in dict.fromkeys(step.site for step in ALL_STEPS):
+            line = locate(site)
+            yield line is not None, str(site), f"line {line}" if line else "not in the installed source"
+
+    @classmethod
+    def load(cls, checkpoint: Path, dtype: str) -> Self:
+        """Load a checkpoint with transformers; float64 is the oracle's arithmetic.
+
+        Raises:
+            UsageError: for another architecture, or a checkpoint that lacks tensors.
+            BackendUnavailable: when torch, transformers or timm is missing.
+        """
+        if dtype not in cls.dtypes:
+            raise UsageError(f"the reference has no dtype {dtype!r}; it has {', '.join(cls.dtypes)}")
+        try:
+            from reference.loading import load
+        except ImportError as error:
+            raise BackendUnavailable(f"the reference needs {error.name}; install the extra [hf]") from error
+        with _arithmetic(dtype):
+            return cls(load(checkpoint, dtype), checkpoint, dtype)
+
+    def contract(self) -> Contract:
+        """The steps of this checkpoint's configuration."""
+        return contract(self._model.config.get_text_config())
+
+    def scenario(self, name: str, prompt: str | None) -> Scenario:
+        """Scenario `name`: the prompt with BOS, or the single token "What" without."""
+        from reference.loading import tokenize
+
+        text, config = self._model.config.get_text_config(), self._model.config
+        ids = tokenize(self._checkpoint, LIGHTEST if prompt is None else prompt, text.vocab_size, prompt is not None)
+        facts = Facts(
+            window=text.sliding_window,
+            context=text.max_position_embeddings,
+            text_ids=text.vocab_size_per_layer_input,
+            ids=config.audio_config.vocab_offset + config.audio_config.vocab_size,
+        )
+        return build(name, ids if prompt != "" else [], facts)
+
+    def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
+        """Forget the last conversation; a `DynamicCache` knows the sliding layers from the configuration."""
+        from transformers import DynamicCache
+
+        self._padding, self._seen = padding, 0
+        self._cache = DynamicCache(config=self._model.config.get_text_config()) if cache else None
+
+    def forward(self, token_ids: NDArray[np.int64], *, tap: Tap = SILENT) -> NDArray[Any]:
+        """Run the next chunk, woven only while a tap listens."""
+        import torch
+
+        with torch.no_grad(), _arithmetic(self._dtype), self._woven.listening(tap):
+            logits = self._logits(torch.from_numpy(token_ids))
+        return self.tensors.to_numpy(logits, None)
+
+    def _logits(self, ids: torch.Tensor) -> torch.Tensor:
+        import torch
+
+        self._seen += ids.shape[1]
+        index = torch.arange(self._seen).expand(len(self._padding), -1)
+        positions = index - torch.tensor(self._padding)[:, None]
+        outputs = self._model(
+            input_ids=ids,
+            attention_mask=(positions >= 0).long(),
+            position_ids=positions[:, -ids.shape[1] :],
+            past_key_values=self._cache,
+            use_cache=self._cache is not None,
+        )
+        logits: torch.Tensor = outputs.logits
+        return logits
+
+
+def _arithmetic(dtype: str) -> AbstractContextManager[None]:
+    if dtype != "float64":
+        return nullcontext()
+    from reference.float64 import float64
+
+    return float64()

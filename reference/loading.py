@@ -1,0 +1,63 @@
+"""Loading a checkpoint with transformers, and refusing what it would silently make up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, Gemma3nForConditionalGeneration
+
+from parity.errors import BackendUnavailable, UsageError
+
+ARCHITECTURE = "gemma3n"
+
+
+def load(checkpoint: Path, dtype: str) -> Gemma3nForConditionalGeneration:
+    """Load for inference, with eager attention: the form that the published equations have.
+
+    Raises:
+        UsageError: for another architecture or missing tensors, which transformers would draw at random.
+        BackendUnavailable: when transformers cannot take the files.
+    """
+    found = json.loads((checkpoint / "config.json").read_text(encoding="utf-8")).get("model_type")
+    if found != ARCHITECTURE:
+        raise UsageError(f"checkpoint {checkpoint}: architecture {found!r}; this reference is for {ARCHITECTURE!r}")
+    try:
+        model, report = Gemma3nForConditionalGeneration.from_pretrained(
+            checkpoint,
+            dtype=getattr(torch, dtype),
+            attn_implementation="eager",
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # the loader raises many unrelated types
+        reason = " ".join(str(error).split())[:300]
+        raise BackendUnavailable(f"checkpoint {checkpoint}: transformers cannot load it ({reason})") from error
+    _require_complete(checkpoint, report)
+    return model.eval()
+
+
+def _require_complete(checkpoint: Path, report: dict[str, object]) -> None:
+    for problem in ("missing_keys", "mismatched_keys"):
+        names = sorted(str(name) for name in report.get(problem) or ())  # type: ignore[attr-defined]
+        if names:
+            shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise UsageError(f"checkpoint {checkpoint}: {problem.replace('_', ' ')}: {shown}")
+
+
+def tokenize(checkpoint: Path, text: str, ids: int, special: bool) -> list[int]:
+    """Token ids of `text`, with BOS where `special`.
+
+    Raises:
+        UsageError: when there is no tokenizer, or it is not this model's.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+    except Exception as error:  # the loader raises many unrelated types
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"checkpoint {checkpoint}: its tokenizer cannot be loaded ({reason})") from error
+    if len(tokenizer) > ids:
+        raise UsageError(f"checkpoint {checkpoint}: tokenizer of {len(tokenizer)} ids, model of {ids}: not its tokenizer")
+    return list(tokenizer(text, add_special_tokens=special)["input_ids"])

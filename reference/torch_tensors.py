@@ -1,0 +1,44 @@
+"""Torch tensors of the reference as NumPy arrays in the contract's axes, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from parity.backend import Tensors
+from parity.contract import Step
+
+
+class TorchTensors(Tensors):
+    """Masks are additive in the reference (0 or the least number, with a head axis) and boolean in the contract."""
+
+    def to_numpy(self, value: torch.Tensor, step: Step | None) -> NDArray[Any]:
+        """A view where possible: the recorder copies what it keeps, for the reference changes tensors in place."""
+        value = value.detach()
+        if step is not None and step.kind == "mask":
+            value = _visible(value)
+        if value.dtype == torch.bfloat16:
+            return value.contiguous().view(torch.uint16).numpy().view(ml_dtypes.bfloat16)
+        array: NDArray[Any] = value.numpy()
+        return array
+
+    def fits(self, value: torch.Tensor, shape: tuple[int, ...], step: Step | None) -> bool:
+        """Compare without the head axis of a mask."""
+        own = _visible(value).shape if step is not None and step.kind == "mask" else value.shape
+        return tuple(own) == shape
+
+    def from_numpy(self, array: NDArray[Any], like: torch.Tensor, step: Step | None) -> torch.Tensor:
+        """A copy of `array` in the dtype of `like`; a mask becomes additive again."""
+        if step is not None and step.kind == "mask":
+            hidden = torch.finfo(like.dtype).min
+            return torch.where(torch.from_numpy(array.copy())[:, None], 0.0, hidden).to(like.dtype)
+        wide = array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array.copy()
+        return torch.from_numpy(wide).to(like.dtype)
+
+
+def _visible(mask: torch.Tensor) -> torch.Tensor:
+    return mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] == 0

@@ -1,0 +1,57 @@
+"""The reference with taps woven in: turns what happens at a site into the contract's step."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from parity.tap import SILENT, Tap
+from parity.weave import Edit, Site, weave
+from reference.contract import ALL_STEPS
+from reference.steps import StepAt
+
+LAYER = re.compile(r"language_model\.layers\.(\d+)")
+
+
+class Woven:
+    """Names the values of one model's sites.
+
+    Args:
+        model: its module tree tells which layer a module belongs to.
+        edits: deviations of the reference that are in force while it runs.
+    """
+
+    def __init__(self, model: nn.Module, edits: tuple[Edit, ...] = ()) -> None:
+        self._edits = edits
+        self._layers = {id(module): match[1] for name, module in model.named_modules() if (match := LAYER.search(name))}
+        self._steps: dict[Site, list[StepAt]] = {}
+        for step in ALL_STEPS:
+            self._steps.setdefault(step.site, []).append(step)
+
+    @contextmanager
+    def listening(self, tap: Tap) -> Iterator[None]:
+        """Send every site's value through `tap` while the context is open; a silent tap needs no weaving."""
+
+        def handle(site: Site, owner: Any, value: Any, used: Mapping[str, Any]) -> Any:
+            step = self._step(site)
+            layer = self._layers.get(id(owner), "")
+            if step.each:
+                return {key: tap(step.name.format(key=key), item) for key, item in value.items()}
+            return tap(step.name.format(layer=layer, **used), value)
+
+        with weave(() if tap is SILENT else self._steps, handle, self._edits):
+            yield
+
+    def _step(self, site: Site) -> StepAt:
+        """The site's step; where several share a site, the one whose caller called."""
+        steps = self._steps[site]
+        if len(steps) == 1:
+            return steps[0]
+        # _step, handle, the weaver's dispatch, the woven function, its caller
+        caller = sys._getframe(4).f_code.co_name
+        return next(step for step in steps if step.caller == caller)
