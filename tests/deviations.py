@@ -6,6 +6,7 @@ says which line, in which scenario it shows, and at which step it must be found.
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 from dataclasses import dataclass
@@ -74,11 +75,11 @@ DEVIATIONS = {
         "layers.21.self_attn"),
     "mask_no_window": Deviation(
         "Gemma3nTextModel.forward", "create_sliding_window_causal_mask(**mask_kwargs)",
-        "create_causal_mask(**mask_kwargs)", "text.mask.sliding_attention", scenario="long"),
+        "(create_causal_mask if inputs_embeds.shape[1] > 1 else create_sliding_window_causal_mask)(**mask_kwargs)",
+        "text.mask.sliding_attention", scenario="long"),
     "mask_window_plus_one": Deviation(
         "Gemma3nTextModel.forward", "create_sliding_window_causal_mask(**mask_kwargs)",
-        "create_sliding_window_causal_mask(**{**mask_kwargs, 'config': type(self.config)("
-        "**{**self.config.to_dict(), 'sliding_window': self.config.sliding_window + 1})})",
+        "create_sliding_window_causal_mask(**{**mask_kwargs, 'config': __import__('tests.deviations').deviations.wider(self.config)})",
         "text.mask.sliding_attention", scenario="long"),
     "mask_bool_added": Deviation(
         "eager_attention_forward", "attn_weights + attention_mask",
@@ -135,6 +136,13 @@ REORDERINGS = {
         "Gemma3nRMSNorm._norm", "hidden_states * torch.pow(mean_squared, -0.5)",
         "nn.functional.rms_norm(hidden_states, hidden_states.shape[-1:], eps=self.eps)", ""),
 }  # fmt: skip
+
+
+def wider(config: Any) -> Any:
+    """The configuration with a sliding window of one position more."""
+    changed = copy.copy(config)
+    changed.sliding_window += 1
+    return changed
 
 
 class Deviant(Reference):

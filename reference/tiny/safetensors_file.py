@@ -1,0 +1,42 @@
+"""Write bfloat16 tensors as a safetensors file, byte for byte the same everywhere.
+
+The format (https://github.com/huggingface/safetensors#format) is a little-endian length, a JSON header padded with
+spaces to eight bytes, and the data. Writing it here keeps the file's bytes independent of the library's version.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+def header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    """Return length and JSON header; tensors lie in the order of the mapping, two bytes an element."""
+    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for name, shape in shapes.items():
+        end = start + 2 * int(np.prod(shape, dtype=np.int64))
+        entries[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def write(path: Path, tensors: Mapping[str, npt.NDArray[np.uint16]]) -> None:
+    """Write tensors, given as bfloat16 bit patterns, sorted by name."""
+    ordered = dict(sorted(tensors.items()))
+    with path.open("wb") as file:
+        file.write(header({name: tensor.shape for name, tensor in ordered.items()}))
+        for tensor in ordered.values():
+            file.write(tensor.astype("<u2").tobytes())
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Read the names and shapes of a safetensors file from its header."""
+    with path.open("rb") as file:
+        entries = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return {name: tuple(entry["shape"]) for name, entry in entries.items() if name != "__metadata__"}

@@ -1,0 +1,123 @@
+"""Comparing in worker processes, on the toy model: verdicts, crashes and what is left behind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from parity.checkpoint import Checkpoint
+from parity.compare import Request, compare, write_trace
+from parity.errors import ExitCode, UsageError
+from parity.judge import Runs, judge
+from parity.progress import Silent
+from parity.trace import Trace
+from parity.verdict import Status
+
+TOY = "tests.toy:Toy"
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    """The toy reads nothing."""
+    return Checkpoint(tmp_path, "toy", "weights")
+
+
+class Listening(Silent):
+    """Remembers what it was told."""
+
+    def __init__(self):
+        self.started = []
+        self.steps = []
+
+    def start(self, party, total, what):
+        """Note who does what."""
+        self.started.append((party, what))
+
+    def step(self, party, name):
+        """Note a step."""
+        self.steps.append((party, name))
+
+
+def request(checkpoint, *candidates, **fields):
+    """A request with the toy as its reference."""
+    return Request(checkpoint, candidates, "float32", ("toy",), None, reference=TOY, **fields)
+
+
+def test_parity_and_progress(checkpoint):
+    """A good candidate: exit 0; every party is heard of, with its steps."""
+    progress = Listening()
+    comparison = compare(request(checkpoint, TOY), progress=progress)
+    assert comparison.exit_code is ExitCode.PARITY
+    assert {("oracle", "free run"), ("baseline", "lockstep run"), (TOY, "free run")} <= set(progress.started)
+    assert (TOY, "logits") in progress.steps
+
+
+def test_missing_step(checkpoint):
+    """A candidate that leaves a step out is incomplete, by name."""
+    comparison = compare(request(checkpoint, "tests.toy:Deaf"), progress=Silent())
+    assert comparison.exit_code is ExitCode.INCOMPLETE
+    assert {step.step for step in comparison.judgements[0].missing} == {"layers.0.mean"}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Killed", "crashed at layers.0.mean: killed, most likely for want of memory"),
+        ("Throwing", "crashed at layers.0.mean: RuntimeError: kernel launch failed"),
+        ("Leaving", "crashed at layers.0.mean: exit code 7: fatal: device lost"),
+    ],
+)
+def test_crash_is_the_candidates_verdict(checkpoint, name, said):
+    """The last step that was reached, and the cause; the other candidate is judged all the same."""
+    crashed, good = compare(request(checkpoint, f"tests.toy:{name}", TOY), progress=Silent()).judgements
+    assert said in crashed.crash
+    assert "\n" not in crashed.crash
+    assert crashed.exit_code is ExitCode.UNAVAILABLE
+    assert good.exit_code is ExitCode.PARITY
+
+
+def test_refusal_is_passed_on(checkpoint):
+    """What a backend refuses ends the comparison with its own words."""
+    with pytest.raises(UsageError, match="architecture 'other'"):
+        compare(request(checkpoint, "tests.toy:Unloadable"), progress=Silent())
+
+
+@pytest.mark.parametrize(
+    ("candidate", "dtype", "said"),
+    [
+        ("nope", "float32", "unknown backend 'nope'"),
+        ("tests.toy:Nope", "float32", "cannot be imported"),
+        ("json:JSONDecoder", "float32", "is not a subclass"),
+        (TOY, "float8", "has no dtype 'float8'; it has float64, float32, float16"),
+    ],
+)
+def test_unknown_backend_or_dtype(checkpoint, candidate, dtype, said):
+    """Said before anything starts."""
+    with pytest.raises(UsageError, match=said):
+        compare(Request(checkpoint, (candidate,), dtype, ("toy",), None, reference=TOY), progress=Silent())
+
+
+def test_traces_are_kept_on_request(checkpoint, tmp_path):
+    """--keep leaves every party's traces, and they judge to the same verdict."""
+    compare(request(checkpoint, TOY, keep=tmp_path / "kept"), progress=Silent())
+    names = sorted(path.name for path in (tmp_path / "kept" / "toy").iterdir())
+    assert names == ["baseline.free", "baseline.lockstep", "oracle", f"{TOY}.free", f"{TOY}.lockstep"]
+    read = {name: Trace.read(tmp_path / "kept" / "toy" / name) for name in names}
+    candidate = Runs(read[f"{TOY}.free"], read[f"{TOY}.lockstep"])
+    judgement = judge(oracle=read["oracle"], baseline=None, candidate=candidate)
+    assert Status.OK in judgement.counts
+
+
+def test_trace_of_each_party(checkpoint, tmp_path):
+    """The oracle's trace, a free run and a lockstep run against it."""
+    common = {"checkpoint": checkpoint, "scenario": "toy", "prompt": None, "progress": Silent(), "reference": TOY}
+    oracle = write_trace(
+        **common, backend="oracle", dtype="float64", output=tmp_path / "o", oracle=None, keep_tensors=True
+    )
+    for name, given in (("free", None), ("lockstep", oracle)):
+        path = write_trace(
+            **common, backend=TOY, dtype="float32", output=tmp_path / name, oracle=given, keep_tensors=True
+        )
+        manifest = json.loads((path / "manifest.json").read_text())
+        assert (manifest["mode"], manifest["dtype"]) == (name, "float32")

@@ -1,0 +1,79 @@
+"""Known bugs, planted one at a time into the reference: each is found at its step; reorderings are not flagged."""
+
+from __future__ import annotations
+
+import pytest
+
+from parity.errors import ExitCode
+from parity.verdict import Status
+from tests import deviations
+from tests.deviations import DEVIATIONS, REORDERINGS, TAPPED
+
+
+@pytest.fixture
+def candidate(harness):
+    """Makes a deviant of a name around the baseline's model, and unmarks the model afterwards."""
+    marked = []
+
+    def make(name):
+        kind = getattr(deviations, name)
+        model = harness.baseline("float32")._model
+        if getattr(kind, "marked", ""):
+            marked.append(model.model.language_model.get_submodule(kind.marked))
+            marked[-1].deviant = True
+        return kind(model, harness.checkpoint, "float32")
+
+    yield make
+    for module in marked:
+        del module.deviant
+
+
+@pytest.mark.parametrize("name", DEVIATIONS)
+def test_deviation_is_found_at_its_step(name, harness, candidate):
+    """Exit 1, the right first step, and at most 3 steps flagged in lockstep."""
+    deviation = DEVIATIONS[name]
+    judgement = harness.judge(candidate(name), "float32", deviation.scenario)
+    assert judgement.exit_code is ExitCode.DIVERGED
+    assert judgement.first_divergence.step == deviation.first
+    assert judgement.first_divergence.status is Status.INTRODUCED
+    assert len({step.step for step in judgement.introduced}) <= 3
+
+
+@pytest.mark.parametrize("scenario", ["one-shot", "long"])
+@pytest.mark.parametrize("name", REORDERINGS)
+def test_reordering_is_not_flagged(name, scenario, harness, candidate):
+    """The same mathematics in another order of operations is at parity."""
+    judgement = harness.judge(candidate(name), "float32", scenario)
+    assert judgement.first_divergence is None
+    assert judgement.exit_code is ExitCode.PARITY
+
+
+@pytest.mark.parametrize(
+    ("name", "statuses"),
+    [
+        ("Missing", {TAPPED: Status.UNCOVERED}),
+        ("Renamed", {TAPPED: Status.UNCOVERED, TAPPED + "s": Status.UNEXPECTED}),
+        ("Doubled", {TAPPED: Status.UNEXPECTED}),
+    ],
+)
+def test_wrong_tap_never_passes(name, statuses, harness, candidate):
+    """A missing, renamed or doubled tap: exit 5 and the step's name."""
+    judgement = harness.judge(candidate(name), "float32", "one-shot")
+    assert judgement.exit_code is ExitCode.INCOMPLETE
+    assert {step.step: step.status for step in judgement.missing} == statuses
+
+
+@pytest.mark.parametrize(("name", "status"), [("Transposed", Status.CONTRACT), ("NotFinite", Status.NONFINITE)])
+def test_broken_values_are_named(name, status, harness, candidate):
+    """Swapped axes break the contract; a NaN is a fault of the step that has it first."""
+    first = harness.judge(candidate(name), "float32", "one-shot").first_divergence
+    assert (first.step, first.status) == (TAPPED, status)
+
+
+def test_two_faults_are_both_introduced(harness):
+    """One lockstep run finds every independent fault, not only the first."""
+    edits = [edit for name in ("rope_bases_swapped", "ple_missing") for edit in getattr(deviations, name).edits]
+    both = type("both", (deviations.Deviant,), {"edits": tuple(edits)})
+    candidate = both(harness.baseline("float32")._model, harness.checkpoint, "float32")
+    found = {step.step for step in harness.judge(candidate, "float32", "one-shot").introduced}
+    assert {DEVIATIONS["rope_bases_swapped"].first, DEVIATIONS["ple_missing"].first} <= found

@@ -1,0 +1,166 @@
+"""The judge on a toy model: every verdict, and what it refuses to compare."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from parity.errors import ExitCode, UsageError
+from parity.judge import Runs, judge
+from parity.verdict import Comparison, Status
+from tests.toy import CONTRACT, Toy, runs, write
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """Judges a toy in float32 with something wrong in it."""
+    oracle = write(tmp_path, "oracle", Toy())
+    baseline = runs(tmp_path, "baseline", Toy("float32"), oracle)
+
+    count = itertools.count()
+
+    def run(wrong=None, candidate=None, dtype="float32"):
+        candidate = candidate or runs(tmp_path, f"candidate-{next(count)}", Toy(dtype, wrong), oracle, dtype)
+        return judge(oracle=oracle, baseline=baseline, candidate=candidate)
+
+    run.oracle, run.baseline = oracle, baseline
+    return run
+
+
+def statuses(judgement, phase="prefill"):
+    """Status by step of one phase."""
+    return {step.step: step.status for step in judgement.steps if step.phase == phase}
+
+
+def test_the_same_arithmetic_is_at_parity(judged):
+    """Every step of every phase is ok, every token the same, exit 0."""
+    judgement = judged()
+    assert judgement.exit_code is ExitCode.PARITY
+    assert len(judgement.steps) == 2 * len(CONTRACT)
+    assert [token.same for token in judgement.tokens] == [True] * 5
+    assert judgement.worst.ratio <= 1.0
+
+
+def test_introduced_and_inherited(judged):
+    """The faulty step is introduced; what follows from it is inherited."""
+    judgement = judged({"embed": lambda x: x * np.float32(1.001)})
+    assert statuses(judgement) == {
+        "ids": Status.OK,
+        "embed": Status.INTRODUCED,
+        "layers.0.mean": Status.INHERITED,
+        "logits": Status.INHERITED,
+    }
+    assert judgement.first_divergence.step == "embed"
+    assert judgement.first_divergence.lockstep.error == pytest.approx(1e-3, rel=1e-3)
+    assert judgement.exit_code is ExitCode.DIVERGED
+
+
+def test_one_wrong_token_is_seen_and_named(judged):
+    """A fault in one token counts by that token's own error."""
+
+    def wrong(x):
+        x = x.copy()
+        x[0, -1] *= np.float32(1 + 4e-6)
+        return x
+
+    first = judged({"embed": wrong}).first_divergence
+    assert (first.step, first.phase, first.lockstep.token) == ("embed", "prefill", (0, 3))
+
+
+def test_integers_must_be_equal(judged):
+    """There is no floor for ids."""
+    assert judged({"ids": lambda x: x + 1}).first_divergence.step == "ids"
+
+
+def test_nonfinite(judged):
+    """A NaN that the oracle does not have."""
+
+    def wrong(x):
+        x = x.copy()
+        x[0, 0, 0] = np.nan
+        return x
+
+    assert statuses(judged({"embed": wrong}))["embed"] is Status.NONFINITE
+
+
+def test_contract_breaches(judged):
+    """Another shape, another kind."""
+    assert statuses(judged({"logits": lambda x: x[..., :-1]}))["logits"] is Status.CONTRACT
+    assert statuses(judged({"layers.0.mean": lambda x: x > 0}))["layers.0.mean"] is Status.CONTRACT
+
+
+def test_free_run_alone(judged, tmp_path):
+    """Without a lockstep run the first step beyond the floor counts as introduced."""
+    candidate = runs(tmp_path, "free", Toy("float32", {"embed": lambda x: x * np.float32(1.01)}), judged.oracle)
+    judgement = judged(candidate=Runs(candidate.free, None))
+    assert judgement.first_divergence.step == "embed"
+    assert judgement.exit_code is ExitCode.DIVERGED
+
+
+def test_without_tensors_the_sketch_serves(judged, tmp_path):
+    """Errors are seen through sketches where tensors were not kept."""
+    toys = {"good": Toy("float32"), "bad": Toy("float32", {"embed": lambda x: x * np.float32(1 + 1e-5)})}
+    free = {
+        name: write(tmp_path, name, toy, "float32", oracle=judged.oracle.path, keep_tensors=False)
+        for name, toy in toys.items()
+    }
+    assert judged(candidate=Runs(free["good"], None)).first_divergence is None
+    assert judged(candidate=Runs(free["bad"], None)).first_divergence.step == "embed"
+
+
+def test_token_verdicts(judged):
+    """A token that differs beyond the noise is a divergence; within it, a near tie."""
+    oracle = judged.oracle.tensor(next(key for key in judged.oracle.records if key.step == "logits"))
+    first, second = np.argsort(oracle[0, 0])[::-1][:2]
+    margin = oracle[0, 0, first] - oracle[0, 0, second]
+
+    def nudged(by):
+        def wrong(x):
+            x = x.copy()
+            x[0, 0, second] += np.float32(margin + by)
+            return x
+
+        return judged({"logits": wrong}).tokens[0]
+
+    assert nudged(1.0).diverged
+    assert nudged(1.0).oracle == first
+    assert nudged(1.0).candidate == second
+
+
+def test_near_tie_is_not_a_divergence():
+    """The margin decides."""
+    from parity.verdict import TokenVerdict
+
+    assert TokenVerdict("prefill", 0, 0, 5, 6, margin=1e-7, noise=1e-6).near_tie
+    assert TokenVerdict("prefill", 0, 0, 5, 6, margin=1e-5, noise=1e-6).diverged
+    assert not TokenVerdict("prefill", 0, 0, 5, 5, margin=0.0, noise=1e-6).near_tie
+
+
+@pytest.mark.parametrize("field", ["model", "weights", "contract", "scenario"])
+def test_another_run_is_refused(judged, tmp_path, field):
+    """Traces of another model, weights, contract or scenario are not compared."""
+    candidate = runs(tmp_path, "other", Toy("float32"), judged.oracle).free
+    manifest = json.loads((candidate.path / "manifest.json").read_text())
+    manifest[field] = {**manifest["scenario"], "name": "x"} if field == "scenario" else "x"
+    (candidate.path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UsageError, match=f"another {field}"):
+        judged(candidate=Runs(type(candidate).read(candidate.path), None))
+
+
+def test_empty_run_never_passes(judged):
+    """No judgement, or one without steps, is incomplete."""
+    assert Comparison(CONTRACT, judged.oracle.manifest, ()).exit_code is ExitCode.INCOMPLETE
+
+
+def test_few_elements_take_the_familys_floor(judged, tmp_path):
+    """A step of one element is held to the largest floor of its family, not to one lucky rounding."""
+    from parity.floors import Floors, family
+    from parity.trace import Key
+
+    assert family("text.layers.12.mlp.gate_mean") == family("text.layers.3.mlp.gate_mean") == "text.layers.*.mlp.gate_mean"
+    floors = Floors(oracle=judged.oracle, baseline=judged.baseline.free)
+    phases = [floors.of(Key(phase, "layers.0.mean")).relative for phase in ("prefill", "decode.1")]
+    assert phases[0] == phases[1] > 0
