@@ -53,6 +53,7 @@ def compare(request: Request, *, progress: Progress) -> Comparison:
         BackendUnavailable: when the reference itself fails; a candidate's failure is its verdict.
     """
     require_dtype(request.candidates, request.dtype)
+    require_prompt(request.prompt)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(request.keep))
         session = _Session(request, folder, progress, stack)
@@ -70,6 +71,16 @@ def require_dtype(candidates: Iterable[str], dtype: str) -> None:
         known = find(name).dtypes
         if dtype not in known:
             raise UsageError(f"backend {name} has no dtype {dtype!r}; it has {', '.join(known)}")
+
+
+def require_prompt(prompt: str | None) -> None:
+    """Refuse an empty prompt before anything is started; none at all is the lightest debugging case.
+
+    Raises:
+        UsageError: for an empty one.
+    """
+    if prompt == "":
+        raise UsageError("the prompt is empty; give some text, or no prompt at all for the lightest debugging case")
 
 
 class _Session:

@@ -5,7 +5,7 @@ NumPy has no bfloat16 of its own; ``ml_dtypes`` supplies it together with the ep
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import ml_dtypes
 import numpy as np
@@ -25,8 +25,10 @@ _EXACT_IN_FLOAT32 = {"float32", "float16", *_SMALL_FLOATS, "bool", "int8", "int1
 
 NAMES = tuple(_BY_NAME)
 
+_BYTE_ORDERS: tuple[Literal["<", ">"], ...] = ("<", ">")
+
 # `dtype.name` composes its string anew at each call (5 us), which thousands of small tensors would feel.
-_NAME_OF = {dtype.newbyteorder(order): name for name, dtype in _BY_NAME.items() for order in "<>"}
+_NAME_OF = {dtype.newbyteorder(order): name for name, dtype in _BY_NAME.items() for order in _BYTE_ORDERS}
 
 
 def numpy_dtype(name: str) -> np.dtype[Any]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from parity.contract import Contract, Step
 from parity.dtypes import as_float64, kind_of, unit_roundoff
 from parity.errors import UsageError
-from parity.measure import Error, error_of, validity
+from parity.floors import Floor, Floors
+from parity.measure import error_of, validity
 from parity.trace import Key, Record, Trace
 from parity.verdict import Deviation, Judgement, Status, StepVerdict, TokenVerdict
 
@@ -44,7 +46,7 @@ def judge(*, oracle: Trace, baseline: Runs | None, candidate: Runs, allowed: flo
     for run in (*candidate.present, *(baseline.present if baseline else ())):
         require_same(oracle=oracle, other=run)
     first = candidate.present[0].manifest
-    bench = _Bench(oracle, baseline, candidate, contract, unit_roundoff(first.dtype), allowed)
+    bench = _Bench(oracle, baseline, candidate, unit_roundoff(first.dtype), allowed)
     return Judgement(
         candidate=first.backend,
         dtype=first.dtype,
@@ -69,65 +71,71 @@ def require_same(*, oracle: Trace, other: Trace) -> None:
             raise UsageError(f"trace {other.path} is of another {what}{shown}; write both with the same command")
 
 
-@dataclass(frozen=True)
 class _Bench:
     """Everything that is needed to judge a step."""
 
-    oracle: Trace
-    baseline: Runs | None
-    candidate: Runs
-    contract: Contract
-    roundoff: float
-    allowed: float
+    def __init__(self, oracle: Trace, baseline: Runs | None, candidate: Runs, roundoff: float, allowed: float) -> None:
+        self._oracle = oracle
+        self._candidate = candidate
+        self._contract = oracle.contract
+        self._roundoff = roundoff
+        self._allowed = allowed
+        self._floors = _floors(oracle, *((baseline.free, baseline.lockstep) if baseline else (None, None)))
 
     def verdicts(self) -> Iterator[StepVerdict]:
-        emitted = dict.fromkeys(key for run in self.candidate.present for key in run.records)
-        for chunk in self.oracle.scenario.chunks:
-            for step in self.contract:
-                yield self._verdict(Key(chunk.phase, step.name), step)
+        """All steps, phase after phase, in execution order; what the contract lacks behind each phase."""
+        emitted = dict.fromkeys(key for run in self._candidate.present for key in run.records)
+        for chunk in self._oracle.scenario.chunks:
+            exact = True  # until a step is uncovered: the steps behind it no longer start from the oracle's values
+            for step in self._contract:
+                verdict = self._verdict(Key(chunk.phase, step.name), step, exact)
+                exact = exact and verdict.status is not Status.UNCOVERED
+                yield verdict
             for key in emitted:
-                if key.phase == chunk.phase and key not in self.oracle.records:
+                if key.phase == chunk.phase and key not in self._oracle.records:
                     yield StepVerdict(key.phase, key.step, key.occurrence, Status.UNEXPECTED, note=self._surplus(key))
 
     def _surplus(self, key: Key) -> str:
-        return "emitted more than once" if self.contract.get(key.step) else "not in the contract"
+        return "emitted more than once" if self._contract.get(key.step) else "not in the contract"
 
-    def _verdict(self, key: Key, step: Step) -> StepVerdict:
-        if any(key not in run.records for run in self.candidate.present):
+    def _verdict(self, key: Key, step: Step, exact: bool) -> StepVerdict:
+        if any(key not in run.records for run in self._candidate.present):
             return StepVerdict(key.phase, key.step, 0, Status.UNCOVERED, note="not emitted")
-        for run in self.candidate.present:
-            if breach := _breach(self.oracle.records[key], run.records[key], step):
+        for run in self._candidate.present:
+            if breach := _breach(self._oracle.records[key], run.records[key], step):
                 return StepVerdict(key.phase, key.step, 0, Status.CONTRACT, note=breach)
-        free, broken_free = self._deviation(key, step, "free")
-        lockstep, broken = self._deviation(key, step, "lockstep")
+        grown, own = self._floors.free(key), self._floors.lockstep(key)
+        free, broken_free = self._deviation(key, step, self._candidate.free, grown)
+        lockstep, broken = self._deviation(key, step, self._candidate.lockstep, own if exact else own | grown)
         status = self._status(free, lockstep)
         if broken or (broken_free and lockstep is None):
-            return StepVerdict(key.phase, key.step, 0, Status.NONFINITE, free, lockstep, f"{broken or broken_free} values")
+            note = f"{broken or broken_free} values"
+            return StepVerdict(key.phase, key.step, 0, Status.NONFINITE, free, lockstep, note)
         if broken_free and status is Status.OK:
             status = Status.INHERITED
         return StepVerdict(key.phase, key.step, 0, status, free, lockstep)
 
     def _status(self, free: Deviation | None, lockstep: Deviation | None) -> Status:
-        """A comparison written so that NaN is never within."""
-        if lockstep is not None and not lockstep.ratio <= self.allowed:
+        """Comparisons are written so that NaN is never within."""
+        if lockstep is not None and not lockstep.ratio <= self._allowed:
             return Status.INTRODUCED
-        if free is not None and not free.ratio <= self.allowed:
+        if free is not None and not free.ratio <= self._allowed:
             return Status.INHERITED if lockstep is not None else Status.INTRODUCED
         return Status.OK
 
-    def _deviation(self, key: Key, step: Step, mode: str) -> tuple[Deviation | None, int]:
-        run: Trace | None = getattr(self.candidate, mode)
+    def _deviation(self, key: Key, step: Step, run: Trace | None, floor: Floor) -> tuple[Deviation | None, int]:
+        """The error of one run over its floor, and how many values are non-finite on one side only."""
         if run is None:
             return None, 0
-        error = error_of(key, oracle=self.oracle, candidate=run)
-        floor = self._floor(key, mode)
-        least = 0.0 if step.kind != "float" else self.roundoff
+        error = error_of(key, oracle=self._oracle, candidate=run)
+        least = self._roundoff if step.kind == "float" else 0.0
         ratio = max(_times(error.relative, floor.relative, least), _times(error.worst, floor.worst, least))
         return Deviation(error.relative, floor.relative, ratio, error.worst_token, error.worst), error.nonfinite
 
-    def _floor(self, key: Key, mode: str) -> Error:
-        run: Trace | None = getattr(self.baseline, mode) if self.baseline else None
-        return error_of(key, oracle=self.oracle, candidate=run) if run else Error(0.0)
+
+@lru_cache(maxsize=8)  # all candidates of one scenario share a baseline
+def _floors(oracle: Trace, free: Trace | None, lockstep: Trace | None) -> Floors:
+    return Floors(oracle=oracle, free=free, lockstep=lockstep)
 
 
 def _times(error: float, floor: float, least: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +16,9 @@ from parity.trace import Key, Trace
 
 Float = NDArray[np.float64]
 
+WIDTH = 64
+"""A token of fewer elements is not judged by itself: the ratio of two such errors has too heavy a tail for a bound."""
+
 
 @dataclass(frozen=True)
 class Error:
@@ -21,30 +26,18 @@ class Error:
 
     Attributes:
         relative: ``|candidate - oracle| / |oracle|`` in L2 over all valid elements.
-        tokens: the same for each token, ``[batch, token]``, NaN at padding; None for tensors without tokens, or where
-            only sketches were kept.
-        largest: largest absolute difference of an element; None where only sketches were kept.
+        worst: the same for the worst token alone; zero for tensors without tokens or with fewer than `WIDTH` elements
+            a token, and where only sketches were kept.
+        worst_token: batch row and token of it.
         nonfinite: elements that are NaN or infinite on one side only.
+        samples: how much the error rests on: tokens, or elements where the tensor has no tokens.
     """
 
     relative: float
-    tokens: Float | None = None
-    largest: float | None = None
+    worst: float = 0.0
+    worst_token: tuple[int, int] | None = None
     nonfinite: int = 0
-
-    @property
-    def worst_token(self) -> tuple[int, int] | None:
-        """Batch row and token of the largest error."""
-        if self.tokens is None or not self.tokens.size or np.isnan(self.tokens).all():
-            return None
-        row, token = np.unravel_index(np.nanargmax(self.tokens), self.tokens.shape)
-        return int(row), int(token)
-
-    @property
-    def worst(self) -> float:
-        """Error of the worst token, or zero for tensors without tokens."""
-        at = self.worst_token
-        return 0.0 if at is None or self.tokens is None else float(self.tokens[at])
+    samples: int = 0
 
 
 def error_of(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
@@ -59,6 +52,15 @@ def error_of(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
 
 def exact(*, oracle: Float, candidate: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None = None) -> Error:
     """Compare two float64 arrays of one shape; `valid` (broadcastable to it) leaves out padding."""
+    difference = candidate - oracle
+    squared, power = np.vdot(difference, difference), np.vdot(oracle, oracle)
+    if valid is not None or not np.isfinite(squared + power):  # rare, and much slower
+        return _exact_where(oracle, candidate, axes, valid)
+    return Error(_ratio(squared, power), *_worst(difference, oracle, axes, None), samples=_samples(axes, oracle.shape))
+
+
+def _exact_where(oracle: Float, candidate: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None) -> Error:
+    """Compare the elements that are real tokens' and finite on both sides; count those that are so on one only."""
     finite = np.isfinite(oracle) & np.isfinite(candidate)
     agree = finite | (np.isnan(oracle) & np.isnan(candidate)) | (oracle == candidate)
     counted = finite if valid is None else finite & valid
@@ -66,10 +68,10 @@ def exact(*, oracle: Float, candidate: Float, axes: tuple[str, ...], valid: NDAr
     true = np.where(counted, oracle, 0.0)
     difference = np.where(counted, candidate, 0.0) - true
     return Error(
-        relative=_ratio(np.sum(difference**2), np.sum(true**2)),
-        tokens=_tokens(difference, true, axes, valid),
-        largest=float(np.max(np.abs(difference), initial=0.0)),
+        _ratio(np.vdot(difference, difference), np.vdot(true, true)),
+        *_worst(difference, true, axes, valid),
         nonfinite=int(np.count_nonzero(broken)),
+        samples=_samples(axes, oracle.shape),
     )
 
 
@@ -90,21 +92,29 @@ def validity(
     return valid
 
 
-def _tokens(difference: Float, true: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None) -> Float | None:
-    """Relative error per token; a token whose true value is zero is measured against the typical token."""
-    if "batch" not in axes or "token" not in axes or len(axes) != true.ndim:
-        return None
+def _samples(axes: tuple[str, ...], shape: Sequence[int]) -> int:
+    """Tokens of a tensor; its elements where it has none, or where its axes are unknown."""
+    if "token" not in axes or len(axes) != len(shape):
+        return math.prod(shape)
+    return math.prod(size for axis, size in zip(axes, shape, strict=True) if axis in ("batch", "token"))
+
+
+def _worst(
+    difference: Float, true: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None
+) -> tuple[float, tuple[int, int] | None]:
+    """Largest relative error of a token, and whose; a token whose true value is zero is held to the typical token."""
     others = tuple(i for i, axis in enumerate(axes) if axis not in ("batch", "token"))
-    squared, power = np.sum(difference**2, axis=others), np.sum(true**2, axis=others)
-    if axes.index("batch") > axes.index("token"):
-        squared, power = squared.T, power.T
-    typical = np.mean(power) if power.size else 0.0
-    scale = np.where(power > 0, power, typical if typical > 0 else 1.0)
-    errors = np.sqrt(squared / scale)
+    if len(others) != len(axes) - 2 or len(axes) != true.ndim or math.prod(true.shape[i] for i in others) < WIDTH:
+        return 0.0, None
+    squared, power = np.square(difference).sum(axis=others), np.square(true).sum(axis=others)
     if valid is not None:
-        real = np.broadcast_to(valid, true.shape).any(axis=others)
-        errors[~(real if axes.index("batch") < axes.index("token") else real.T)] = np.nan
-    return np.asarray(errors)
+        squared = squared * np.broadcast_to(valid, true.shape).any(axis=others)
+    scale = np.where(power > 0, power, power.mean() or 1.0)
+    errors = squared / scale
+    at = int(errors.argmax())
+    first, second = divmod(at, errors.shape[1])
+    row, token = (first, second) if axes.index("batch") < axes.index("token") else (second, first)
+    return math.sqrt(errors.flat[at]), (row, token)
 
 
 def _ratio(squared: float, power: float) -> float:
@@ -118,7 +128,8 @@ def _estimated(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
     """Error from the sketches; NaN, which is never within a floor, where a writer gave no sketch."""
     true, value = oracle.statistics(key), candidate.statistics(key)
     if not (true.sketch and value.sketch):
-        return Error(relative=float("nan"))
+        return Error(float("nan"))
     estimate = relative_error(oracle_sketch=true.sketch, candidate_sketch=value.sketch, oracle_norm=true.norm)
+    record = oracle.records[key]
     broken = abs(value.nan_count - true.nan_count) + abs(value.inf_count - true.inf_count)
-    return Error(relative=estimate, nonfinite=broken)
+    return Error(relative=estimate, nonfinite=broken, samples=_samples(tuple(record.axes), record.shape))

@@ -4,30 +4,31 @@ The map is linear, ``sketch(x) - sketch(y) == sketch(x - y)``, and the signs beh
 a difference of sketches estimates the L2 norm of the difference (standard deviation 9 %, from ``1 / sqrt(2 * 61)``).
 
 **Format version 1.** Element ``i`` (from 0) of the tensor, flattened in C order, is added to bucket ``i % 61``,
-multiplied by ``sign(i)``. All is unsigned 64-bit arithmetic that wraps::
+multiplied by ``sign(i)``. All is unsigned 64-bit arithmetic that wraps, divisions are of integers::
 
     hash(n):    z = n + 0x9E3779B97F4A7C15                      # splitmix64
                 z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9
                 z = (z ^ (z >> 27)) * 0x94D049BB133111EB
                 return z ^ (z >> 31)
-    flip(i):    within = hash(i % 15616)
-                tile   = hash(2**32 + (i / 15616) * 976 + i % 976)    # integer division
-                return (within ^ tile) & 1
+    flip(i):    tile, row, column, slice = i / 62464, i % 62464 / 3904, i % 3904, i % 3904 / 244
+                return (hash(tile * 3904 + column) ^ popcount(slice & row) ^ popcount(row & (row >> 1))) & 1
     sign(i):    flip(i) ? -1 : +1
 
 Infinities, NaN and magnitudes from 2**960 up (float64 masks, whose sums would overflow) count as 0.
 
 Why so. 61 is prime: unless the row length is a multiple of 61, the elements of one channel spread over all buckets.
-A tile is 16 rows of 976 = 16 * 61 elements. Its ``within`` signs are a table that fits a processor's cache, so the
-bulk of the work is one multiply-add an element; ``tile`` signs touch only the 976 column sums of each tile. They differ
-from column to column, because with one sign for a whole bucket of a tile a constant difference would be a product
-of two sums of coin flips, whose estimate spreads twice as wide.
+A tile of 62464 = 16 * 16 * 244 elements is 16 rows of 16 slices of 244 = 4 * 61. Each column of a tile has a coin flip
+of its own, and the 16 numbers in it have signs that depend on slice and row only, so 15 of 16 additions are a product
+of small matrices, which BLAS does at the speed of memory. Those signs are a Hadamard matrix: over the slices, any two
+rows agree as often as they differ, so what is alike in all columns (a constant, a scaled row) keeps its norm, in part
+of a tile too. The term of `row` alone, a bent function, spreads that norm evenly over the slices: without it, slice 0
+would have no signs at all.
 """
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -36,75 +37,90 @@ import numpy.typing as npt
 from parity.dtypes import as_float64
 
 BUCKETS = 61
-ROW = 16 * BUCKETS
-ROWS_PER_TILE = 16
-TILE = ROWS_PER_TILE * ROW
-RUN = 4 * ROW
-"""Blocks are padded to a multiple of this many elements."""
+SLICES = 16
+SLICE = 4 * BUCKETS
+ROW = SLICES * SLICE
+ROWS = 16
+TILE = ROWS * ROW
 
-_TILE_SEEDS = 2**32
 _LARGEST = 2.0**960
 
 Floats = npt.NDArray[np.floating[Any]]
 
 
-def _signs(seeds: npt.NDArray[np.uint64]) -> npt.NDArray[np.int8]:
-    """Sign (+1 or -1) of each seed: the lowest bit of its splitmix64 hash."""
-    z = seeds + np.uint64(0x9E3779B97F4A7C15)
+@cache
+def _row_signs(dtype: np.dtype[Any]) -> Floats:
+    """Signs of the rows of a tile in each slice, (SLICES, 1, ROWS) of `dtype`."""
+    numbers = range(ROWS)
+    flips = [[((k & r).bit_count() + (r & (r >> 1)).bit_count()) % 2 for r in numbers] for k in range(SLICES)]
+    return (1 - 2 * np.array(flips)).astype(dtype).reshape(SLICES, 1, ROWS)
+
+
+@cache
+def _row_signs_by_column(dtype: np.dtype[Any]) -> Floats:
+    """The same signs, (ROWS, ROW) of `dtype`."""
+    signs: Floats = np.repeat(_row_signs(dtype)[:, 0].T, SLICE, axis=1)
+    return signs
+
+
+@cache
+def _column_sign_table(dtype: np.dtype[Any], tiles: int) -> Floats:
+    """Signs of the columns of the first tiles, (tiles, ROW) of `dtype`: the lowest bit of splitmix64."""
+    z = np.arange(tiles * ROW, dtype=np.uint64) + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     z ^= z >> np.uint64(31)
-    return 1 - 2 * (z & np.uint64(1)).astype(np.int8)
+    return (1 - 2 * (z & np.uint64(1)).astype(np.int8)).astype(dtype).reshape(tiles, ROW)
 
 
-@lru_cache(maxsize=None)
-def _within_signs(dtype: np.dtype[Any]) -> Floats:
-    """Signs inside a tile, (ROWS_PER_TILE, ROW) of `dtype`."""
-    return _signs(np.arange(TILE, dtype=np.uint64)).reshape(ROWS_PER_TILE, ROW).astype(dtype)
+def _column_signs(dtype: np.dtype[Any], tile: int) -> Floats:
+    """Signs of the columns of one tile, (ROW,) of `dtype`, from a table that doubles."""
+    signs: Floats = _column_sign_table(dtype, 1 << max(4, tile.bit_length()))[tile]
+    return signs
 
 
-@lru_cache(maxsize=None)
-def _tile_signs(capacity: int) -> npt.NDArray[np.float32]:
-    """Signs of the columns of the first tiles, (capacity, ROW); float32 multiplies faster than int8."""
-    seeds = np.arange(_TILE_SEEDS, _TILE_SEEDS + capacity * ROW, dtype=np.uint64)
-    return _signs(seeds).reshape(capacity, ROW).astype(np.float32)
+def partial_sums(values: Floats, *, start: int = 0) -> Floats:
+    """Signed sums of `values` (n,), n > 0, the elements of a tensor from `start`, a multiple of TILE, on.
 
-
-def as_rows(values: Floats) -> Floats:
-    """`values` (n,) as (rows, ROW), zeros appended up to a multiple of RUN elements; not copied when n is one."""
-    padding = -values.size % RUN
-    if padding:
-        padded = np.empty(values.size + padding, dtype=values.dtype)
-        padded[: values.size] = values
-        padded[values.size :] = 0
-        values = padded
-    return values.reshape(-1, ROW)
-
-
-def column_sums(rows: Floats) -> Floats:
-    """Signed sum of each column of each tile: (rows, ROW) to (tiles, ROW), in the dtype of `rows`.
-
-    Only 16 numbers are added here, so float32 loses next to nothing. `rows` must begin where a tile begins.
+    They belong to the buckets 0, 1, ... 60, 0, 1, ..., and `fold` adds them up. They are in the dtype of `values`;
+    float32 loses next to nothing, because each adds 16 numbers, and then one a tile.
     """
-    signs = _within_signs(rows.dtype)
-    tiles, rest = divmod(len(rows), ROWS_PER_TILE)
-    sums = np.empty((tiles + (rest > 0), ROW), dtype=rows.dtype)
-    whole = rows[: tiles * ROWS_PER_TILE].reshape(tiles, ROWS_PER_TILE, ROW)
-    if tiles:
-        np.einsum("trc,rc->tc", whole, signs, out=sums[:tiles])
-    if rest:
-        np.einsum("rc,rc->c", rows[-rest:], signs[:rest], out=sums[tiles])
+    tile = start // TILE
+    sums = _column_sums(values[:TILE], tile)
+    for begin in range(TILE, values.size, TILE):
+        tile += 1
+        more = _column_sums(values[begin : begin + TILE], tile)
+        sums[: more.size] += more
     return sums
 
 
+def _column_sums(values: Floats, tile: int) -> Floats:
+    """Signed sums of the columns of that tile, (ROW,) or fewer; `values` (n,) are the tile or its beginning."""
+    rows, rest = divmod(values.size, ROW)
+    if not rows:
+        return _first_row(values, tile)
+    whole = values[: rows * ROW].reshape(rows, SLICES, SLICE).transpose(1, 0, 2)
+    sums: Floats = np.matmul(_row_signs(values.dtype)[:, :, :rows], whole).reshape(ROW)
+    if rest:
+        sums[:rest] += values[rows * ROW :] * _row_signs_by_column(values.dtype)[rows, :rest]
+    sums *= _column_signs(values.dtype, tile)
+    return sums
+
+
+def _first_row(values: Floats, tile: int) -> Floats:
+    """`values` (n,), n < ROW, with their signs, and zeros up to a last bucket: row 0 itself flips no sign."""
+    signed = np.zeros(-(-values.size // BUCKETS) * BUCKETS, dtype=values.dtype)
+    np.multiply(values, _column_signs(values.dtype, tile)[: values.size], out=signed[: values.size])
+    return signed
+
+
 def fold(sums: list[Floats]) -> npt.NDArray[np.float64]:
-    """The sketch (BUCKETS,) of a tensor from the column sums of its blocks, in order; accumulates in float64."""
+    """The sketch (BUCKETS,) of a tensor from the partial sums of its blocks; accumulates in float64."""
     if not sums:
         return np.zeros(BUCKETS)
-    columns = sums[0] if len(sums) == 1 else np.concatenate(sums)
-    capacity = 1 << max(6, (len(columns) - 1).bit_length())
-    signed = columns * _tile_signs(capacity)[: len(columns)]
-    return np.add.reduce(np.add.reduce(signed, axis=0, dtype=np.float64).reshape(-1, BUCKETS), axis=0)
+    total = sums[0] if len(sums) == 1 else np.add.reduce(sums, axis=0, dtype=np.float64)
+    sketch: npt.NDArray[np.float64] = np.add.reduce(total.reshape(-1, BUCKETS), axis=0, dtype=np.float64)
+    return sketch
 
 
 def countable(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -119,7 +135,7 @@ def sketch_of(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         UsageError: when the array does not hold real numbers.
     """
     flat = countable(as_float64(np.asarray(array)).reshape(-1))
-    return fold([column_sums(as_rows(flat))])
+    return fold([partial_sums(flat)] if flat.size else [])
 
 
 def estimated_norm(sketch: npt.ArrayLike) -> float:

@@ -9,9 +9,9 @@ again, carefully.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,10 +19,13 @@ import numpy.typing as npt
 import xxhash
 
 from parity.dtypes import name_of, working_dtype
-from parity.sketch import RUN, TILE, Floats, as_rows, column_sums, countable, fold
+from parity.sketch import ROW, TILE, Floats, countable, fold, partial_sums
 
-# 4 tiles of float32 are 250 KB: a quarter of an L2 cache, which leaves room for the sketch's signs and for a copy.
-_BLOCK_BYTES = 4 * 4 * TILE
+# A tile of float32 is 250 KB, a quarter of an L2 cache. A block is one tile, the last one up to half as much more.
+_LONGEST_BLOCK = TILE + TILE // 2
+
+# BLAS starts threads for a dot product of more than 10000 elements, which costs more than the work itself.
+_RUN = ROW
 
 # Squares lose 3 bits at most to the subtraction of the squared mean; beyond that the block is centred first.
 _CANCELLATION = 8.0
@@ -70,7 +73,7 @@ class Statistics:
 class _Moments(NamedTuple):
     """Of some elements: extremes, zeros, mean, and the sum of squared deviations from that mean."""
 
-    count: int
+    size: int
     low: float
     high: float
     zeros: int
@@ -100,20 +103,30 @@ def _flatten(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1)
 
 
+def _blocks(flat: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+    """Where each block of `flat` (n,) starts, and the block.
+
+    256 x 256 elements are a little more than a tile; a block of its own for the rest would cost more than its share.
+    """
+    start = 0
+    while flat.size - start > _LONGEST_BLOCK:
+        yield start, flat[start : start + TILE]
+        start += TILE
+    if start < flat.size:
+        yield start, flat[start:]
+
+
 def _measure_quickly(flat: npt.NDArray[Any]) -> Statistics | None:
     """Statistics of `flat` (n,), or None when an element is not finite or a square over- or underflows."""
     dtype = working_dtype(name_of(flat))
-    size = _BLOCK_BYTES // dtype.itemsize
     hasher, sums, blocks = xxhash.xxh3_128(), [], []
-    for start in range(0, flat.size, size):
-        raw = flat[start : start + size]
-        hasher.update(raw.view(np.uint8))
+    for start, raw in _blocks(flat):
+        hasher.update(raw.view(np.uint8).data)
         values = raw.astype(dtype, copy=False)
-        rows = as_rows(values)
-        blocks.append(_moments(values, rows))
+        blocks.append(_moments(values))
         if not math.isfinite(blocks[-1].deviations):
             return None
-        sums.append(column_sums(rows))
+        sums.append(partial_sums(values, start=start))
     total = _merge(blocks)
     if _underflows(total, dtype):
         return None
@@ -122,21 +135,21 @@ def _measure_quickly(flat: npt.NDArray[Any]) -> Statistics | None:
 
 def _measure_carefully(flat: npt.NDArray[Any]) -> Statistics:
     """Statistics of `flat` (n,) whatever it holds: in float64, and scaled so that no square over- or underflows."""
-    pieces = [flat[start : start + 2 * TILE] for start in range(0, flat.size, 2 * TILE)]
-    largest = max(float(np.max(np.abs(_finite(piece)), initial=0.0)) for piece in pieces)
+    pieces = list(_blocks(flat))
+    largest = max(float(np.max(np.abs(_finite(piece)), initial=0.0)) for _, piece in pieces)
     exponent = math.frexp(largest)[1] - 1  # a power of two scales without rounding
     nan_count, inf_count, sums, blocks = 0, 0, [], []
-    for piece in pieces:
+    for start, piece in pieces:
         wide = piece.astype(np.float64, copy=False)
         nan_count += int(np.count_nonzero(np.isnan(wide)))
         inf_count += int(np.count_nonzero(np.isinf(wide)))
-        sums.append(column_sums(as_rows(countable(wide))))
+        sums.append(partial_sums(countable(wide), start=start))
         kept = _finite(piece)
         if kept.size:
             scaled = np.ldexp(kept, -exponent)
             low, high, zeros = _extremes(kept)  # not of the scaled ones, the smallest of which may underflow
-            blocks.append(_moments(scaled, as_rows(scaled))._replace(low=low, high=high, zeros=zeros))
-    digest = xxhash.xxh3_128(flat.view(np.uint8)).hexdigest()
+            blocks.append(_moments(scaled)._replace(low=low, high=high, zeros=zeros))
+    digest = xxhash.xxh3_128(flat.view(np.uint8).data).hexdigest()
     return _summary(_merge(blocks), sums, digest, exponent=exponent, nan_count=nan_count, inf_count=inf_count)
 
 
@@ -146,33 +159,41 @@ def _finite(piece: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     return wide[np.isfinite(wide)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _ones(dtype: np.dtype[Any]) -> Floats:
-    return np.ones(RUN, dtype=dtype)
+    return np.ones(_RUN, dtype=dtype)
 
 
-def _dot(rows: Floats, other: Floats) -> float:
-    """Sum of the products of `rows` (r, RUN) and `other` (the same, or (RUN,)).
+def _sums(values: Floats) -> tuple[float, float]:
+    """Sum of `values` (n,) and sum of their squares.
 
-    BLAS adds RUN products in their own dtype, in some 60 steps on 64 lanes, and would start threads only for longer
-    vectors, at a cost above the work itself; the few results are added in float64.
+    BLAS adds a run in its own dtype, in some 60 steps on 64 lanes; the runs are added in float64.
     """
-    return sum(np.vecdot(rows, other).tolist())
+    ones = _ones(values.dtype)
+    whole = values.size - values.size % _RUN
+    rest = values[whole:]
+    total, squares = float(np.dot(rest, ones[: rest.size])), float(np.dot(rest, rest))
+    if whole:
+        runs = values[:whole].reshape(-1, _RUN)
+        total += sum(np.vecdot(runs, ones).tolist())
+        squares += sum(np.vecdot(runs, runs).tolist())
+    return total, squares
 
 
 def _extremes(values: Floats) -> tuple[float, float, int]:
     """Minimum, maximum and number of zeros of `values` (n,), n > 0."""
-    zeros = int(np.count_nonzero(np.equal(values, 0)))  # to bool and count: three times as fast as counting floats
-    return float(np.minimum.reduce(values)), float(np.maximum.reduce(values)), zeros
+    low, high = float(np.minimum.reduce(values)), float(np.maximum.reduce(values))
+    if low > 0 or high < 0:
+        return low, high, 0
+    return low, high, int(np.count_nonzero(np.equal(values, 0)))  # three times as fast as counting floats
 
 
-def _moments(values: Floats, rows: Floats) -> _Moments:
-    """Moments of `values` (n,), n > 0, also given as `rows` padded with zeros. Not finite `deviations`: see caller."""
-    runs = rows.reshape(-1, RUN)
+def _moments(values: Floats) -> _Moments:
+    """Moments of `values` (n,), n > 0; where squares overflow or are NaN, so are `deviations`."""
     low, high, zeros = _extremes(values)
-    mean = _dot(runs, _ones(rows.dtype)) / values.size
-    squares = _dot(runs, runs)
-    deviations = squares - values.size * mean * mean
+    total, squares = _sums(values)
+    mean = total / values.size
+    deviations = squares - total * mean
     if math.isfinite(squares) and squares > _CANCELLATION * deviations:
         mean, deviations = (low, 0.0) if low == high else _centred(values, mean)
     return _Moments(values.size, low, high, zeros, mean, deviations)
@@ -184,29 +205,28 @@ def _centred(values: Floats, near: float) -> tuple[float, float]:
     The squares of 1000 + N(0, 1) leave float32 no digit for the deviation; those of the differences keep all.
     """
     shift = values.dtype.type(near)
-    runs = as_rows(values - shift).reshape(-1, RUN)
-    offset = _dot(runs, _ones(values.dtype)) / values.size
-    deviations = _dot(runs, runs) - values.size * offset * offset
-    return float(shift) + offset, max(0.0, deviations)
+    total, squares = _sums(values - shift)
+    offset = total / values.size
+    return float(shift) + offset, max(0.0, squares - total * offset)
 
 
 def _merge(blocks: Sequence[_Moments]) -> _Moments:
     """Moments of all blocks together; deviations between block means are added, so nothing cancels."""
     if len(blocks) < 2:
         return blocks[0] if blocks else _NOTHING
-    count = sum(block.count for block in blocks)
-    mean = math.fsum(block.count * block.mean for block in blocks) / count
+    size = sum(block.size for block in blocks)
+    mean = math.fsum(block.size * block.mean for block in blocks) / size
     return _Moments(
-        count=count,
+        size=size,
         low=min(block.low for block in blocks),
         high=max(block.high for block in blocks),
         zeros=sum(block.zeros for block in blocks),
         mean=mean,
-        deviations=math.fsum(block.deviations + block.count * (block.mean - mean) ** 2 for block in blocks),
+        deviations=math.fsum(block.deviations + block.size * (block.mean - mean) ** 2 for block in blocks),
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _smallest_mean_square(dtype: np.dtype[Any]) -> float:
     """Below this, squares that still matter to the mean square may be subnormal, hence inexact."""
     finfo = np.finfo(dtype)
@@ -217,32 +237,27 @@ def _underflows(total: _Moments, dtype: np.dtype[Any]) -> bool:
     """Whether squares in `dtype` were too small to be added up; all zeros are not."""
     if total.low == total.high == 0.0:
         return False
-    return total.deviations / total.count + total.mean**2 < _smallest_mean_square(dtype)
+    return total.deviations / total.size + total.mean**2 < _smallest_mean_square(dtype)
 
 
 def _summary(
-    total: _Moments,
-    sums: list[Floats],
-    digest: str,
-    *,
-    exponent: int = 0,
-    nan_count: int = 0,
-    inf_count: int = 0,
+    total: _Moments, sums: list[Floats], digest: str, *, exponent: int = 0, nan_count: int = 0, inf_count: int = 0
 ) -> Statistics:
     """Statistics from what was added up; `total`'s mean and deviations are of elements divided by ``2**exponent``."""
-    finite = max(1, total.count)
-    count = total.count + nan_count + inf_count
-    abs_max = max(abs(total.low), abs(total.high))
-    bound = math.ldexp(abs_max, -exponent)  # rounding must not push a result beyond the largest finite number
-    variance = total.deviations / finite
-    mean = math.ldexp(min(max(total.mean, -bound), bound), exponent)
+    count = total.size + nan_count + inf_count
+    abs_max = max(total.high, -total.low)
+    variance = total.deviations / max(1, total.size)
+    mean, std, rms = total.mean, math.sqrt(variance), math.sqrt(variance + total.mean * total.mean)
+    if exponent:
+        bound = math.ldexp(abs_max, -exponent)  # rounding must not lead beyond the largest finite number
+        mean, std, rms = (math.ldexp(max(-bound, min(value, bound)), exponent) for value in (mean, std, rms))
     return Statistics(
         count=count,
         min=total.low,
         max=total.high,
-        mean=min(max(mean, total.low), total.high),
-        std=math.ldexp(min(math.sqrt(variance), bound), exponent),
-        rms=math.ldexp(min(math.sqrt(variance + total.mean**2), bound), exponent),
+        mean=max(total.low, min(mean, total.high)),
+        std=min(std, abs_max),
+        rms=min(rms, abs_max),
         abs_max=abs_max,
         zero_fraction=total.zeros / max(1, count),
         nan_count=nan_count,

@@ -102,7 +102,7 @@ class Key:
     occurrence: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """A trace that was read and found complete."""
 

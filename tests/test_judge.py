@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from parity.errors import ExitCode, UsageError
+from parity.floors import Floors, family
 from parity.judge import Runs, judge
-from parity.verdict import Comparison, Status
-from tests.toy import CONTRACT, Toy, runs, write
+from parity.measure import error_of
+from parity.trace import Key
+from parity.verdict import Comparison, Status, TokenVerdict
+from tests.toy import CONTRACT, Deaf, Toy, runs, write
 
 
 @pytest.fixture
@@ -132,8 +135,6 @@ def test_token_verdicts(judged):
 
 def test_near_tie_is_not_a_divergence():
     """The margin decides."""
-    from parity.verdict import TokenVerdict
-
     assert TokenVerdict("prefill", 0, 0, 5, 6, margin=1e-7, noise=1e-6).near_tie
     assert TokenVerdict("prefill", 0, 0, 5, 6, margin=1e-5, noise=1e-6).diverged
     assert not TokenVerdict("prefill", 0, 0, 5, 5, margin=0.0, noise=1e-6).near_tie
@@ -155,12 +156,25 @@ def test_empty_run_never_passes(judged):
     assert Comparison(CONTRACT, judged.oracle.manifest, ()).exit_code is ExitCode.INCOMPLETE
 
 
-def test_few_elements_take_the_familys_floor(judged, tmp_path):
-    """A step of one element is held to the largest floor of its family, not to one lucky rounding."""
-    from parity.floors import Floors, family
-    from parity.trace import Key
+def test_families():
+    """Indices are what tells members of a family apart."""
+    assert family("text.layers.12.mlp.gate_mean") == family("text.layers.3.mlp.gate_mean")
+    assert family("text.layers.3.mlp.gate_mean") != family("text.layers.3.mlp.gate_std")
+    assert family("text.altup.embed.1.out") == "text.altup.embed.*.out"
 
-    assert family("text.layers.12.mlp.gate_mean") == family("text.layers.3.mlp.gate_mean") == "text.layers.*.mlp.gate_mean"
-    floors = Floors(oracle=judged.oracle, baseline=judged.baseline.free)
-    phases = [floors.of(Key(phase, "layers.0.mean")).relative for phase in ("prefill", "decode.1")]
-    assert phases[0] == phases[1] > 0
+
+def test_few_tokens_take_the_familys_floor(judged):
+    """A step of few tokens is held to the largest floor of its family over all phases, not to one lucky rounding."""
+    floors = Floors(oracle=judged.oracle, free=judged.baseline.free, lockstep=judged.baseline.lockstep)
+    keys = [Key(phase, "layers.0.mean") for phase in ("prefill", "decode.1")]
+    errors = [error_of(key, oracle=judged.oracle, candidate=judged.baseline.lockstep).relative for key in keys]
+    assert errors[0] != errors[1]
+    assert [floors.lockstep(key).relative for key in keys] == [max(errors)] * 2
+
+
+def test_behind_an_uncovered_step_the_free_floor_serves(judged, tmp_path):
+    """A step that starts from inexact inputs is not called introduced for it."""
+    candidate = runs(tmp_path, "deaf", Deaf("float32"), judged.oracle)
+    judgement = judged(candidate=candidate)
+    assert judgement.exit_code is ExitCode.INCOMPLETE
+    assert not judgement.introduced

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
 from typing import IO
 
+from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 PIPED_WIDTH = 160
@@ -59,38 +58,16 @@ def short(text: str, length: int = 60) -> str:
     return f'"{plain(text[:length])}..." ({len(text):,} characters)'
 
 
-def table(*headers: str, right: Sequence[str] = (), wraps: Sequence[str] = ()) -> Table:
-    """A table without lines; columns in `right` are aligned to the right, those in `wraps` may be broken in lines."""
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim", show_header=any(headers))
-    for header in headers:
-        justify = "right" if header in right else "left"
-        grid.add_column(header, justify=justify, no_wrap=header not in wraps, overflow="fold")
-    return grid
-
-
-def natural_width(out: Console, grid: Table) -> int:
-    """Columns that the table takes when nothing is broken in lines."""
-    return out.measure(grid, options=out.options.update(width=10_000)).maximum
-
-
-def print_table(out: Console, grid: Table, *, indent: int = 2) -> None:
-    """Print a table whole: where the console is too narrow, lines run over instead of names being cut."""
-    unlimited = out.options.update(width=10_000)
-    room = max(out.width - indent, out.measure(grid, options=unlimited).minimum)
-    grid.width = min(room, natural_width(out, grid))
-    lines = out.render_lines(grid, unlimited, pad=False)
-    for line in lines:
-        text = Text(" " * indent)
-        for segment in line:
-            text.append(segment.text, segment.style)
-        text.rstrip()
-        out.print(text, soft_wrap=True)
-
-
 def print_line(out: Console, *parts: str | tuple[str, str], indent: int = 0) -> None:
     """Print a sentence, broken in lines between words where it is too long; names are never broken."""
-    text = Text.assemble(*parts)
-    room = max(out.width - indent - 2, 20)
-    for number, line in enumerate(text.wrap(out, room, overflow="ignore")):
-        line.rstrip()
+    for number, line in enumerate(wrap(out, Text.assemble(*parts), out.width - indent - 2)):
         out.print(Text(" " * (indent + 2 * (number > 0))) + line, soft_wrap=True)
+
+
+def wrap(out: Console, text: Text, room: int) -> list[Text]:
+    """`text` in lines of `room` cells, or of its longest word."""
+    longest = max((cell_len(word) for word in text.plain.split()), default=1)
+    lines = list(text.wrap(out, max(room, longest)))
+    for line in lines:
+        line.rstrip()
+    return lines

@@ -10,10 +10,8 @@ MANY = 1e6
 """From here on a ratio is written with an exponent."""
 
 
-def error(value: float | None) -> str:
-    """An error or a statistic, e.g. ``1.2e-07``; ``-`` where there is none."""
-    if value is None or math.isnan(value):
-        return "-" if value is None else "nan"
+def error(value: float) -> str:
+    """An error, e.g. ``1.2e-07``."""
     return f"{value:.1e}" if value else "0"
 
 
@@ -41,9 +39,9 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
-def number(value: float | None) -> str:
-    """A statistic, e.g. ``-1.234e-03``; ``-`` where there is none."""
-    return "-" if value is None else "0" if value == 0 else f"{value:.3e}"
+def number(value: float) -> str:
+    """A statistic, e.g. ``-1.23e-03``."""
+    return "0" if value == 0 else f"{value:.2e}"
 
 
 def ranges(indices: Iterable[int]) -> str:

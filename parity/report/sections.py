@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.console import Console
-from rich.table import Table
 
 from parity.report import sentences
-from parity.report.console import plain, print_line, print_table, table
+from parity.report.console import plain, print_line
 from parity.report.fold import Family, phases, split
-from parity.report.numbers import count, error, ratio
+from parity.report.numbers import count, error, floors, ratio
+from parity.report.table import Table
 from parity.verdict import MEANING, Comparison, Deviation, Judgement, Status, StepVerdict
 
 MOST_ROWS = 12
 WORST_ROWS = 5
+DECIDES = 1.01
+"""The worst token, not the whole tensor, sets the ratio where that exceeds the tensor's by more than rounding."""
 
 
 def heading(out: Console, text: str) -> None:
@@ -37,19 +40,20 @@ def divergence(comparison: Comparison, judgement: Judgement, first: StepVerdict,
         print_line(out, (f"{'found':<8}", "dim"), plain(first.note), indent=2)
     if first.free or first.lockstep:
         exact = step is not None and step.kind != "float"
-        print_table(out, _runs(first, judgement.dtype, exact=exact))
-    print_line(out, sentences.counts(judgement), indent=2)
+        _runs(first, judgement.dtype, exact=exact).print(out)
 
 
 def _runs(step: StepVerdict, dtype: str, *, exact: bool) -> Table:
     """Error against floor in both kinds of run."""
-    grid = table("run", "error", "floor", "floors", "worst token", right=("error", "floor", "floors"))
+    grid = Table(
+        "run", "error", "floor", "floors", "worst token", right=("error", "floor", "floors"), wraps="worst token"
+    )
     for name, deviation in (("lockstep", step.lockstep), ("free", step.free)):
         if deviation is None:
-            grid.add_row(name, "-", "-", "-", "not run")
+            grid.add(name, "-", "-", "-", "not run")
         else:
             floor = "exact" if exact else error(effective_floor(deviation, dtype))
-            grid.add_row(name, error(deviation.error), floor, ratio(deviation.ratio), _token(deviation))
+            grid.add(name, error(deviation.error), floor, ratio(deviation.ratio), _token(deviation, dtype))
     return grid
 
 
@@ -64,11 +68,15 @@ def effective_floor(deviation: Deviation, dtype: str) -> float:
         return deviation.floor
 
 
-def _token(deviation: Deviation) -> str:
+def _token(deviation: Deviation, dtype: str) -> str:
+    """The worst token, with its floors where they are what the deviation is judged by."""
     if deviation.token is None or deviation.token_error is None:
         return ""
     row, token = deviation.token
-    return f"row {row}, token {token}: {error(deviation.token_error)}"
+    floor = effective_floor(deviation, dtype)
+    decides = math.isfinite(deviation.ratio) and deviation.ratio * floor > DECIDES * deviation.error
+    judged = f" = {floors(deviation.ratio)}" if decides else ""
+    return f"row {row}, token {token}: {error(deviation.token_error)}{judged}"
 
 
 @dataclass
@@ -107,14 +115,22 @@ def introduced(judgement: Judgement, out: Console) -> None:
         return
     rows = _rows(judgement.introduced)
     heading(out, f"{count(len(judgement.introduced), 'introduced step')}, in execution order")
-    grid = table("step", "phase", "floors", "error", "", right=("floors", "error"), wraps=("phase", ""))
+    grid = Table("step", "phase", "floors", "error", "", right=("floors", "error"), wraps="phase")
     for row in rows[:MOST_ROWS]:
-        own = _own(row.worst)
-        note = "" if row.worst.status is Status.INTRODUCED else plain(f"{row.worst.status}: {row.worst.note}")
-        numbers = (ratio(own.ratio), error(own.error)) if own else ("-", "-")
-        grid.add_row(plain(row.family.name), plain(phases(row.phases)), *numbers, note)
-    print_table(out, grid)
+        grid.add(plain(row.family.name), plain(phases(row.phases)), *_own_numbers(row.worst))
+    grid.print(out)
+    for row in rows[:MOST_ROWS]:
+        if row.worst.note:
+            print_line(out, plain(f"{row.family.name}: {row.worst.note}"), indent=2)
     _more(rows, out)
+
+
+def _own_numbers(step: StepVerdict) -> tuple[str, str, str]:
+    """What a row of introduced steps says of the worst: floors, error, and its status where it is another."""
+    own = _own(step)
+    if step.status is not Status.INTRODUCED or own is None:
+        return "-", "-", str(step.status)
+    return ratio(own.ratio), error(own.error), ""
 
 
 def gaps(judgement: Judgement, out: Console) -> None:
@@ -125,10 +141,10 @@ def gaps(judgement: Judgement, out: Console) -> None:
             continue
         rows = _rows(steps)
         heading(out, f"{count(len(steps), f'{status} step')}: {MEANING[status]}")
-        grid = table("step", "phase", wraps=("phase",))
+        grid = Table("step", "phase", wraps="phase")
         for row in rows[:MOST_ROWS]:
-            grid.add_row(plain(row.family.name), plain(phases(row.phases)))
-        print_table(out, grid)
+            grid.add(plain(row.family.name), plain(phases(row.phases)))
+        grid.print(out)
         _more(rows, out)
 
 
@@ -138,14 +154,14 @@ def worst(judgement: Judgement, out: Console) -> None:
     if not steps:
         return
     heading(out, f"Nearest to the {judgement.allowed:g} floors that are allowed")
-    grid = table("step", "phase", "floors", "run", "error", "floor", right=("floors", "error", "floor"))
+    grid = Table("step", "phase", "floors", "run", "error", "floor", right=("floors", "error", "floor"))
     for step in steps:
         deviation = max((d for d in (step.lockstep, step.free) if d is not None), key=lambda d: d.ratio)
         run = "lockstep" if deviation is step.lockstep else "free"
         floor = error(effective_floor(deviation, judgement.dtype))
         numbers = (ratio(deviation.ratio), run, error(deviation.error), floor)
-        grid.add_row(plain(step.step), plain(step.phase), *numbers)
-    print_table(out, grid)
+        grid.add(plain(step.step), plain(step.phase), *numbers)
+    grid.print(out)
 
 
 def _more(rows: list[_Row], out: Console) -> None:

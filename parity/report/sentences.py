@@ -30,7 +30,7 @@ def place(step: StepVerdict) -> str:
 
 
 def verdict(judgement: Judgement) -> str:
-    """The verdict's reason in one sentence, without the verdict's word."""
+    """The verdict's word and its reason, e.g. ``parity. 1,293 of 1,293 steps covered``."""
     say = {
         ExitCode.PARITY: _parity,
         ExitCode.DIVERGED: _diverged,
@@ -43,36 +43,29 @@ def verdict(judgement: Judgement) -> str:
 def _parity(judgement: Judgement) -> str:
     worst = judgement.worst
     most = f"; worst {floors(worst.ratio)} at {place(worst)}" if worst else ""
-    return f"{covered(judgement)} steps covered, none introduced{most}"
+    return f"parity. {covered(judgement)} steps covered, none introduced{most}"
 
 
 def _diverged(judgement: Judgement) -> str:
     first = judgement.first_divergence
     if first is None:
-        return tokens(judgement)
-    if not judgement.introduced:
-        return (
-            f"no step errs from exact inputs, but errors add up: first beyond {judgement.allowed:g} floors at "
-            f"{place(first)}: {how_far(first)}"
-        )
-    others = f"{len(judgement.introduced):,} introduced, {judgement.counts[Status.INHERITED]:,} inherited"
-    return f"first at {place(first)}: {how_far(first)}; {others}{_gap(judgement)}"
+        return f"diverged: {tokens(judgement)}; {counts(judgement)}"
+    alone = "" if judgement.introduced else "errors add up though no step errs from exact inputs; "
+    return f"diverged: {alone}first at {place(first)}: {how_far(first)}; {counts(judgement)}"
 
 
 def _incomplete(judgement: Judgement) -> str:
     if not judgement.steps:
-        return "no step was compared"
-    return f"{covered(judgement)} steps covered{_gap(judgement)}; none introduced among those compared"
+        return "incomplete: no step was compared"
+    gaps = [(judgement.counts[status], status) for status in (Status.UNCOVERED, Status.UNEXPECTED)]
+    gap = ", ".join(f"{number:,} {status}" for number, status in gaps if number)
+    return f"incomplete: {covered(judgement)} steps covered, {gap}; none introduced among those compared"
 
 
 def _crashed(judgement: Judgement) -> str:
     """The crash as the party told it (``mlx crashed at text.norm: SIGSEGV``), without what the title says already."""
-    return plain(judgement.crash).removeprefix(f"{plain(judgement.candidate)} ").removeprefix("crashed").lstrip(" :")
-
-
-def _gap(judgement: Judgement) -> str:
-    gaps = [(judgement.counts[status], status) for status in (Status.UNCOVERED, Status.UNEXPECTED)]
-    return "".join(f", {number:,} {status}" for number, status in gaps if number)
+    told = plain(judgement.crash).removeprefix(f"{plain(judgement.candidate)} ")
+    return told if told.startswith("crashed") else f"crashed: {told}"
 
 
 def how_far(step: StepVerdict) -> str:
@@ -90,9 +83,14 @@ def covered(judgement: Judgement) -> str:
 
 
 def counts(judgement: Judgement) -> str:
-    """Steps by status, e.g. ``1,293 steps: 1,290 ok, 1 introduced, 2 inherited``."""
-    parts = [f"{judgement.counts[status]:,} {status}" for status in Status if judgement.counts[status]]
-    return f"{count(len(judgement.steps), 'step')}: {', '.join(parts)}"
+    """Steps by status, e.g. ``of 1,293 steps 1 introduced, 2 inherited, 1,290 ok``."""
+    order = (Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT, Status.INHERITED, Status.UNCOVERED)
+    parts = [
+        f"{judgement.counts[status]:,} {status}"
+        for status in (*order, Status.UNEXPECTED, Status.OK)
+        if judgement.counts[status]
+    ]
+    return f"of {count(len(judgement.steps), 'step')} {', '.join(parts)}"
 
 
 def tokens(judgement: Judgement) -> str:
@@ -144,4 +142,5 @@ def floor_meaning(comparison: Comparison) -> str:
             f"no real computation keeps to; {limit}."
         )
     where = f"in {dtypes}" if ", " not in dtypes else "in the same dtype"
-    return f"1 floor = the error that {reference(comparison)} itself makes {where} at that step; {limit}."
+    least = "but at least the unit roundoff"
+    return f"1 floor = the error that {reference(comparison)} itself makes {where} at that step, {least}; {limit}."

@@ -9,9 +9,10 @@ from rich.text import Text
 
 from parity.errors import ExitCode
 from parity.report import sentences
-from parity.report.console import plain, print_line, print_table, short, table
+from parity.report.console import plain, print_line, short
 from parity.report.numbers import ratio
 from parity.report.sections import divergence, gaps, introduced, worst
+from parity.report.table import Table
 from parity.verdict import Comparison, Judgement
 
 COLOUR = {
@@ -32,12 +33,12 @@ def print_comparison(comparison: Comparison, out: Console) -> None:
         _judgement(comparison, judgement, out, told, brief=several)
     if not comparison.judgements:
         print_line(out, ("incomplete", COLOUR[ExitCode.INCOMPLETE]), ": nothing was compared")
-    out.print()
+        out.print()
     _provenance(comparison, out)
 
 
 def _overview(judgements: Iterable[Judgement], out: Console) -> None:
-    grid = table("candidate", "dtype", "scenario", "verdict", "steps", "worst", "tokens", right=("worst",))
+    grid = Table("candidate", "dtype", "scenario", "verdict", "steps", "worst", "tokens", right=("worst",))
     for judgement in judgements:
         names = (plain(judgement.candidate), plain(judgement.dtype), plain(judgement.scenario))
         code = judgement.exit_code
@@ -45,8 +46,8 @@ def _overview(judgements: Iterable[Judgement], out: Console) -> None:
         tokens = f"{same:,} of {len(judgement.tokens):,}" if judgement.tokens else "-"
         most = ratio(judgement.worst.ratio) if judgement.worst else "-"
         steps = sentences.covered(judgement) if judgement.steps else "-"
-        grid.add_row(*names, Text(sentences.WORD[code], COLOUR[code]), steps, most, tokens)
-    print_table(out, grid, indent=0)
+        grid.add(*names, Text(sentences.WORD[code], COLOUR[code]), steps, most, tokens)
+    grid.print(out, indent=0)
     out.print()
 
 
@@ -54,40 +55,37 @@ def _judgement(
     comparison: Comparison, judgement: Judgement, out: Console, told: dict[tuple[str, str], str], *, brief: bool
 ) -> None:
     """One judgement. Among several, parity takes a sentence, and a divergence that was told already a reference."""
-    code = judgement.exit_code
-    word = (sentences.WORD[code], COLOUR[code])
-    mark = " " if judgement.crash and sentences.verdict(judgement).startswith(("at ", "before ")) else ": "
-    print_line(out, (sentences.title(judgement), "bold"), ": ", word, mark, sentences.verdict(judgement))
-    first = judgement.first_divergence
+    code, first, title = judgement.exit_code, judgement.first_divergence, sentences.title(judgement)
+    word, reason = sentences.WORD[code], sentences.verdict(judgement)
+    print_line(out, (title, "bold"), ": ", (word, COLOUR[code]), reason.removeprefix(word))
+    if judgement.tokens and not (brief and all(token.same for token in judgement.tokens)):
+        print_line(out, sentences.tokens(judgement), indent=2)
     if first is not None:
-        told_in = told.setdefault((judgement.candidate, first.step), sentences.title(judgement))
-        if told_in != sentences.title(judgement):
+        told_in = told.setdefault((judgement.candidate, first.step), title)
+        if told_in != title:
             print_line(out, f"the same first divergence as in {told_in}", indent=2)
-            first = None
-    tokens = sentences.tokens(judgement)
-    if tokens and not (judgement.first_divergence is None and code is ExitCode.DIVERGED):
-        print_line(out, tokens, indent=2)
-    if first is not None:
-        divergence(comparison, judgement, first, out)
-        introduced(judgement, out)
+        else:
+            divergence(comparison, judgement, first, out)
+            introduced(judgement, out)
     gaps(judgement, out)
     if code is ExitCode.PARITY and not brief:
         worst(judgement, out)
+    out.print()
 
 
 def _provenance(comparison: Comparison, out: Console) -> None:
     oracle = comparison.oracle
-    grid = table("", "", wraps=("",))
+    grid = Table("", "", wraps="")
     if meaning := sentences.floor_meaning(comparison):
-        grid.add_row("floor", meaning)
-    grid.add_row("reference", f"{_versions(oracle.versions.items())}; the oracle runs in {plain(oracle.dtype)}")
+        grid.add("floor", meaning)
+    grid.add("reference", f"{_versions(oracle.versions.items())}; the oracle runs in {plain(oracle.dtype)}")
     seen = {judgement.candidate: judgement.versions for judgement in comparison.judgements if judgement.versions}
     for candidate, versions in seen.items():
-        grid.add_row("candidate", f"{plain(candidate)}: {_versions(versions)}")
-    grid.add_row("model", f"{plain(oracle.model)}, weights {plain(oracle.weights)[: sentences.SHORT_DIGEST]}")
+        grid.add("candidate", f"{plain(candidate)}: {_versions(versions)}")
+    grid.add("model", f"{plain(oracle.model)}, weights {plain(oracle.weights)[: sentences.SHORT_DIGEST]}")
     if comparison.prompt:
-        grid.add_row("prompt", short(comparison.prompt))
-    print_table(out, grid, indent=0)
+        grid.add("prompt", short(comparison.prompt))
+    grid.print(out, indent=0)
 
 
 def _versions(versions: Iterable[tuple[str, str]]) -> str:

@@ -1,0 +1,42 @@
+"""The command line. Heavy modules are imported by the commands that need them, so that the others start at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import NoReturn
+
+from parity.cli.guard import guarded
+
+PROGRAM = "parity"
+COMPLETION = "_PARITY_COMPLETE"
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack a prompt's letters
+    signal.signal(signal.SIGTERM, _terminate)
+    sys.exit(guarded(lambda: _invoke(sys.argv[1:] if arguments is None else arguments)))
+
+
+def _invoke(arguments: Sequence[str]) -> int:
+    """Run one command; its exceptions come through, where typer would print or swallow some."""
+    import typer
+
+    from parity.cli.app import app
+
+    command = typer.main.get_command(app)
+    if COMPLETION in os.environ:
+        command.main(args=list(arguments), prog_name=PROGRAM, complete_var=COMPLETION)
+    with command.make_context(PROGRAM, list(arguments)) as context:
+        return int(command.invoke(context) or 0)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """End as after an exception: workers are stopped, temporary traces and the progress display are removed."""
+    sys.exit(128 + number)

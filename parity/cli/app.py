@@ -1,0 +1,52 @@
+"""The `parity` command and its subcommands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from parity.cli import comparing, reading, running
+
+DISTRIBUTION = "gemma3n-parity"
+
+app = typer.Typer(
+    name="parity",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Exit codes: 0 parity, 1 diverged, 2 usage or internal error, 3 backend unavailable or crashed, "
+    "4 stale trace, 5 incomplete.",
+)
+COMMANDS: tuple[Callable[..., int], ...] = (
+    comparing.compare,
+    reading.diff,
+    reading.show,
+    reading.steps,
+    running.trace,
+    running.generate,
+    running.doctor,
+)
+for command in COMMANDS:
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"parity {version(DISTRIBUTION)}")
+        except PackageNotFoundError:
+            print("parity, not installed: run from its source")
+        raise typer.Exit
+
+
+@app.callback()
+def parity(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Does this port compute what the reference computes, and if not, where does it first go wrong and why?"""

@@ -1,0 +1,89 @@
+"""Options that commands share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parity.errors import UsageError
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        envvar="PARITY_MODEL",
+        metavar="DIR|HUB_ID",
+        help="Checkpoint: a directory or a hub id (default: the embedded tiny one).",
+    ),
+]
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt",
+        envvar="PARITY_PROMPT",
+        help="The text (default: one token, the lightest case to debug).",
+    ),
+]
+Candidates = Annotated[
+    str, typer.Option("--candidates", envvar="PARITY_CANDIDATES", metavar="NAME[,NAME]", help="Backends to judge.")
+]
+Dtypes = Annotated[
+    str, typer.Option("--dtype", envvar="PARITY_DTYPE", metavar="NAME[,NAME]", help="Arithmetic of the candidates.")
+]
+Dtype = Annotated[
+    str, typer.Option("--dtype", envvar="PARITY_DTYPE", metavar="NAME", help="Arithmetic of the backend.")
+]
+Scenarios = Annotated[
+    str,
+    typer.Option("--scenario", envvar="PARITY_SCENARIO", metavar="NAME[,NAME]|all", help="Schedules of chunks."),
+]
+Scenario = Annotated[
+    str, typer.Option("--scenario", envvar="PARITY_SCENARIO", metavar="NAME", help="Schedule of chunks.")
+]
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", envvar="PARITY_REPORT", metavar="DIR", help="Write report.json into this folder."),
+]
+Keep = Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep the traces of all parties here.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the report.")]
+
+
+def names(text: str, option: str) -> tuple[str, ...]:
+    """The names in a list with commas, each once.
+
+    Raises:
+        UsageError: when there is none.
+    """
+    found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if not found:
+        raise UsageError(f"{option} names nothing; give one or more names with commas between")
+    return found
+
+
+def one_name(text: str, option: str) -> str:
+    """The only name.
+
+    Raises:
+        UsageError: when there is none, or several, or ``all``.
+    """
+    found = names(text, option)
+    if len(found) > 1 or found[0] == "all":
+        raise UsageError(f"{option} takes one name here, not {text!r}")
+    return found[0]
+
+
+def given_prompt(prompt: str | None) -> str | None:
+    """The prompt, where an empty one in the environment is a prompt too: typer takes it for none.
+
+    Raises:
+        UsageError: when it holds bytes that are no UTF-8.
+    """
+    prompt = os.environ.get("PARITY_PROMPT") if prompt is None else prompt
+    try:
+        (prompt or "").encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("the prompt is not valid UTF-8") from error
+    return prompt

@@ -1,0 +1,138 @@
+"""Commands that read: diff, show, steps. They start without any framework."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from parity.cli.options import Json, Model
+from parity.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from parity.judge import Runs
+    from parity.trace import Trace
+    from parity.verdict import Judgement
+
+Party = tuple[str, str]
+"""Backend and dtype."""
+
+
+def diff(
+    oracle: Annotated[Path, typer.Argument(metavar="ORACLE", help="Trace of the oracle, with its contract.")],
+    candidates: Annotated[
+        list[Path], typer.Argument(metavar="CANDIDATE...", help="Free and lockstep traces of candidates.")
+    ],
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option("--baseline", metavar="TRACE", help="Trace of the reference in the candidate's dtype; repeat it."),
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Judge traces on disk. Without a baseline the floor is not measured: the unit roundoff stands in for it."""
+    from parity.report.console import console
+    from parity.report.json import dumps
+    from parity.report.terminal import print_comparison
+    from parity.trace import Trace
+    from parity.verdict import Comparison
+
+    true = Trace.read(oracle)
+    floors = _by_dtype(_parties(baseline or []))
+    judgements = [_judge(true, party, runs, floors) for party, runs in _parties(candidates).items()]
+    comparison = Comparison(true.contract, true.manifest, tuple(judgements))
+    if as_json:
+        sys.stdout.write(dumps(comparison))
+    else:
+        print_comparison(comparison, console())
+    return comparison.exit_code
+
+
+def show(
+    trace: Annotated[Path, typer.Argument(metavar="TRACE")],
+    step: Annotated[str, typer.Option("--step", metavar="GLOB", help="Steps to show, e.g. 'text.layers.0.*'.")] = "*",
+    phase: Annotated[str, typer.Option("--phase", metavar="GLOB", help="Phases to show, e.g. prefill.")] = "*",
+) -> int:
+    """Show what a trace says of its steps; of a single one, everything."""
+    from parity.report.console import console
+    from parity.report.records import print_records
+    from parity.trace import Trace
+
+    records = Trace.read(trace).records.values()
+    found = [record for record in records if fnmatchcase(record.step, step) and fnmatchcase(record.phase, phase)]
+    if not found:
+        phases = ", ".join(dict.fromkeys(record.phase for record in records))
+        raise UsageError(f"trace {trace} has no step {step!r} in phase {phase!r}; its phases: {phases or 'none'}")
+    print_records(found, console())
+    return ExitCode.PARITY
+
+
+def steps(
+    model: Model = None,
+    layer: Annotated[int | None, typer.Option("--layer", min=0, metavar="N", help="One layer's steps alone.")] = None,
+    grep: Annotated[
+        str, typer.Option("--grep", metavar="TEXT", help="Steps whose name, meaning or source has it.")
+    ] = "",
+    every: Annotated[
+        bool, typer.Option("--all", help="Each layer's steps, instead of one for all that are alike.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """List the steps of the contract: name, axes, meaning, source, paper."""
+    from parity.checkpoint import find_checkpoint
+    from parity.compare import contract_of
+    from parity.report.console import console
+    from parity.report.contract import contract_json, print_steps, select
+
+    contract = contract_of(find_checkpoint(model))
+    chosen = select(contract, layer=layer, text=grep)
+    if as_json:
+        print(json.dumps(contract_json(contract, chosen)))
+    else:
+        print_steps(contract, chosen, console(), folded=not every)
+    return ExitCode.PARITY
+
+
+def _parties(paths: Iterable[Path]) -> dict[Party, Runs]:
+    """Traces grouped by who ran, each group with its free run and its lockstep run."""
+    from parity.judge import Runs
+    from parity.trace import Trace
+
+    found: dict[Party, dict[str, Trace]] = {}
+    for path in paths:
+        trace = Trace.read(path)
+        runs = found.setdefault((trace.manifest.backend, trace.manifest.dtype), {})
+        mode = trace.manifest.mode
+        if mode in runs:
+            raise UsageError(
+                f"{runs[mode].path} and {path} are both a {mode} run of {trace.manifest.backend}; give one"
+            )
+        runs[mode] = trace
+    return {party: Runs(free=runs.get("free"), lockstep=runs.get("lockstep")) for party, runs in found.items()}
+
+
+def _by_dtype(parties: Mapping[Party, Runs]) -> dict[str, Runs]:
+    """Baselines by their arithmetic.
+
+    Raises:
+        UsageError: when two parties claim the same.
+    """
+    found: dict[str, Runs] = {}
+    for (backend, dtype), runs in parties.items():
+        if dtype in found:
+            raise UsageError(f"two baselines in {dtype}, one of them of {backend}; give the reference's alone")
+        found[dtype] = runs
+    return found
+
+
+def _judge(oracle: Trace, party: Party, runs: Runs, floors: Mapping[str, Runs]) -> Judgement:
+    from parity.judge import judge
+
+    backend, dtype = party
+    if floors and dtype not in floors:
+        raise UsageError(f"no baseline in {dtype}, as {backend} has; a floor holds for its own arithmetic only")
+    return judge(oracle=oracle, baseline=floors.get(dtype), candidate=runs)

@@ -1,0 +1,96 @@
+"""Commands that run one backend, or ask how it is: trace, generate, doctor."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parity.cli.options import Dtype, Model, Prompt, Scenario, given_prompt, names, one_name
+from parity.errors import ExitCode
+
+
+def trace(
+    *,
+    backend: Annotated[str, typer.Option("--backend", metavar="NAME|oracle", help="Who runs; oracle: the reference.")],
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="The trace's folder.")],
+    model: Model = None,
+    dtype: Dtype = "float32",
+    scenario: Scenario = "one-shot",
+    prompt: Prompt = None,
+    oracle: Annotated[
+        Path | None, typer.Option("--oracle", metavar="TRACE", help="Run in lockstep with this trace of the oracle.")
+    ] = None,
+    no_tensors: Annotated[bool, typer.Option("--no-tensors", help="Keep statistics only.")] = False,
+) -> int:
+    """Write what one party says of each step to a folder, to be judged later or elsewhere."""
+    from parity.checkpoint import find_checkpoint
+    from parity.compare import write_trace
+    from parity.report.console import plain
+    from parity.report.progress import TerminalProgress
+
+    name = one_name(scenario, "--scenario")
+    arithmetic = one_name(dtype, "--dtype")
+    prompt = given_prompt(prompt)
+    with TerminalProgress() as progress:
+        path = write_trace(
+            checkpoint=find_checkpoint(model),
+            backend=backend,
+            dtype=arithmetic,
+            scenario=name,
+            prompt=prompt,
+            output=output,
+            oracle=oracle,
+            keep_tensors=not no_tensors,
+            progress=progress,
+        )
+    print(plain(path))
+    return ExitCode.PARITY
+
+
+def generate(
+    *,
+    backend: Annotated[str, typer.Option("--backend", metavar="NAME", help="Who writes.")],
+    prompt: Annotated[str, typer.Option("--prompt", envvar="PARITY_PROMPT", help="The text to go on from.")],
+    model: Model = None,
+    dtype: Dtype = "float32",
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Where to stop at the latest.")] = 128,
+) -> int:
+    """Let a backend go on from a prompt, greedily, printed as it is decoded."""
+    from parity.checkpoint import find_checkpoint
+    from parity.compare import generate as pieces
+
+    text = given_prompt(prompt) or ""
+    arithmetic = one_name(dtype, "--dtype")
+    checkpoint = find_checkpoint(model)
+    for piece in pieces(checkpoint=checkpoint, backend=backend, dtype=arithmetic, prompt=text, max_tokens=max_tokens):
+        sys.stdout.write(_shown(piece))
+        sys.stdout.flush()
+    print()
+    return ExitCode.PARITY
+
+
+def doctor(
+    candidates: Annotated[
+        str, typer.Option("--candidates", envvar="PARITY_CANDIDATES", metavar="NAME[,NAME]", help="Default: all.")
+    ] = "",
+) -> int:
+    """Say what is installed, what can run, and how to cure what cannot."""
+    from parity.doctor import examine
+    from parity.report.console import console
+    from parity.report.findings import print_findings
+
+    backends = names(candidates, "--candidates") if candidates else ()
+    good = print_findings(examine(backends), console())
+    return ExitCode.PARITY if good else ExitCode.UNAVAILABLE
+
+
+def _shown(piece: str) -> str:
+    """Generated text: on a terminal without anything that could command it."""
+    from parity.report.console import plain
+
+    if not sys.stdout.isatty():
+        return piece
+    return "".join(char if char in "\n\t" else plain(char) for char in piece)

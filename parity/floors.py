@@ -1,0 +1,86 @@
+"""The floor: what correct arithmetic costs at each step, measured on the baseline."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+
+from parity.measure import Error, error_of
+from parity.trace import Key, Trace
+
+SAMPLE = 64
+"""Fewer tokens than that are a poor sample of an arithmetic: see `Floors`."""
+
+_INDEX = re.compile(r"\.\d+(?=\.|$)")
+
+
+def family(step: str) -> str:
+    """A step's name without its indices: the same computation in another layer or stream is of the same family."""
+    return _INDEX.sub(".*", step)
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The baseline's relative L2 error: of the whole tensor, and of the worst token."""
+
+    relative: float = 0.0
+    worst: float = 0.0
+
+    @classmethod
+    def of(cls, error: Error) -> Floor:
+        """The floor that one measurement shows."""
+        return cls(error.relative, error.worst)
+
+    def __or__(self, other: Floor) -> Floor:
+        """The larger of both."""
+        return Floor(max(self.relative, other.relative), max(self.worst, other.worst))
+
+
+class Floors:
+    """The baseline's errors against the oracle, in the free run and in lockstep.
+
+    Errors inside a token hang together: one rounding of a norm's root or of a softmax's sum scales all its elements. So
+    a step of few tokens shows few samples of its arithmetic, and of a single sample one correct arithmetic errs four
+    times as much as another in 16 % of cases. Such a step takes the largest floor of its family, the same computation
+    in other layers, streams and phases. In the free run, where errors grow with depth, only what comes before it
+    counts, besides what the family errs from exact inputs.
+    """
+
+    def __init__(self, *, oracle: Trace, free: Trace | None, lockstep: Trace | None) -> None:
+        self._free = {} if free is None else _errors(oracle, free)
+        self._lockstep = {} if lockstep is None else _errors(oracle, lockstep)
+        self._own = self._families(self._lockstep)
+        self._grown = self._running(oracle)
+
+    def lockstep(self, key: Key) -> Floor:
+        """What the step errs from exact inputs."""
+        error = self._lockstep.get(key, Error(0.0, samples=SAMPLE))
+        return Floor.of(error) if error.samples >= SAMPLE else self._own[family(key.step)]
+
+    def free(self, key: Key) -> Floor:
+        """What the step errs at the end of everything before it."""
+        error = self._free.get(key, Error(0.0, samples=SAMPLE))
+        return Floor.of(error) if error.samples >= SAMPLE else self._grown[key] | self._own[family(key.step)]
+
+    @staticmethod
+    def _families(errors: dict[Key, Error]) -> dict[str, Floor]:
+        largest: dict[str, Floor] = defaultdict(Floor)
+        for key, error in errors.items():
+            largest[family(key.step)] |= Floor.of(error)
+        return largest
+
+    def _running(self, oracle: Trace) -> dict[Key, Floor]:
+        """Per step, the largest floor of its family so far, phases side by side: depth counts, not time."""
+        running: dict[str, Floor] = defaultdict(Floor)
+        grown = {}
+        for step in oracle.contract:
+            keys = [Key(chunk.phase, step.name) for chunk in oracle.scenario.chunks]
+            for key in keys:
+                running[family(step.name)] |= Floor.of(self._free.get(key, Error(0.0)))
+            grown |= dict.fromkeys(keys, running[family(step.name)])
+        return grown
+
+
+def _errors(oracle: Trace, baseline: Trace) -> dict[Key, Error]:
+    return {key: error_of(key, oracle=oracle, candidate=baseline) for key in oracle.records}

@@ -1,0 +1,75 @@
+"""The records of a trace as a table: what one party said of each step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from parity.report.console import plain, print_line
+from parity.report.numbers import number
+from parity.report.table import Table
+from parity.trace import Record
+
+STATISTICS = ("mean", "std", "min", "max", "abs_max", "zeros", "nan/inf")
+
+
+def print_records(records: Sequence[Record], out: Console) -> None:
+    """Print records: a line each where the console is wide enough, else two; a single one with all that it says."""
+    if len(records) == 1:
+        _single(records[0], out)
+        return
+    grid = Table("step", "phase", "shape", "dtype", *STATISTICS, right=STATISTICS)
+    for record in records:
+        grid.add(_name(record), plain(record.phase), _shape(record), plain(record.dtype), *_statistics(record))
+    if grid.width <= out.width or not out.is_terminal:
+        grid.print(out, indent=0)
+        return
+    for record in records:
+        _two_lines(record, out)
+
+
+def _two_lines(record: Record, out: Console) -> None:
+    where = f"  {plain(record.phase)}  {_shape(record)}  {plain(record.dtype)}"
+    print_line(out, (_name(record), "bold"), where)
+    *moments, zeros, broken = zip(STATISTICS, _statistics(record), strict=True)
+    told = [*moments, *([zeros] if record.zero_fraction else []), *([broken] if _is_broken(record) else [])]
+    print_line(out, "  ".join(f"{name} {value}" for name, value in told), indent=2)
+
+
+def _is_broken(record: Record) -> bool:
+    return bool(record.nan_count or record.inf_count)
+
+
+def _single(record: Record, out: Console) -> None:
+    grid = Table("", "", wraps="")
+    grid.add("step", _name(record))
+    grid.add("phase", plain(record.phase))
+    grid.add("axes", plain(" ".join(record.axes)))
+    grid.add("shape", _shape(record))
+    grid.add("dtype", plain(record.dtype))
+    for name in ("mean", "std", "rms", "min", "max", "abs_max"):
+        grid.add(name, repr(getattr(record, name)))
+    grid.add("zeros", _zeros(record))
+    grid.add("nan", f"{record.nan_count:,}")
+    grid.add("inf", f"{record.inf_count:,}")
+    grid.add("digest", plain(record.digest) or "-")
+    grid.add("sketch", "kept" if record.sketch else "-")
+    grid.print(out, indent=0)
+
+
+def _statistics(record: Record) -> tuple[str, ...]:
+    moments = (number(value) for value in (record.mean, record.std, record.min, record.max, record.abs_max))
+    return (*moments, _zeros(record), f"{record.nan_count}/{record.inf_count}")
+
+
+def _name(record: Record) -> str:
+    return plain(record.tensor_name)
+
+
+def _shape(record: Record) -> str:
+    return "x".join(str(length) for length in record.shape) or "scalar"
+
+
+def _zeros(record: Record) -> str:
+    return f"{100 * record.zero_fraction:.3g}%"
