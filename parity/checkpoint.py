@@ -46,7 +46,14 @@ def find_checkpoint(spec: str | None) -> Checkpoint:
     files = _weight_files(path)
     for file in files:
         require_whole(file)
-    return Checkpoint(path, path.name if spec is None or Path(spec).is_dir() else spec, _digest(path, files))
+    return Checkpoint(path, _name(path, spec), _digest(path, files))
+
+
+def _name(path: Path, spec: str | None) -> str:
+    """What the user called it, without the folders above it."""
+    if spec is None:
+        return DEFAULT
+    return path.resolve().name if Path(spec).is_dir() else spec
 
 
 def _embedded() -> Path:

@@ -22,19 +22,29 @@ def family(step: str) -> str:
 
 @dataclass(frozen=True)
 class Floor:
-    """The baseline's relative L2 error: of the whole tensor, and of the worst token."""
+    """The baseline's relative L2 error: of the whole tensor, and of the worst token.
+
+    Attributes:
+        samples: tokens that it rests on, over all members of the family.
+    """
 
     relative: float = 0.0
     worst: float = 0.0
+    samples: int = 0
 
     @classmethod
     def of(cls, error: Error) -> Floor:
         """The floor that one measurement shows."""
-        return cls(error.relative, error.worst)
+        return cls(error.relative, error.worst, error.samples)
 
     def __or__(self, other: Floor) -> Floor:
         """The larger of both."""
-        return Floor(max(self.relative, other.relative), max(self.worst, other.worst))
+        return Floor(max(self.relative, other.relative), max(self.worst, other.worst), self.samples + other.samples)
+
+    def at_least(self, roundoff: float) -> Floor:
+        """Not below the unit roundoff; twice that where samples are few, for a sum and its use round once each."""
+        least = roundoff if self.samples >= SAMPLE else 2 * roundoff
+        return Floor(max(self.relative, least), max(self.worst, least), self.samples)
 
 
 class Floors:
@@ -73,7 +83,7 @@ class Floors:
     def _running(self, oracle: Trace) -> dict[Key, Floor]:
         """Per step, the largest floor of its family so far, phases side by side: depth counts, not time."""
         running: dict[str, Floor] = defaultdict(Floor)
-        grown = {}
+        grown: dict[Key, Floor] = {}
         for step in oracle.contract:
             keys = [Key(chunk.phase, step.name) for chunk in oracle.scenario.chunks]
             for key in keys:

@@ -34,8 +34,10 @@ class Runs:
         return tuple(run for run in (self.free, self.lockstep) if run is not None)
 
 
-def judge(*, oracle: Trace, baseline: Runs | None, candidate: Runs, allowed: float = ALLOWED) -> Judgement:
-    """Judge one candidate in one scenario.
+def judge(
+    *, oracle: Trace, baseline: Runs | None, candidate: Runs, name: str | None = None, allowed: float = ALLOWED
+) -> Judgement:
+    """Judge one candidate in one scenario; `name` is what reports call it, its backend's name unless given.
 
     Without a baseline the floor is unmeasured, and the unit roundoff of the candidate's dtype alone stands in for it.
 
@@ -48,13 +50,14 @@ def judge(*, oracle: Trace, baseline: Runs | None, candidate: Runs, allowed: flo
     first = candidate.present[0].manifest
     bench = _Bench(oracle, baseline, candidate, unit_roundoff(first.dtype), allowed)
     return Judgement(
-        candidate=first.backend,
+        candidate=name or first.backend,
         dtype=first.dtype,
         scenario=oracle.scenario.name,
         steps=tuple(bench.verdicts()),
         tokens=tuple(_tokens(oracle, baseline, candidate, contract, allowed)),
         allowed=allowed,
         versions=tuple(first.versions.items()),
+        measured=baseline is not None,
     )
 
 
@@ -128,9 +131,11 @@ class _Bench:
         if run is None:
             return None, 0
         error = error_of(key, oracle=self._oracle, candidate=run)
-        least = self._roundoff if step.kind == "float" else 0.0
-        ratio = max(_times(error.relative, floor.relative, least), _times(error.worst, floor.worst, least))
-        return Deviation(error.relative, floor.relative, ratio, error.worst_token, error.worst), error.nonfinite
+        if step.kind == "float":
+            floor = floor.at_least(self._roundoff)
+        ratio = max(_times(error.relative, floor.relative), _times(error.worst, floor.worst))
+        deviation = Deviation(error.relative, floor.relative, ratio, error.worst_token, error.worst, floor.worst)
+        return deviation, error.nonfinite
 
 
 @lru_cache(maxsize=8)  # all candidates of one scenario share a baseline
@@ -138,12 +143,11 @@ def _floors(oracle: Trace, free: Trace | None, lockstep: Trace | None) -> Floors
     return Floors(oracle=oracle, free=free, lockstep=lockstep)
 
 
-def _times(error: float, floor: float, least: float) -> float:
+def _times(error: float, floor: float) -> float:
     """How many floors an error is. Integers and masks have no floor: any error is infinitely many."""
     if error == 0.0:
         return 0.0
-    bound = max(floor, least)
-    return error / bound if bound > 0.0 else math.inf
+    return error / floor if floor > 0.0 else math.inf
 
 
 def _breach(oracle: Record, candidate: Record, step: Step) -> str:

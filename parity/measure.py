@@ -53,7 +53,7 @@ def error_of(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
 def exact(*, oracle: Float, candidate: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None = None) -> Error:
     """Compare two float64 arrays of one shape; `valid` (broadcastable to it) leaves out padding."""
     difference = candidate - oracle
-    squared, power = np.vdot(difference, difference), np.vdot(oracle, oracle)
+    squared, power = float(np.vdot(difference, difference)), float(np.vdot(oracle, oracle))
     if valid is not None or not np.isfinite(squared + power):  # rare, and much slower
         return _exact_where(oracle, candidate, axes, valid)
     return Error(_ratio(squared, power), *_worst(difference, oracle, axes, None), samples=_samples(axes, oracle.shape))
@@ -68,16 +68,14 @@ def _exact_where(oracle: Float, candidate: Float, axes: tuple[str, ...], valid: 
     true = np.where(counted, oracle, 0.0)
     difference = np.where(counted, candidate, 0.0) - true
     return Error(
-        _ratio(np.vdot(difference, difference), np.vdot(true, true)),
+        _ratio(float(np.vdot(difference, difference)), float(np.vdot(true, true))),
         *_worst(difference, true, axes, valid),
         nonfinite=int(np.count_nonzero(broken)),
         samples=_samples(axes, oracle.shape),
     )
 
 
-def validity(
-    axes: tuple[str, ...], shape: tuple[int, ...], scenario: Scenario, phase: str
-) -> NDArray[np.bool_] | None:
+def validity(axes: tuple[str, ...], shape: tuple[int, ...], scenario: Scenario, phase: str) -> NDArray[np.bool_] | None:
     """Which elements stem from real tokens, broadcastable to `shape`; None when all do."""
     if not any(scenario.padding) or "batch" not in axes or len(axes) != len(shape):
         return None

@@ -8,13 +8,16 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from parity.backend import BACKENDS, find, worker_environment
+from parity.checkpoint import Checkpoint
 from parity.errors import BackendUnavailable, error_named
 from parity.progress import Progress
+from parity.trace import Mode, Trace
 
 
 class Crash(BackendUnavailable):
@@ -65,11 +68,39 @@ class Party:
             if event["event"] == "text":
                 yield event["text"]
 
-    def load(self, checkpoint: Path, dtype: str) -> None:
-        """Load a checkpoint directory."""
+    def load(self, checkpoint: Checkpoint, dtype: str) -> Self:
+        """Load a checkpoint in an arithmetic."""
+        self._checkpoint, self._dtype = checkpoint, dtype
         self._progress.start(self.name, 0, f"loading {dtype}")
-        self.call("load", backend=self.backend, group=self._group, checkpoint=str(checkpoint), dtype=dtype)
+        self.call("load", backend=self.backend, group=self._group, checkpoint=str(checkpoint.path), dtype=dtype)
         self._progress.done(self.name)
+        return self
+
+    def run(
+        self,
+        output: Path,
+        *,
+        oracle: Trace | None = None,
+        scenario: dict[str, Any] | None = None,
+        mode: Mode = "free",
+        keep_tensors: bool = True,
+    ) -> Trace:
+        """Run the loaded checkpoint in the scenario of the oracle's trace, or the oracle itself in `scenario`."""
+        self._progress.start(self.name, len(oracle.records) if oracle else 0, f"{mode} run")
+        self.call(
+            "run",
+            output=str(output),
+            model=self._checkpoint.name,
+            weights=self._checkpoint.weights,
+            dtype=self._dtype,
+            mode=mode,
+            oracle=str(oracle.path) if oracle else None,
+            scenario=scenario,
+            keep_tensors=keep_tensors,
+            command=sys.argv[1:],
+        )
+        self._progress.done(self.name)
+        return Trace.read(output)
 
     def close(self) -> None:
         """End the worker, whatever it is doing."""
@@ -77,10 +108,8 @@ class Party:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
-                try:
+                with suppress(BrokenPipeError):  # a job was still unread when the worker died
                     stream.close()
-                except BrokenPipeError:
-                    pass  # a job was still unread when the worker died
 
     def __enter__(self) -> Self:
         return self

@@ -56,10 +56,11 @@ class Deviation:
 
     Attributes:
         error: relative L2 of the tensor.
-        floor: the baseline's; at least the dtype's unit roundoff when judged.
+        floor: what it is held to: the baseline's, but at least the dtype's unit roundoff.
         ratio: the larger of the tensor's and the worst token's error over their floors. At most K is within.
         token: batch row and token of the worst token.
         token_error: relative L2 at that token.
+        token_floor: what that is held to.
     """
 
     error: float
@@ -67,6 +68,7 @@ class Deviation:
     ratio: float
     token: tuple[int, int] | None = None
     token_error: float | None = None
+    token_floor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,14 @@ class TokenVerdict:
 
 @dataclass(frozen=True)
 class Judgement:
-    """One candidate in one scenario. Steps stand in execution order, phase after phase."""
+    """One candidate in one scenario. Steps stand in execution order, phase after phase.
+
+    Attributes:
+        candidate: the name it was asked for by.
+        allowed: K, how many floors an error may be.
+        crash: where and why the candidate's worker ended; empty where it did not.
+        measured: whether there was a baseline; without one the unit roundoff alone is the floor.
+    """
 
     candidate: str
     dtype: str
@@ -133,6 +142,7 @@ class Judgement:
     allowed: float
     crash: str = ""
     versions: tuple[tuple[str, str], ...] = ()
+    measured: bool = True
 
     @cached_property
     def counts(self) -> Counter[Status]:

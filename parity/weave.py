@@ -27,8 +27,10 @@ HANDLER = "__parity_handler__"
 
 @dataclass(frozen=True)
 class Assigned:
-    """Behind the `occurrence`-th assignment to `variable`, in source order (``x = ``, ``x: T = ``, ``x += ``,
-    ``x[i] += ``, ``x, y = ``)."""
+    """Behind the `occurrence`-th assignment to `variable`, in source order.
+
+    Counted are ``x = ``, ``x: T = ``, ``x += ``, ``x[i] += `` and ``x, y = ``.
+    """
 
     variable: str
     occurrence: int = 0
@@ -172,7 +174,7 @@ def _dispatch(handler: Handler) -> Callable[..., Any]:
     return dispatch
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _woven(path: str, sites: tuple[Site, ...], edits: tuple[Edit, ...]) -> tuple[CodeType, _Weaver]:
     function = resolve(path)
     source = textwrap.dedent(inspect.getsource(function))

@@ -94,7 +94,8 @@ class Reference(backend.Reference):
         """Scenario `name`: the prompt with BOS, or the single token "What" without."""
         from reference.loading import tokenize
 
-        text, config = self._model.config.get_text_config(), self._model.config
+        config: Any = self._model.config
+        text = config.get_text_config()
         ids = tokenize(self._checkpoint, LIGHTEST if prompt is None else prompt, text.vocab_size, prompt is not None)
         facts = Facts(
             window=text.sliding_window,

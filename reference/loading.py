@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, Gemma3nForConditionalGeneration
@@ -24,7 +25,7 @@ def load(checkpoint: Path, dtype: str) -> Gemma3nForConditionalGeneration:
     if found != ARCHITECTURE:
         raise UsageError(f"checkpoint {checkpoint}: architecture {found!r}; this reference is for {ARCHITECTURE!r}")
     try:
-        model, report = Gemma3nForConditionalGeneration.from_pretrained(
+        loaded: Any = Gemma3nForConditionalGeneration.from_pretrained(
             checkpoint,
             dtype=getattr(torch, dtype),
             attn_implementation="eager",
@@ -35,13 +36,15 @@ def load(checkpoint: Path, dtype: str) -> Gemma3nForConditionalGeneration:
     except Exception as error:  # the loader raises many unrelated types
         reason = " ".join(str(error).split())[:300]
         raise BackendUnavailable(f"checkpoint {checkpoint}: transformers cannot load it ({reason})") from error
+    model: Gemma3nForConditionalGeneration
+    model, report = loaded
     _require_complete(checkpoint, report)
     return model.eval()
 
 
-def _require_complete(checkpoint: Path, report: dict[str, object]) -> None:
+def _require_complete(checkpoint: Path, report: dict[str, Any]) -> None:
     for problem in ("missing_keys", "mismatched_keys"):
-        names = sorted(str(name) for name in report.get(problem) or ())  # type: ignore[attr-defined]
+        names = sorted(str(name) for name in report.get(problem) or ())
         if names:
             shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             raise UsageError(f"checkpoint {checkpoint}: {problem.replace('_', ' ')}: {shown}")
@@ -59,5 +62,5 @@ def tokenize(checkpoint: Path, text: str, ids: int, special: bool) -> list[int]:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"checkpoint {checkpoint}: its tokenizer cannot be loaded ({reason})") from error
     if len(tokenizer) > ids:
-        raise UsageError(f"checkpoint {checkpoint}: tokenizer of {len(tokenizer)} ids, model of {ids}: not its tokenizer")
+        raise UsageError(f"checkpoint {checkpoint}: its tokenizer has {len(tokenizer)} ids, the model {ids}")
     return list(tokenizer(text, add_special_tokens=special)["input_ids"])

@@ -47,7 +47,9 @@ def build(name: str, prompt: list[int], facts: Facts) -> Scenario:
         raise UsageError("the prompt is empty; give some text, or no prompt at all for the single token 'What'")
     scenario = BUILDERS[name](name, prompt, facts)
     if scenario.length > facts.context:
-        raise UsageError(f"scenario {name} has {scenario.length} tokens, the context is {facts.context}; shorten the prompt")
+        raise UsageError(
+            f"scenario {name} has {scenario.length} tokens, the context is {facts.context}; shorten the prompt"
+        )
     return scenario
 
 

@@ -54,7 +54,8 @@ EAGER = "getattr(module, 'deviant', False)"
 DEVIATIONS = {
     "ple_scale_hidden": Deviation(
         "Gemma3nTextModel.get_per_layer_inputs", "self.embed_tokens_per_layer(input_ids)",
-        "(self.embed_tokens_per_layer(input_ids) * (self.config.hidden_size / self.hidden_size_per_layer_input) ** 0.5)",
+        "(self.embed_tokens_per_layer(input_ids)"
+        " * (self.config.hidden_size / self.hidden_size_per_layer_input) ** 0.5)",
         "text.per_layer_inputs.token"),
     "ple_missing": Deviation(
         "Gemma3nTextModel.project_per_layer_inputs", "(per_layer_projection + per_layer_inputs)",
@@ -79,7 +80,8 @@ DEVIATIONS = {
         "text.mask.sliding_attention", scenario="long"),
     "mask_window_plus_one": Deviation(
         "Gemma3nTextModel.forward", "create_sliding_window_causal_mask(**mask_kwargs)",
-        "create_sliding_window_causal_mask(**{**mask_kwargs, 'config': __import__('tests.deviations').deviations.wider(self.config)})",
+        "create_sliding_window_causal_mask("
+        "**{**mask_kwargs, 'config': __import__('tests.deviations').deviations.wider(self.config)})",
         "text.mask.sliding_attention", scenario="long"),
     "mask_bool_added": Deviation(
         "eager_attention_forward", "attn_weights + attention_mask",

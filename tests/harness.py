@@ -35,17 +35,17 @@ class Harness:
         """The reference in float64."""
         return Reference.load(self.checkpoint, "float64")
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019 - one harness lives for the whole session
+    @functools.cache  # noqa: B019 - one harness lives for the whole session
     def baseline(self, dtype: str) -> Reference:
         """The reference in a candidate's dtype."""
         return Reference.load(self.checkpoint, dtype)
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019
+    @functools.cache  # noqa: B019
     def oracle_trace(self, scenario: str, prompt: str | None = PROMPT) -> Trace:
         """The oracle's run of a scenario."""
         return self.trace(self.oracle, "float64", scenario=self.oracle.scenario(scenario, prompt))
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019
+    @functools.cache  # noqa: B019
     def baseline_runs(self, dtype: str, scenario: str, prompt: str | None = PROMPT) -> Runs:
         """The baseline's free and lockstep runs."""
         return self.runs(self.baseline(dtype), dtype, self.oracle_trace(scenario, prompt))

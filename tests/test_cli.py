@@ -234,7 +234,7 @@ def test_doctor(good, code, parity, monkeypatch):
 def test_trace(parity, monkeypatch, tmp_path):
     """Options reach the engine, and the trace's path is printed."""
     asked = []
-    monkeypatch.setattr("parity.compare.write_trace", lambda **given: asked.append(given) or given["output"])
+    monkeypatch.setattr("parity.single.write_trace", lambda **given: asked.append(given) or given["output"])
     code, out, _ = parity(
         "trace", "--backend", "mlx", "--output", tmp_path / "t", "--oracle", tmp_path / "o", "--no-tensors"
     )
@@ -249,7 +249,7 @@ def test_trace(parity, monkeypatch, tmp_path):
 def test_generate(parity, monkeypatch):
     """Pieces are printed as they come; into a pipe, as they are."""
     asked = {}
-    monkeypatch.setattr("parity.compare.generate", lambda **given: asked.update(given) or iter(["Par", "is\x1b", "."]))
+    monkeypatch.setattr("parity.single.generate", lambda **given: asked.update(given) or iter(["Par", "is\x1b", "."]))
     code, out, _ = parity("generate", "--backend", "mlx", "--prompt", "Hi", "--max-tokens", "7")
     assert (code, out) == (0, "Paris\x1b.\n")
     assert (asked["prompt"], asked["max_tokens"], asked["backend"]) == ("Hi", 7, "mlx")
@@ -257,7 +257,7 @@ def test_generate(parity, monkeypatch):
 
 def test_steps(parity, monkeypatch):
     """Folded, by layer, by text, in full, or as JSON."""
-    monkeypatch.setattr("parity.compare.contract_of", lambda checkpoint: samples.contract())
+    monkeypatch.setattr("parity.single.contract_of", lambda checkpoint: samples.contract())
     assert "text.layers.{0-9}.attn.q_rope" in parity("steps")[1]
     assert "text.layers.7.attn.q_rope" in parity("steps", "--all")[1]
     assert "text.layers.3.attn.q_rope  batch token hidden" in parity("steps", "--layer", "3")[1]

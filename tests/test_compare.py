@@ -7,10 +7,11 @@ import json
 import pytest
 
 from parity.checkpoint import Checkpoint
-from parity.compare import Request, compare, write_trace
+from parity.compare import Request, compare
 from parity.errors import ExitCode, UsageError
 from parity.judge import Runs, judge
 from parity.progress import Silent
+from parity.single import write_trace
 from parity.trace import Trace
 from parity.verdict import Status
 

@@ -150,7 +150,7 @@ def test_full_disk(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("parity.trace_writer.save_file", full)
-    with pytest.raises(UsageError, match="cannot write a trace to .*: No space left on device"):
+    with pytest.raises(UsageError, match=r"cannot write a trace to .*: No space left on device"):
         write(tmp_path, "t", Toy())
     assert not list(tmp_path.iterdir())
 

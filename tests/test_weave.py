@@ -77,8 +77,9 @@ def test_nothing_is_left_behind():
 
 def test_missing_site_is_named():
     """A site that the source lacks is an error that names it, and nothing is woven."""
-    with pytest.raises(BackendUnavailable, match=r"Scale\.forward: nowhere"), weave(
-        [Site(FORWARD, Assigned("nowhere"))], lambda *_: None
+    with (
+        pytest.raises(BackendUnavailable, match=r"Scale\.forward: nowhere"),
+        weave([Site(FORWARD, Assigned("nowhere"))], lambda *_: None),
     ):
         pass
     assert Scale().forward(1) == 26

@@ -84,9 +84,9 @@ def steps(
 ) -> int:
     """List the steps of the contract: name, axes, meaning, source, paper."""
     from parity.checkpoint import find_checkpoint
-    from parity.compare import contract_of
     from parity.report.console import console
     from parity.report.contract import contract_json, print_steps, select
+    from parity.single import contract_of
 
     contract = contract_of(find_checkpoint(model))
     chosen = select(contract, layer=layer, text=grep)

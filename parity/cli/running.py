@@ -27,9 +27,9 @@ def trace(
 ) -> int:
     """Write what one party says of each step to a folder, to be judged later or elsewhere."""
     from parity.checkpoint import find_checkpoint
-    from parity.compare import write_trace
     from parity.report.console import plain
     from parity.report.progress import TerminalProgress
+    from parity.single import write_trace
 
     name = one_name(scenario, "--scenario")
     arithmetic = one_name(dtype, "--dtype")
@@ -60,7 +60,7 @@ def generate(
 ) -> int:
     """Let a backend go on from a prompt, greedily, printed as it is decoded."""
     from parity.checkpoint import find_checkpoint
-    from parity.compare import generate as pieces
+    from parity.single import generate as pieces
 
     text = given_prompt(prompt) or ""
     arithmetic = one_name(dtype, "--dtype")

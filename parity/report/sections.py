@@ -40,10 +40,10 @@ def divergence(comparison: Comparison, judgement: Judgement, first: StepVerdict,
         print_line(out, (f"{'found':<8}", "dim"), plain(first.note), indent=2)
     if first.free or first.lockstep:
         exact = step is not None and step.kind != "float"
-        _runs(first, judgement.dtype, exact=exact).print(out)
+        _runs(first, exact=exact).print(out)
 
 
-def _runs(step: StepVerdict, dtype: str, *, exact: bool) -> Table:
+def _runs(step: StepVerdict, *, exact: bool) -> Table:
     """Error against floor in both kinds of run."""
     grid = Table(
         "run", "error", "floor", "floors", "worst token", right=("error", "floor", "floors"), wraps="worst token"
@@ -52,29 +52,17 @@ def _runs(step: StepVerdict, dtype: str, *, exact: bool) -> Table:
         if deviation is None:
             grid.add(name, "-", "-", "-", "not run")
         else:
-            floor = "exact" if exact else error(effective_floor(deviation, dtype))
-            grid.add(name, error(deviation.error), floor, ratio(deviation.ratio), _token(deviation, dtype))
+            floor = "exact" if exact else error(deviation.floor)
+            grid.add(name, error(deviation.error), floor, ratio(deviation.ratio), _token(deviation))
     return grid
 
 
-def effective_floor(deviation: Deviation, dtype: str) -> float:
-    """The floor that the error was held against: the baseline's, but at least the unit roundoff."""
-    from parity.dtypes import unit_roundoff
-    from parity.errors import ParityError
-
-    try:
-        return max(deviation.floor, unit_roundoff(dtype))
-    except (ParityError, KeyError, TypeError, ValueError):  # a dtype that this version does not know
-        return deviation.floor
-
-
-def _token(deviation: Deviation, dtype: str) -> str:
+def _token(deviation: Deviation) -> str:
     """The worst token, with its floors where they are what the deviation is judged by."""
     if deviation.token is None or deviation.token_error is None:
         return ""
     row, token = deviation.token
-    floor = effective_floor(deviation, dtype)
-    decides = math.isfinite(deviation.ratio) and deviation.ratio * floor > DECIDES * deviation.error
+    decides = math.isfinite(deviation.ratio) and deviation.ratio * deviation.floor > DECIDES * deviation.error
     judged = f" = {floors(deviation.ratio)}" if decides else ""
     return f"row {row}, token {token}: {error(deviation.token_error)}{judged}"
 
@@ -158,7 +146,7 @@ def worst(judgement: Judgement, out: Console) -> None:
     for step in steps:
         deviation = max((d for d in (step.lockstep, step.free) if d is not None), key=lambda d: d.ratio)
         run = "lockstep" if deviation is step.lockstep else "free"
-        floor = error(effective_floor(deviation, judgement.dtype))
+        floor = error(deviation.floor)
         numbers = (ratio(deviation.ratio), run, error(deviation.error), floor)
         grid.add(plain(step.step), plain(step.phase), *numbers)
     grid.print(out)

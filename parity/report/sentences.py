@@ -122,12 +122,6 @@ def reference(comparison: Comparison) -> str:
     return "the reference" if backend == "oracle" else plain(backend)
 
 
-def measured(judgement: Judgement) -> bool:
-    """Whether any floor was measured: without a baseline every floor is exactly zero."""
-    deviations = [deviation for step in judgement.steps for deviation in (step.free, step.lockstep)]
-    return any(deviation is not None and deviation.floor > 0 for deviation in deviations)
-
-
 def floor_meaning(comparison: Comparison) -> str:
     """What a floor is, in one line; says so where it was not measured. Empty where nothing was compared."""
     judged = [judgement for judgement in comparison.judgements if judgement.steps]
@@ -136,7 +130,7 @@ def floor_meaning(comparison: Comparison) -> str:
     dtypes = ", ".join(sorted({plain(judgement.dtype) for judgement in judged}))
     allowed = "/".join(sorted({f"{judgement.allowed:g}" for judgement in judged}))
     limit = f"{allowed} are allowed"
-    if not all(measured(judgement) for judgement in judged):
+    if not all(judgement.measured for judgement in judged):
         return (
             f"The floor was not measured, for want of a baseline: 1 floor = the unit roundoff of {dtypes} alone, which "
             f"no real computation keeps to; {limit}."

@@ -1,0 +1,69 @@
+"""What one party does by itself: write a trace, say its contract, write text."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from parity.backend import BACKENDS, REFERENCES
+from parity.checkpoint import Checkpoint
+from parity.compare import ORACLE_DTYPE, require_dtype
+from parity.contract import Contract
+from parity.party import Party
+from parity.progress import Progress, Silent
+from parity.trace import Mode, Trace
+
+
+def write_trace(
+    *,
+    checkpoint: Checkpoint,
+    backend: str,
+    dtype: str,
+    scenario: str,
+    prompt: str | None,
+    output: Path,
+    oracle: Path | None,
+    keep_tensors: bool,
+    progress: Progress,
+    reference: str = "transformers",
+) -> Path:
+    """Write one trace: the oracle's (``backend="oracle"``), a lockstep run against an oracle's trace, or a free run.
+
+    Without an oracle's trace the scenario and the contract are the reference's, so it must be installed.
+    """
+
+    def write_oracle(target: Path, *, keep: bool) -> Trace:
+        with Party("oracle", reference, group=REFERENCES, progress=progress) as party:
+            plan = party.load(checkpoint, ORACLE_DTYPE).call("scenario", name=scenario, prompt=prompt)
+            return party.run(target, scenario=plan, keep_tensors=keep)
+
+    if backend == "oracle":
+        return write_oracle(output, keep=keep_tensors).path
+    group = REFERENCES if backend == reference else BACKENDS
+    mode: Mode = "lockstep" if oracle else "free"
+    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
+        true = Trace.read(oracle) if oracle else write_oracle(Path(folder) / "oracle", keep=False)
+        with Party(backend, backend, group=group, progress=progress) as party:
+            party.load(checkpoint, dtype).run(output, oracle=true, mode=mode, keep_tensors=keep_tensors)
+    return output
+
+
+def contract_of(checkpoint: Checkpoint, reference: str = "transformers") -> Contract:
+    """The contract of a checkpoint, from the reference."""
+    with _loaded(reference, REFERENCES, checkpoint, "float32") as party:
+        return Contract.from_json(party.call("contract"))
+
+
+def generate(*, checkpoint: Checkpoint, backend: str, dtype: str, prompt: str, max_tokens: int) -> Iterator[str]:
+    """Text that a backend writes after a prompt, piece by piece."""
+    require_dtype([backend], dtype)
+    with _loaded(backend, BACKENDS, checkpoint, dtype) as party:
+        yield from party.stream("generate", prompt=prompt, max_tokens=max_tokens)
+
+
+@contextmanager
+def _loaded(backend: str, group: str, checkpoint: Checkpoint, dtype: str) -> Iterator[Party]:
+    with Party(backend, backend, group=group, progress=Silent()) as party:
+        yield party.load(checkpoint, dtype)
