@@ -24,9 +24,6 @@ from parity.sketch import ROW, TILE, Floats, countable, fold, partial_sums
 # A tile of float32 is 250 KB, a quarter of an L2 cache. A block is one tile, the last one up to half as much more.
 _LONGEST_BLOCK = TILE + TILE // 2
 
-# BLAS starts threads for a dot product of more than 10000 elements, which costs more than the work itself.
-_RUN = ROW
-
 # Squares lose 3 bits at most to the subtraction of the squared mean; beyond that the block is centred first.
 _CANCELLATION = 8.0
 
@@ -92,8 +89,7 @@ def measure(array: npt.NDArray[Any]) -> Statistics:
     """
     flat = _flatten(array)
     with np.errstate(all="ignore"):  # what overflows is noticed below, and measured again
-        quick = _measure_quickly(flat)
-        return _measure_carefully(flat) if quick is None else quick
+        return _measure_quickly(flat) or _measure_carefully(flat)
 
 
 def _flatten(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -161,22 +157,23 @@ def _finite(piece: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
 
 @cache
 def _ones(dtype: np.dtype[Any]) -> Floats:
-    return np.ones(_RUN, dtype=dtype)
+    return np.ones(ROW, dtype=dtype)
 
 
 def _sums(values: Floats) -> tuple[float, float]:
     """Sum of `values` (n,) and sum of their squares.
 
-    BLAS adds a run in its own dtype, in some 60 steps on 64 lanes; the runs are added in float64.
+    BLAS adds a row in its own dtype, in some 60 steps on 64 lanes; the rows are added in float64. It would start
+    threads for a vector of more than 10000 elements, which costs more than the work itself.
     """
     ones = _ones(values.dtype)
-    whole = values.size - values.size % _RUN
+    whole = values.size - values.size % ROW
     rest = values[whole:]
     total, squares = float(np.dot(rest, ones[: rest.size])), float(np.dot(rest, rest))
     if whole:
-        runs = values[:whole].reshape(-1, _RUN)
-        total += sum(np.vecdot(runs, ones).tolist())
-        squares += sum(np.vecdot(runs, runs).tolist())
+        rows = values[:whole].reshape(-1, ROW)
+        total += sum(np.vecdot(rows, ones).tolist())
+        squares += sum(np.vecdot(rows, rows).tolist())
     return total, squares
 
 
@@ -222,7 +219,9 @@ def _merge(blocks: Sequence[_Moments]) -> _Moments:
         high=max(block.high for block in blocks),
         zeros=sum(block.zeros for block in blocks),
         mean=mean,
-        deviations=math.fsum(block.deviations + block.size * (block.mean - mean) ** 2 for block in blocks),
+        deviations=math.fsum(
+            block.deviations + block.size * (block.mean - mean) * (block.mean - mean) for block in blocks
+        ),
     )
 
 
@@ -237,7 +236,7 @@ def _underflows(total: _Moments, dtype: np.dtype[Any]) -> bool:
     """Whether squares in `dtype` were too small to be added up; all zeros are not."""
     if total.low == total.high == 0.0:
         return False
-    return total.deviations / total.size + total.mean**2 < _smallest_mean_square(dtype)
+    return total.deviations / total.size + total.mean * total.mean < _smallest_mean_square(dtype)
 
 
 def _summary(

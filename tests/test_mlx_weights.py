@@ -1,0 +1,132 @@
+"""Loading checkpoints into MLX: sharded and with superfluous tensors they load; broken ones are refused in one line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+mx = pytest.importorskip("mlx.core")
+
+from implementations.mlx import Backend, blas  # noqa: E402  # behind importorskip
+from implementations.mlx.weights import load_model, shapes  # noqa: E402
+from parity.errors import UsageError  # noqa: E402
+from reference.tiny import path  # noqa: E402
+
+NORM = "model.language_model.norm.weight"
+
+
+@pytest.fixture(scope="module")
+def weights():
+    """The text path's tensors of the embedded checkpoint."""
+    return dict(mx.load(str(path() / "model.safetensors")))
+
+
+def save(folder: Path, weights) -> Path:
+    """A checkpoint of these tensors."""
+    (folder / "config.json").write_bytes((path() / "config.json").read_bytes())
+    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    """What loading says."""
+    with pytest.raises(UsageError) as raised:
+        load_model(folder, mx.float32)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_missing_tensor_is_named(tmp_path, weights):
+    rest = {name: array for name, array in weights.items() if name != NORM}
+    assert f"lacks {NORM}" in refusal(save(tmp_path, rest))
+
+
+def test_an_unknown_tensor_is_named(tmp_path, weights):
+    extra = "model.language_model.layers.3.self_attn.q_proj.bias"
+    assert extra in refusal(save(tmp_path, {**weights, extra: mx.zeros((4,))}))
+
+
+def test_a_tensor_of_another_shape_is_named(tmp_path, weights):
+    message = refusal(save(tmp_path, {**weights, NORM: mx.zeros((64,))}))
+    assert NORM in message
+    assert "[64]" in message
+
+
+def test_a_truncated_file(tmp_path, weights):
+    file = save(tmp_path, {NORM: weights[NORM]}) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    assert "truncated" in refusal(tmp_path)
+
+
+def test_no_weights(tmp_path):
+    (tmp_path / "config.json").write_bytes((path() / "config.json").read_bytes())
+    assert "model.safetensors is not there" in refusal(tmp_path)
+
+
+def test_shards_without_towers_and_shared_keys_but_with_a_head(tmp_path, weights):
+    """The text path needs none of those; a tied head's copy is superfluous."""
+    kept = {name: array for name, array in weights.items() if "_tower." not in name}
+    kept = {name: array for name, array in kept.items() if ".layers.22.self_attn.k_proj" not in name}
+    kept["lm_head.weight"] = mx.zeros((2, 2))
+    names = sorted(kept)
+    files = {name: f"model-{index % 2}.safetensors" for index, name in enumerate(names)}
+    for file in set(files.values()):
+        mx.save_safetensors(str(tmp_path / file), {name: kept[name] for name in names if files[name] == file})
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    (tmp_path / "config.json").write_bytes((path() / "config.json").read_bytes())
+    assert shapes(load_model(tmp_path, mx.float32))[NORM] == (128,)
+
+
+def test_the_module_imports_without_mlx():
+    """`parity --help` and `parity doctor` start where MLX is not installed."""
+    program = "import sys; sys.modules['mlx'] = None; import implementations.mlx; assert 'mlx.core' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_loading_without_mlx_says_how_to_install_it():
+    program = (
+        "import sys; sys.modules['mlx'] = None\n"
+        "from pathlib import Path\n"
+        "from implementations.mlx import Backend\n"
+        "from parity.errors import BackendUnavailable\n"
+        "try: Backend.load(Path('x'), 'float32')\n"
+        "except BackendUnavailable as error: print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert "pip install" in said
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux preloads")
+def test_preloading(monkeypatch, tmp_path):
+    """OpenBLAS goes before what is preloaded already; a BLAS that is there stays alone; none, no change."""
+    library = tmp_path / blas.LIBRARY
+    library.touch()
+    monkeypatch.setattr(blas, "_known_to_linker", lambda: iter([library]))
+    assert blas.preload("") == str(library)
+    assert blas.preload("/lib/other.so") == f"{library} /lib/other.so"
+    assert blas.preload("/opt/libmyblas.so") is None
+    monkeypatch.setattr(blas, "find_openblas", lambda: None)
+    assert blas.preload("") is None
+
+
+def test_macos_preloads_nothing(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert blas.preload("") is None
+
+
+def test_doctor_says_the_cure(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("LD_PRELOAD", raising=False)
+    monkeypatch.setattr(blas, "find_openblas", lambda: None)
+    installed, fast = Backend.doctor()
+    assert installed[:2] == (True, "mlx")
+    assert fast == (False, "BLAS", blas.CURE)
+
+
+def test_the_environment_keeps_the_users_choice(monkeypatch):
+    monkeypatch.setitem(os.environ, "MLX_ENABLE_TF32", "1")
+    assert Backend.environment()["MLX_ENABLE_TF32"] == "1"
+    assert set(Backend.versions()) >= {"mlx"}
