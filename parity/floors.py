@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import dataclass
 
 from parity.measure import Error, error_of
+from parity.scale import family
 from parity.trace import Key, Trace
 
 SAMPLE = 64
 """Fewer tokens than that are a poor sample of an arithmetic: see `Floors`."""
-
-_INDEX = re.compile(r"\.\d+(?=\.|$)")
-
-
-def family(step: str) -> str:
-    """A step's name without its indices: the same computation in another layer or stream is of the same family."""
-    return _INDEX.sub(".*", step)
 
 
 @dataclass(frozen=True)

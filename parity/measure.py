@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parity.dtypes import as_float64
+from parity.scale import WIDTH, samples, typical_power
 from parity.scenario import Scenario
 from parity.sketch import relative_error
 from parity.trace import Key, Trace
 
 Float = NDArray[np.float64]
-
-WIDTH = 64
-"""A token of fewer elements is not judged by itself: the ratio of two such errors has too heavy a tail for a bound."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +22,8 @@ class Error:
     """How far a tensor is from the oracle's.
 
     Attributes:
-        relative: ``|candidate - oracle| / |oracle|`` in L2 over all valid elements.
+        relative: ``|candidate - oracle| / |oracle|`` in L2 over all valid elements; where the oracle is smaller than
+            typical (`parity.scale`), over its typical norm.
         worst: the same for the worst token alone; zero for tensors without tokens or with fewer than `WIDTH` elements
             a token, and where only sketches were kept.
         worst_token: batch row and token of it.
@@ -47,19 +45,39 @@ def error_of(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
         return _estimated(key, oracle=oracle, candidate=candidate)
     axes = tuple(oracle.records[key].axes)
     valid = validity(axes, true.shape, oracle.scenario, key.phase)
-    return exact(oracle=as_float64(true), candidate=as_float64(value), axes=axes, valid=valid)
+    typical = typical_power(oracle)[key]
+    return exact(oracle=as_float64(true), candidate=as_float64(value), axes=axes, valid=valid, typical=typical)
 
 
-def exact(*, oracle: Float, candidate: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None = None) -> Error:
-    """Compare two float64 arrays of one shape; `valid` (broadcastable to it) leaves out padding."""
+def exact(
+    *,
+    oracle: Float,
+    candidate: Float,
+    axes: tuple[str, ...],
+    valid: NDArray[np.bool_] | None = None,
+    typical: float = 0.0,
+) -> Error:
+    """Compare two float64 arrays of one shape.
+
+    Args:
+        oracle: the true values.
+        candidate: what is judged.
+        axes: of both; none or unknown ones only cost the view of single tokens.
+        valid: broadcastable to the shape; leaves out padding.
+        typical: least power of a token that errors are held against.
+    """
     difference = candidate - oracle
     squared, power = float(np.vdot(difference, difference)), float(np.vdot(oracle, oracle))
     if valid is not None or not np.isfinite(squared + power):  # rare, and much slower
-        return _exact_where(oracle, candidate, axes, valid)
-    return Error(_ratio(squared, power), *_worst(difference, oracle, axes, None), samples=_samples(axes, oracle.shape))
+        return _exact_where(oracle, candidate, axes, valid, typical)
+    tokens = samples(axes, oracle.shape)
+    worst = _worst(difference, oracle, axes, None, typical)
+    return Error(_ratio(squared, max(power, typical * tokens)), *worst, samples=tokens)
 
 
-def _exact_where(oracle: Float, candidate: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None) -> Error:
+def _exact_where(
+    oracle: Float, candidate: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None, typical: float
+) -> Error:
     """Compare the elements that are real tokens' and finite on both sides; count those that are so on one only."""
     finite = np.isfinite(oracle) & np.isfinite(candidate)
     agree = finite | (np.isnan(oracle) & np.isnan(candidate)) | (oracle == candidate)
@@ -67,11 +85,13 @@ def _exact_where(oracle: Float, candidate: Float, axes: tuple[str, ...], valid: 
     broken = ~agree if valid is None else ~agree & valid
     true = np.where(counted, oracle, 0.0)
     difference = np.where(counted, candidate, 0.0) - true
+    tokens = samples(axes, oracle.shape)
+    power = max(float(np.vdot(true, true)), typical * tokens * float(counted.mean()))
     return Error(
-        _ratio(float(np.vdot(difference, difference)), float(np.vdot(true, true))),
-        *_worst(difference, true, axes, valid),
+        _ratio(float(np.vdot(difference, difference)), power),
+        *_worst(difference, true, axes, valid, typical),
         nonfinite=int(np.count_nonzero(broken)),
-        samples=_samples(axes, oracle.shape),
+        samples=tokens,
     )
 
 
@@ -90,25 +110,17 @@ def validity(axes: tuple[str, ...], shape: tuple[int, ...], scenario: Scenario, 
     return valid
 
 
-def _samples(axes: tuple[str, ...], shape: Sequence[int]) -> int:
-    """Tokens of a tensor; its elements where it has none, or where its axes are unknown."""
-    if "token" not in axes or len(axes) != len(shape):
-        return math.prod(shape)
-    return math.prod(size for axis, size in zip(axes, shape, strict=True) if axis in ("batch", "token"))
-
-
 def _worst(
-    difference: Float, true: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None
+    difference: Float, true: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None, typical: float
 ) -> tuple[float, tuple[int, int] | None]:
-    """Largest relative error of a token, and whose; a token whose true value is zero is held to the typical token."""
+    """Largest relative error of a token, and whose; a token whose true value is small is held to the typical token."""
     others = tuple(i for i, axis in enumerate(axes) if axis not in ("batch", "token"))
     if len(others) != len(axes) - 2 or len(axes) != true.ndim or math.prod(true.shape[i] for i in others) < WIDTH:
         return 0.0, None
     squared, power = np.square(difference).sum(axis=others), np.square(true).sum(axis=others)
     if valid is not None:
         squared = squared * np.broadcast_to(valid, true.shape).any(axis=others)
-    scale = np.where(power > 0, power, power.mean() or 1.0)
-    errors = squared / scale
+    errors = squared / (np.maximum(power, typical or power.mean()) + math.ulp(0.0))  # where all is zero, 0 / tiny
     at = int(errors.argmax())
     first, second = divmod(at, errors.shape[1])
     row, token = (first, second) if axes.index("batch") < axes.index("token") else (second, first)
@@ -127,7 +139,9 @@ def _estimated(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
     true, value = oracle.statistics(key), candidate.statistics(key)
     if not (true.sketch and value.sketch):
         return Error(float("nan"))
-    estimate = relative_error(oracle_sketch=true.sketch, candidate_sketch=value.sketch, oracle_norm=true.norm)
     record = oracle.records[key]
+    tokens = samples(record.axes, record.shape)
+    norm = max(true.norm, math.sqrt(typical_power(oracle)[key] * tokens))
+    estimate = relative_error(oracle_sketch=true.sketch, candidate_sketch=value.sketch, oracle_norm=norm)
     broken = abs(value.nan_count - true.nan_count) + abs(value.inf_count - true.inf_count)
-    return Error(relative=estimate, nonfinite=broken, samples=_samples(tuple(record.axes), record.shape))
+    return Error(relative=estimate, nonfinite=broken, samples=tokens)

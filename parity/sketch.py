@@ -49,17 +49,17 @@ Floats = npt.NDArray[np.floating[Any]]
 
 
 @cache
-def _row_signs(dtype: np.dtype[Any]) -> Floats:
-    """Signs of the rows of a tile in each slice, (SLICES, 1, ROWS) of `dtype`."""
+def row_signs(dtype: np.dtype[Any]) -> Floats:
+    """Signs of the rows of a tile in each slice, (SLICES, ROWS) of `dtype`."""
     numbers = range(ROWS)
     flips = [[((k & r).bit_count() + (r & (r >> 1)).bit_count()) % 2 for r in numbers] for k in range(SLICES)]
-    return (1 - 2 * np.array(flips)).astype(dtype).reshape(SLICES, 1, ROWS)
+    return (1 - 2 * np.array(flips)).astype(dtype)
 
 
 @cache
 def _row_signs_by_column(dtype: np.dtype[Any]) -> Floats:
     """The same signs, (ROWS, ROW) of `dtype`."""
-    signs: Floats = np.repeat(_row_signs(dtype)[:, 0].T, SLICE, axis=1)
+    signs: Floats = np.repeat(row_signs(dtype).T, SLICE, axis=1)
     return signs
 
 
@@ -73,9 +73,9 @@ def _column_sign_table(dtype: np.dtype[Any], tiles: int) -> Floats:
     return (1 - 2 * (z & np.uint64(1)).astype(np.int8)).astype(dtype).reshape(tiles, ROW)
 
 
-def _column_signs(dtype: np.dtype[Any], tile: int) -> Floats:
-    """Signs of the columns of one tile, (ROW,) of `dtype`, from a table that doubles."""
-    signs: Floats = _column_sign_table(dtype, 1 << max(4, tile.bit_length()))[tile]
+def column_signs(dtype: np.dtype[Any], tile: int, tiles: int = 1) -> Floats:
+    """Signs of the columns of `tiles` tiles from that one on, (tiles, ROW) of `dtype`, from a table that doubles."""
+    signs: Floats = _column_sign_table(dtype, 1 << max(4, (tile + tiles - 1).bit_length()))[tile : tile + tiles]
     return signs
 
 
@@ -100,17 +100,17 @@ def _column_sums(values: Floats, tile: int) -> Floats:
     if not rows:
         return _first_row(values, tile)
     whole = values[: rows * ROW].reshape(rows, SLICES, SLICE).transpose(1, 0, 2)
-    sums: Floats = np.matmul(_row_signs(values.dtype)[:, :, :rows], whole).reshape(ROW)
+    sums: Floats = np.matmul(row_signs(values.dtype)[:, None, :rows], whole).reshape(ROW)
     if rest:
         sums[:rest] += values[rows * ROW :] * _row_signs_by_column(values.dtype)[rows, :rest]
-    sums *= _column_signs(values.dtype, tile)
+    sums *= column_signs(values.dtype, tile)[0]
     return sums
 
 
 def _first_row(values: Floats, tile: int) -> Floats:
     """`values` (n,), n < ROW, with their signs, and zeros up to a last bucket: row 0 itself flips no sign."""
     signed = np.zeros(-(-values.size // BUCKETS) * BUCKETS, dtype=values.dtype)
-    np.multiply(values, _column_signs(values.dtype, tile)[: values.size], out=signed[: values.size])
+    np.multiply(values, column_signs(values.dtype, tile)[0, : values.size], out=signed[: values.size])
     return signed
 
 

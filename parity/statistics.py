@@ -118,7 +118,7 @@ def _measure_quickly(flat: npt.NDArray[Any]) -> Statistics | None:
     hasher, sums, blocks = xxhash.xxh3_128(), [], []
     for start, raw in _blocks(flat):
         hasher.update(raw.view(np.uint8).data)
-        values = raw.astype(dtype, copy=False)
+        values = raw if raw.dtype == dtype else raw.astype(dtype)
         blocks.append(_moments(values))
         if not math.isfinite(blocks[-1].deviations):
             return None

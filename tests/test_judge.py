@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from parity.errors import ExitCode, UsageError
-from parity.floors import Floors, family
+from parity.floors import Floors
 from parity.judge import Runs, judge
 from parity.measure import error_of
+from parity.scale import family
 from parity.trace import Key
 from parity.verdict import Comparison, Status, TokenVerdict
 from tests.toy import CONTRACT, Deaf, Toy, runs, write

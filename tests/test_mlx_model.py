@@ -42,10 +42,14 @@ def backend():
 
 @pytest.fixture(scope="module")
 def reference():
-    """The reference in float32."""
-    huggingface = pytest.importorskip("reference.huggingface", exc_type=ImportError)
-    pytest.importorskip("torch")
-    return huggingface.Reference.load(path(), "float32")
+    """The reference in float32, on one thread: two of them spin for each other where cores are shared."""
+    torch = pytest.importorskip("torch")
+    from reference.huggingface import Reference
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield Reference.load(path(), "float32")
+    torch.set_num_threads(threads)
 
 
 def logits(backend, chunks, padding=(0,), cache=True, tap=SILENT):
@@ -121,12 +125,12 @@ def test_every_step_of_the_contract_once_a_chunk(backend, reference):
 def test_every_answer_of_a_tap_is_used(backend):
     """Lockstep judges what follows a step only if its answer is used: change each, and the logits move.
 
-    Layers of every kind: sparse, full, donors, dense, shared.
+    Of the layers a sparse one with keys of its own and a dense one that shares.
     """
     tokens = np.array([[2, 600, 40, 700, 50]])
     tap, steps = collecting()
     plain = logits(backend, [tokens], tap=tap)
-    skipped = tuple(f"text.layers.{layer}." for layer in range(25) if layer not in (0, 18, 19, 23, 24))
+    skipped = tuple(f"text.layers.{layer}." for layer in range(25) if layer not in (0, 24))
     for name in [name for name, _ in steps if not name.startswith(skipped)]:
         tap, _ = collecting(lambda step, value, name=name: disturbed(value) if step == name else value)
         assert not np.array_equal(logits(backend, [tokens], tap=tap), plain), name
