@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from parity.measure import Error, error_of
-from parity.scale import family
+from parity.scale import family, is_wide
 from parity.trace import Key, Trace
 
 SAMPLE = 64
@@ -34,6 +34,10 @@ class Floor:
         """The larger of both."""
         return Floor(max(self.relative, other.relative), max(self.worst, other.worst), self.samples + other.samples)
 
+    def times(self, factor: float) -> Floor:
+        """Several times this floor."""
+        return Floor(self.relative * factor, self.worst * factor, self.samples)
+
     def at_least(self, roundoff: float) -> Floor:
         """Not below the unit roundoff; twice that where samples are few, for a sum and its use round once each."""
         least = roundoff if self.samples >= SAMPLE else 2 * roundoff
@@ -46,15 +50,19 @@ class Floors:
     Errors inside a token hang together: one rounding of a norm's root or of a softmax's sum scales all its elements. So
     a step of few tokens shows few samples of its arithmetic, and of a single sample one correct arithmetic errs four
     times as much as another in 16 % of cases. Such a step takes the largest floor of its family, the same computation
-    in other layers, streams and phases. In the free run, where errors grow with depth, only what comes before it
-    counts, besides what the family errs from exact inputs.
+    in other layers, streams and phases.
+
+    In the free run it also takes what its family errs from exact inputs, and the floor of the last wide step before
+    it: a mean or a norm of a tensor is as uncertain as the tensor.
     """
 
     def __init__(self, *, oracle: Trace, free: Trace | None, lockstep: Trace | None) -> None:
+        self._contract = oracle.contract
+        self._wide = {key.step for key, record in oracle.records.items() if is_wide(record)}
         self._free = {} if free is None else _errors(oracle, free)
         self._lockstep = {} if lockstep is None else _errors(oracle, lockstep)
         self._own = self._families(self._lockstep)
-        self._grown = self._running(oracle)
+        self._grown = self._preceded(self._families(self._free))
 
     def lockstep(self, key: Key) -> Floor:
         """What the step errs from exact inputs."""
@@ -64,7 +72,7 @@ class Floors:
     def free(self, key: Key) -> Floor:
         """What the step errs at the end of everything before it."""
         error = self._free.get(key, Error(0.0, samples=SAMPLE))
-        return Floor.of(error) if error.samples >= SAMPLE else self._grown[key] | self._own[family(key.step)]
+        return Floor.of(error) if error.samples >= SAMPLE else self._grown[key.step]
 
     @staticmethod
     def _families(errors: dict[Key, Error]) -> dict[str, Floor]:
@@ -73,16 +81,14 @@ class Floors:
             largest[family(key.step)] |= Floor.of(error)
         return largest
 
-    def _running(self, oracle: Trace) -> dict[Key, Floor]:
-        """Per step, the largest floor of its family so far, phases side by side: depth counts, not time."""
-        running: dict[str, Floor] = defaultdict(Floor)
-        grown: dict[Key, Floor] = {}
-        for step in oracle.contract:
-            keys = [Key(chunk.phase, step.name) for chunk in oracle.scenario.chunks]
-            for key in keys:
-                running[family(step.name)] |= Floor.of(self._free.get(key, Error(0.0)))
-            grown |= dict.fromkeys(keys, running[family(step.name)])
-        return grown
+    def _preceded(self, families: dict[str, Floor]) -> dict[str, Floor]:
+        """Per step, the floor of its family in both runs, and of the last wide step before it."""
+        floors, before = {}, Floor()
+        for step in self._contract:
+            floor = families[family(step.name)] | self._own[family(step.name)]
+            floors[step.name] = floor | before
+            before = floor if step.name in self._wide else before
+        return floors
 
 
 def _errors(oracle: Trace, baseline: Trace) -> dict[Key, Error]:

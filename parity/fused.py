@@ -25,20 +25,19 @@ WORTHWHILE = 1 << 15
 _FASTMATH = {"reassoc", "nsz", "contract", "arcp"}
 
 
-class Block(NamedTuple):
-    """What one block holds. Where an element is not finite, `squares` is not, and the rest means nothing."""
+class Sums(NamedTuple):
+    """What one block adds up to. Where an element is not finite, `squares` is not, and the rest means nothing."""
 
     low: float
     high: float
     zeros: int
     total: float
     squares: float
-    sums: npt.NDArray[np.float64]
-    """Signed sums of the buckets, (BUCKETS,)."""
 
 
-Kernel = Callable[[Floats, int], Block]
-"""Reads the elements of a tensor from a multiple of TILE on: their values (n,), n > 0, aligned, and that place."""
+Kernel = Callable[[Floats, int, npt.NDArray[np.float64]], Sums]
+"""Reads the elements of a tensor from a multiple of TILE on: their values (n,), n > 0, aligned; that place; the sketch
+(BUCKETS,), to which their signed sums are added."""
 
 Scan = Callable[[Floats, Floats, Floats, npt.NDArray[np.float64]], tuple[float, float, float, float, float]]
 
@@ -55,11 +54,12 @@ def kernel_of(dtype: np.dtype[Any]) -> Kernel | None:
     except Exception:
         return None
 
-    def read(values: Floats, start: int) -> Block:
-        sums = np.zeros(BUCKETS)
-        tiles = column_signs(dtype, start // TILE, -(-values.size // TILE))
-        low, high, zeros, total, squares = compiled(values, tiles, row_signs(dtype), sums)
-        return Block(low, high, int(zeros), total, squares, sums)
+    rows = row_signs(dtype)
+
+    def read(values: Floats, start: int, sketch: npt.NDArray[np.float64]) -> Sums:
+        columns = column_signs(dtype, start // TILE, -(-values.size // TILE))
+        low, high, zeros, total, squares = compiled(values, columns, rows, sketch)
+        return Sums(low, high, int(zeros), total, squares)
 
     return read
 
@@ -76,9 +76,9 @@ def _compiled(dtype: np.dtype[Any]) -> Scan:
 
 
 def scan(
-    values: Floats, columns: Floats, rows: Floats, sums: npt.NDArray[np.float64]
+    values: Floats, columns: Floats, rows: Floats, sketch: npt.NDArray[np.float64]
 ) -> tuple[float, float, float, float, float]:
-    """Minimum, maximum, zeros, sum and squares of `values` (n,), n > 0; adds their signed sums to `sums` (BUCKETS,).
+    """Minimum, maximum, zeros, sum and squares of `values` (n,), n > 0; adds their signed sums to `sketch`.
 
     Slice by slice of a tile, so that the 244 sums, minima and maxima stay in the L1 cache while the 16 rows of the
     slice pass. Sums of 244 numbers (in 32 lanes) or of 16 are in the dtype of `values`, sums of those in float64.
@@ -87,7 +87,7 @@ def scan(
         values: the elements; a part of the last tile may be missing.
         columns: signs of the columns of each tile, (tiles, ROW).
         rows: signs of the rows in each slice, (SLICES, ROWS).
-        sums: added to.
+        sketch: added to, (BUCKETS,).
     """
     nothing, one = values.dtype.type(0), values.dtype.type(1)
     signed = np.zeros(SLICE, values.dtype)
@@ -114,5 +114,5 @@ def scan(
         for column in range(0, SLICE, BUCKETS):
             done, signs = signed[column : column + BUCKETS], columns[tile, slice_ * SLICE + column :]
             for bucket in range(BUCKETS):
-                sums[bucket] += np.float64(done[bucket] * signs[bucket])
+                sketch[bucket] += np.float64(done[bucket] * signs[bucket])
     return lows.min(), highs.max(), zeros, total, squares

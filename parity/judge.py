@@ -83,6 +83,7 @@ class _Bench:
         self._contract = oracle.contract
         self._roundoff = roundoff
         self._allowed = allowed
+        self._largest = 1.0
         self._floors = _floors(oracle, *((baseline.free, baseline.lockstep) if baseline else (None, None)))
 
     def verdicts(self) -> Iterator[StepVerdict]:
@@ -108,8 +109,8 @@ class _Bench:
             if breach := _breach(self._oracle.records[key], run.records[key], step):
                 return StepVerdict(key.phase, key.step, 0, Status.CONTRACT, note=breach)
         grown, own = self._floors.free(key), self._floors.lockstep(key)
-        free, broken_free = self._deviation(key, step, self._candidate.free, grown)
         lockstep, broken = self._deviation(key, step, self._candidate.lockstep, own if exact else own | grown)
+        free, broken_free = self._deviation(key, step, self._candidate.free, grown.times(self._spread(lockstep)))
         status = self._status(free, lockstep)
         if broken or (broken_free and lockstep is None):
             note = f"{broken or broken_free} values"
@@ -117,6 +118,15 @@ class _Bench:
         if broken_free and status is Status.OK:
             status = Status.INHERITED
         return StepVerdict(key.phase, key.step, 0, status, free, lockstep)
+
+    def _spread(self, lockstep: Deviation | None) -> float:
+        """How many floors any step so far erred from exact inputs, at least 1 and at most K.
+
+        Errors add up: where each step errs up to R floors, all that follows errs R times the baseline's.
+        """
+        if lockstep is not None and lockstep.ratio <= self._allowed:
+            self._largest = max(self._largest, lockstep.ratio)
+        return self._largest
 
     def _status(self, free: Deviation | None, lockstep: Deviation | None) -> Status:
         """Comparisons are written so that NaN is never within."""

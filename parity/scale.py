@@ -33,6 +33,11 @@ def samples(axes: Sequence[str], shape: Sequence[int]) -> int:
     return math.prod(size for axis, size in zip(axes, shape, strict=True) if axis in ("batch", "token"))
 
 
+def is_wide(record: Record) -> bool:
+    """Whether each token of a step has many elements; so counts a tensor without tokens."""
+    return "token" not in record.axes or math.prod(record.shape) >= WIDTH * samples(record.axes, record.shape)
+
+
 @lru_cache(maxsize=8)
 def typical_power(oracle: Trace) -> dict[Key, float]:
     """Mean squared norm of a token (or mean square of an element, where there are no tokens) for each step."""
@@ -48,5 +53,4 @@ def typical_power(oracle: Trace) -> dict[Key, float]:
 
 def _pool(key: Key, record: Record) -> str:
     """Whose values are alike: a step's in all phases; of few elements a token, its family's."""
-    narrow = "token" in record.axes and math.prod(record.shape) < WIDTH * samples(record.axes, record.shape)
-    return family(key.step) if narrow else key.step
+    return key.step if is_wide(record) else family(key.step)

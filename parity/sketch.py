@@ -114,12 +114,9 @@ def _first_row(values: Floats, tile: int) -> Floats:
     return signed
 
 
-def fold(sums: list[Floats]) -> npt.NDArray[np.float64]:
-    """The sketch (BUCKETS,) of a tensor from the partial sums of its blocks; accumulates in float64."""
-    if not sums:
-        return np.zeros(BUCKETS)
-    total = sums[0] if len(sums) == 1 else np.add.reduce(sums, axis=0, dtype=np.float64)
-    sketch: npt.NDArray[np.float64] = np.add.reduce(total.reshape(-1, BUCKETS), axis=0, dtype=np.float64)
+def fold(sums: Floats) -> npt.NDArray[np.float64]:
+    """The sketch (BUCKETS,) of a block from its partial sums (a multiple of BUCKETS); accumulates in float64."""
+    sketch: npt.NDArray[np.float64] = np.add.reduce(sums.reshape(-1, BUCKETS), axis=0, dtype=np.float64)
     return sketch
 
 
@@ -135,7 +132,7 @@ def sketch_of(array: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         UsageError: when the array does not hold real numbers.
     """
     flat = countable(as_float64(np.asarray(array)).reshape(-1))
-    return fold([partial_sums(flat)] if flat.size else [])
+    return fold(partial_sums(flat)) if flat.size else np.zeros(BUCKETS)
 
 
 def estimated_norm(sketch: npt.ArrayLike) -> float:

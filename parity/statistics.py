@@ -19,7 +19,8 @@ import numpy.typing as npt
 import xxhash
 
 from parity.dtypes import name_of, working_dtype
-from parity.sketch import ROW, TILE, Floats, countable, fold, partial_sums
+from parity.fused import WORTHWHILE, Sums, kernel_of
+from parity.sketch import BUCKETS, ROW, TILE, Floats, countable, fold, partial_sums
 
 # A tile of float32 is 250 KB, a quarter of an L2 cache. A block is one tile, the last one up to half as much more.
 _LONGEST_BLOCK = TILE + TILE // 2
@@ -88,8 +89,7 @@ def measure(array: npt.NDArray[Any]) -> Statistics:
         UsageError: when the array does not hold real numbers.
     """
     flat = _flatten(array)
-    with np.errstate(all="ignore"):  # what overflows is noticed below, and measured again
-        return _measure_quickly(flat) or _measure_carefully(flat)
+    return _measure_quickly(flat) or _measure_carefully(flat)
 
 
 def _flatten(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -115,38 +115,47 @@ def _blocks(flat: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
 def _measure_quickly(flat: npt.NDArray[Any]) -> Statistics | None:
     """Statistics of `flat` (n,), or None when an element is not finite or a square over- or underflows."""
     dtype = working_dtype(name_of(flat))
-    hasher, sums, blocks = xxhash.xxh3_128(), [], []
+    kernel = kernel_of(dtype) if flat.size >= WORTHWHILE and flat.flags.aligned else None
+    hasher, sketch, blocks = xxhash.xxh3_128(), np.zeros(BUCKETS), []
     for start, raw in _blocks(flat):
         hasher.update(raw.view(np.uint8).data)
         values = raw if raw.dtype == dtype else raw.astype(dtype)
-        blocks.append(_moments(values))
+        sums = kernel(values, start, sketch) if kernel else _by_numpy(values, start, sketch)
+        blocks.append(_moments(values, sums))
         if not math.isfinite(blocks[-1].deviations):
             return None
-        sums.append(partial_sums(values, start=start))
     total = _merge(blocks)
     if _underflows(total, dtype):
         return None
-    return _summary(total, sums, digest=hasher.hexdigest())
+    return _summary(total, sketch, digest=hasher.hexdigest())
 
 
+@np.errstate(all="ignore")  # what overflows is noticed by `_measure_quickly`, and measured again
+def _by_numpy(values: Floats, start: int, sketch: npt.NDArray[np.float64]) -> Sums:
+    """What a kernel says, of a block that is not worth one, or where there is none."""
+    sketch += fold(partial_sums(values, start=start))
+    return _sums(values)
+
+
+@np.errstate(all="ignore")  # of infinities only
 def _measure_carefully(flat: npt.NDArray[Any]) -> Statistics:
     """Statistics of `flat` (n,) whatever it holds: in float64, and scaled so that no square over- or underflows."""
     pieces = list(_blocks(flat))
     largest = max(float(np.max(np.abs(_finite(piece)), initial=0.0)) for _, piece in pieces)
     exponent = math.frexp(largest)[1] - 1  # a power of two scales without rounding
-    nan_count, inf_count, sums, blocks = 0, 0, [], []
+    nan_count, inf_count, sketch, blocks = 0, 0, np.zeros(BUCKETS), []
     for start, piece in pieces:
         wide = piece.astype(np.float64, copy=False)
         nan_count += int(np.count_nonzero(np.isnan(wide)))
         inf_count += int(np.count_nonzero(np.isinf(wide)))
-        sums.append(partial_sums(countable(wide), start=start))
+        sketch += fold(partial_sums(countable(wide), start=start))
         kept = _finite(piece)
         if kept.size:
             scaled = np.ldexp(kept, -exponent)
             low, high, zeros = _extremes(kept)  # not of the scaled ones, the smallest of which may underflow
-            blocks.append(_moments(scaled)._replace(low=low, high=high, zeros=zeros))
+            blocks.append(_moments(scaled, _sums(scaled))._replace(low=low, high=high, zeros=zeros))
     digest = xxhash.xxh3_128(flat.view(np.uint8).data).hexdigest()
-    return _summary(_merge(blocks), sums, digest, exponent=exponent, nan_count=nan_count, inf_count=inf_count)
+    return _summary(_merge(blocks), sketch, digest, exponent=exponent, nan_count=nan_count, inf_count=inf_count)
 
 
 def _finite(piece: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -160,7 +169,12 @@ def _ones(dtype: np.dtype[Any]) -> Floats:
     return np.ones(ROW, dtype=dtype)
 
 
-def _sums(values: Floats) -> tuple[float, float]:
+def _sums(values: Floats) -> Sums:
+    """Extremes, zeros and sums of `values` (n,), n > 0."""
+    return Sums(*_extremes(values), *_products(values))
+
+
+def _products(values: Floats) -> tuple[float, float]:
     """Sum of `values` (n,) and sum of their squares.
 
     BLAS adds a row in its own dtype, in some 60 steps on 64 lanes; the rows are added in float64. It would start
@@ -185,10 +199,9 @@ def _extremes(values: Floats) -> tuple[float, float, int]:
     return low, high, int(np.count_nonzero(np.equal(values, 0)))  # three times as fast as counting floats
 
 
-def _moments(values: Floats) -> _Moments:
-    """Moments of `values` (n,), n > 0; where squares overflow or are NaN, so are `deviations`."""
-    low, high, zeros = _extremes(values)
-    total, squares = _sums(values)
+def _moments(values: Floats, sums: Sums) -> _Moments:
+    """Moments of `values` (n,), n > 0, from their sums; where squares overflow or are NaN, so are `deviations`."""
+    low, high, zeros, total, squares = sums
     mean = total / values.size
     deviations = squares - total * mean
     if math.isfinite(squares) and squares > _CANCELLATION * deviations:
@@ -202,7 +215,7 @@ def _centred(values: Floats, near: float) -> tuple[float, float]:
     The squares of 1000 + N(0, 1) leave float32 no digit for the deviation; those of the differences keep all.
     """
     shift = values.dtype.type(near)
-    total, squares = _sums(values - shift)
+    total, squares = _products(values - shift)
     offset = total / values.size
     return float(shift) + offset, max(0.0, squares - total * offset)
 
@@ -240,7 +253,13 @@ def _underflows(total: _Moments, dtype: np.dtype[Any]) -> bool:
 
 
 def _summary(
-    total: _Moments, sums: list[Floats], digest: str, *, exponent: int = 0, nan_count: int = 0, inf_count: int = 0
+    total: _Moments,
+    sketch: npt.NDArray[np.float64],
+    digest: str,
+    *,
+    exponent: int = 0,
+    nan_count: int = 0,
+    inf_count: int = 0,
 ) -> Statistics:
     """Statistics from what was added up; `total`'s mean and deviations are of elements divided by ``2**exponent``."""
     count = total.size + nan_count + inf_count
@@ -262,5 +281,5 @@ def _summary(
         nan_count=nan_count,
         inf_count=inf_count,
         digest=digest,
-        sketch=tuple(fold(sums).tolist()),
+        sketch=tuple(sketch.tolist()),
     )

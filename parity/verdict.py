@@ -56,7 +56,8 @@ class Deviation:
 
     Attributes:
         error: relative L2 of the tensor.
-        floor: what it is held to: the baseline's, but at least the dtype's unit roundoff.
+        floor: what it is held to: the baseline's (see `parity.floors`), at least the dtype's unit roundoff; in the free
+            run as many times that as the candidate's steps so far err from exact inputs.
         ratio: the larger of the tensor's and the worst token's error over their floors. At most K is within.
         token: batch row and token of the worst token.
         token_error: relative L2 at that token.

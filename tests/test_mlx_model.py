@@ -71,9 +71,9 @@ def test_same_logits_as_the_reference(backend, reference, name):
     assert distance(logits(backend, *schedule), logits(reference, *schedule)) < 2e-5
 
 
-@pytest.mark.parametrize("sizes", [(40,), (1,) * 40, (15, 1, 16, 8), (37, 3)])
+@pytest.mark.parametrize("sizes", [(24,), (1,) * 24, (15, 1, 3, 5), (21, 3)])
 def test_chunks_do_not_change_the_logits(backend, sizes):
-    tokens = SCHEDULES["warm"][0][0].tolist()[0] + [20, 30, 40, 50, 60, 70, 80, 90]
+    tokens = list(range(20, 44))
     ends = np.cumsum(sizes)
     chunks = [[tokens[end - size : end]] for size, end in zip(sizes, ends, strict=True)]
     assert distance(logits(backend, chunks), logits(backend, [[tokens]], cache=False)) < 2e-5
@@ -99,7 +99,7 @@ def collecting(answer=lambda name, value: value):
     return ScopedTap(receive), steps
 
 
-@pytest.mark.parametrize("name", ["decode", "batch"])
+@pytest.mark.parametrize("name", ["chunked", "batch"])
 def test_recording_changes_no_bit(backend, name):
     tap, steps = collecting()
     recorded = logits(backend, *SCHEDULES[name], tap=tap)
@@ -127,7 +127,7 @@ def test_every_answer_of_a_tap_is_used(backend):
 
     Of the layers a sparse one with keys of its own and a dense one that shares.
     """
-    tokens = np.array([[2, 600, 40, 700, 50]])
+    tokens = np.array([[2, 600, 700]])
     tap, steps = collecting()
     plain = logits(backend, [tokens], tap=tap)
     skipped = tuple(f"text.layers.{layer}." for layer in range(25) if layer not in (0, 24))
