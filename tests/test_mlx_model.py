@@ -79,6 +79,19 @@ def test_chunks_do_not_change_the_logits(backend, sizes):
     assert distance(logits(backend, chunks), logits(backend, [[tokens]], cache=False)) < 2e-5
 
 
+def test_the_gpus_operations_say_the_same(backend, monkeypatch):
+    """Off the CPU, norms and means are left to MLX's own kernels; here those run as their CPU fallbacks."""
+    from implementations.mlx import attention, layers
+
+    tokens = ids(2, 20)
+    here = logits(backend, [tokens], padding=(0, 4))
+    monkeypatch.setattr(layers, "ON_CPU", False)
+    monkeypatch.setattr(attention, "ON_CPU", False)
+    there = logits(backend, [tokens], padding=(0, 4))
+    assert not np.array_equal(here, there)
+    assert distance(there, here) < 2e-5
+
+
 def test_a_row_is_the_same_alone_and_padded(backend):
     """Padding is invisible, and no NaN of it spreads."""
     short, longer = [2, 50, 60, 70, 80], list(range(20, 45))

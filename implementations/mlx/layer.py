@@ -1,0 +1,85 @@
+"""One decoder layer."""
+
+from __future__ import annotations
+
+import math
+
+import mlx.core as mx
+from mlx.nn.layers.base import Module
+from mlx.nn.layers.linear import Linear
+
+from implementations.gemma3n.config import TextConfig
+from implementations.mlx.altup import AltUp
+from implementations.mlx.attention import Attention, Chunk
+from implementations.mlx.laurel import Laurel
+from implementations.mlx.layers import RMSNorm, gelu
+from implementations.mlx.mlp import MLP
+from parity.tap import Tap
+
+
+class DecoderLayer(Module):
+    """Attention and Laurel side by side, feed-forward, AltUp around both, and the per-layer embedding behind."""
+
+    def __init__(self, config: TextConfig, layer: int) -> None:
+        super().__init__()
+        hidden, ple, eps = config.hidden_size, config.hidden_size_per_layer_input, config.rms_norm_eps
+        self.self_attn = Attention(config, layer)
+        self.mlp = MLP(config, layer)
+        self.altup = AltUp(config)
+        self.laurel = Laurel(config)
+        self.input_layernorm = RMSNorm(hidden, eps)
+        self.post_attention_layernorm = RMSNorm(hidden, eps)
+        self.pre_feedforward_layernorm = RMSNorm(hidden, eps)
+        self.post_feedforward_layernorm = RMSNorm(hidden, eps)
+        self.per_layer_input_gate = Linear(hidden, ple, bias=False)
+        self.per_layer_projection = Linear(ple, hidden, bias=False)
+        self.post_per_layer_input_norm = RMSNorm(hidden, eps)
+        self._active, self._scaled = config.altup_active_idx, config.altup_correct_scale
+        self._sqrt2 = mx.array(math.sqrt(2))  # float32: the reference divides before it rounds
+
+    def __call__(self, streams: mx.array, per_layer_input: mx.array, chunk: Chunk, *, tap: Tap) -> mx.array:
+        """Run the layer.
+
+        Args:
+            streams: ``[stream, batch, token, hidden]``.
+            per_layer_input: this layer's, ``[batch, token, ple]``.
+            chunk: what attention shares.
+            tap: where steps go.
+
+        Returns:
+            The streams behind the layer, same shape.
+        """
+        predictions = self.altup.predict(streams, tap=tap.into("altup.predict"))
+        active = predictions[self._active]
+        attended = self._attention(active, chunk, tap)
+        activated = self._feed_forward(attended, tap)
+        corrected = self.altup.correct(predictions, active, activated, tap=tap.into("altup.correct"))
+        return tap("out", self._add_per_layer(corrected, per_layer_input, tap))
+
+    def _attention(self, active: mx.array, chunk: Chunk, tap: Tap) -> mx.array:
+        """Attention and Laurel on the same normed input, averaged to keep the variance: ``(a + b) / sqrt(2)``."""
+        normed = tap("input_layernorm", self.input_layernorm(active))
+        laurel = self.laurel(normed, tap=tap.into("laurel"))
+        attended = self.self_attn(normed, chunk, tap=tap.into("attn"))
+        attended = tap("post_attention_layernorm", self.post_attention_layernorm(attended))
+        gated = tap("attn_gated", active + attended)
+        return tap("attn_laurel", ((gated + laurel) / self._sqrt2).astype(gated.dtype))
+
+    def _feed_forward(self, x: mx.array, tap: Tap) -> mx.array:
+        normed = tap("pre_feedforward_layernorm", self.pre_feedforward_layernorm(x))
+        fed = self.mlp(normed, tap=tap.into("mlp"))
+        fed = tap("post_feedforward_layernorm", self.post_feedforward_layernorm(fed))
+        return tap("activated", x + fed)
+
+    def _add_per_layer(self, corrected: mx.array, per_layer_input: mx.array, tap: Tap) -> mx.array:
+        """Add the gated per-layer embedding to every stream but the first, whichever is active."""
+        x = corrected[self._active]
+        if self._scaled:
+            x = tap("altup.correct.scaled", x * self.altup.correct_output_scale)
+        gate = tap("per_layer_input_gate", self.per_layer_input_gate(x))
+        activation = tap("per_layer_activation", gelu(gate))
+        gated = tap("per_layer_gated", activation * per_layer_input)
+        projected = tap("per_layer_projection", self.per_layer_projection(gated))
+        normed = tap("post_per_layer_input_norm", self.post_per_layer_input_norm(projected))
+        first, others = mx.split(corrected, [1])
+        return mx.concatenate([first, others + normed])
