@@ -6,7 +6,7 @@
 PYTHON ?= python3
 VENV = .venv
 PARITY = $(VENV)/bin/parity
-EXTRAS = hf,mlx,test,dev,bench
+EXTRAS = hf,mlx,fast,test,dev,bench
 STAMP = $(VENV)/.installed
 RUN = $(VENV)/bin/python -m
 
@@ -16,7 +16,7 @@ RUN = $(VENV)/bin/python -m
 ## DTYPE         compare: the candidates' number format (default: float32)
 ## SCENARIO      compare: the schedule of chunks (default: the CLI's)
 ## REPORT        compare: where the report goes (default: the CLI's)
-## PYTEST_ARGS   test, bench: further arguments of pytest, e.g. '-n 2' or '-k tap'
+## PYTEST_ARGS   test, bench: further arguments of pytest, e.g. '-k tap'
 ## PYTHON        the interpreter that creates .venv, 3.11 or newer (default: python3)
 FORWARDED = PROMPT MODEL CANDIDATES DTYPE SCENARIO REPORT
 
@@ -62,7 +62,7 @@ compare: $(STAMP) ## compare the candidates with the reference, e.g. make compar
 	@$(PARITY) compare
 
 test: $(STAMP) ## run the tests
-	@$(RUN) pytest $(PYTEST_ARGS)
+	@$(RUN) pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP) ## check style and formatting
 	@$(RUN) ruff check .
