@@ -20,7 +20,7 @@ from parity.trace_writer import TraceWriter
 from reference.huggingface import Reference
 from reference.tiny import config as tiny
 
-TOKENS, LAYERS, ROUNDS = 256, 8, 7
+TOKENS, LAYERS, ROUNDS = 256, 8, 15
 STATISTICS, TENSORS = 1.5, 3.0
 """How many plain passes recording may cost: statistics and sketches alone; all tensors to disk."""
 
@@ -77,7 +77,7 @@ def recorded(reference, folder: Path, *, keep_tensors: bool) -> float:
 def ratio(reference, folder: Path, *, keep_tensors: bool) -> float:
     """Median of the ratios of neighbouring passes, so that a busy machine disturbs both alike."""
     ratios = []
-    for _ in range(ROUNDS + 1):  # the first pair warms up
+    for _ in range(ROUNDS + 1):  # the first pair warms up, and loads Numba
         before = plain(reference)
         ratios.append(recorded(reference, folder, keep_tensors=keep_tensors) / before)
         shutil.rmtree(folder / "trace", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""One pass over a block for all that is measured, compiled by Numba where that is installed (``pip install '.[fast]'``).
+"""One pass over a block for all that is measured, compiled by Numba where the extra ``fast`` is installed.
 
 NumPy reads a block once for each quantity, eight times in all. Here each number is loaded once, and minimum, maximum,
 zeros, sum, squares and signed sums are taken from it: 0.4 ns an element instead of 2. Numba takes half a second to be
@@ -65,7 +65,10 @@ def kernel_of(dtype: np.dtype[Any]) -> Kernel | None:
 
 
 def _compiled(dtype: np.dtype[Any]) -> Scan:
-    """`scan` in machine code for one dtype. Arrays are declared read-only, which others may be passed as."""
+    """`scan` in machine code for one dtype. Arrays are declared read-only, which others may be passed as.
+
+    Numba's cache notices a change of this file only; the constants of `parity.sketch` are frozen by its format.
+    """
     import numba
 
     number = numba.from_dtype(dtype)
@@ -110,7 +113,7 @@ def scan(
                 some_total += value
                 some_squares += value * value
                 signed[column] += sign * value
-            zeros, total, squares = zeros + some_zeros, total + some_total, squares + some_squares
+            zeros, total, squares = zeros + float(some_zeros), total + float(some_total), squares + float(some_squares)
         for column in range(0, SLICE, BUCKETS):
             done, signs = signed[column : column + BUCKETS], columns[tile, slice_ * SLICE + column :]
             for bucket in range(BUCKETS):

@@ -66,7 +66,9 @@ class Recorder:
             self._pending.append((name, occurrence, value))
         else:
             self._write(name, occurrence, value)
-        return self._answer(Key(self._phase, name, occurrence), value)
+        if self._oracle is None:
+            return value
+        return self._answer(self._oracle, Key(self._phase, name, occurrence), value)
 
     def _write(self, name: str, occurrence: int, value: Any) -> None:
         self._notify(name)
@@ -74,11 +76,11 @@ class Recorder:
         array = self._tensors.to_numpy(value, step)
         self._writer.add(name, occurrence, step.axes if step else (), array)
 
-    def _answer(self, key: Key, value: Any) -> Any:
+    def _answer(self, oracle: Trace, key: Key, value: Any) -> Any:
         """The oracle's value where it has one of the same shape; else the candidate goes on with its own."""
-        if self._oracle is None or key not in self._oracle.records:
+        if key not in oracle.records:
             return value
-        array = self._oracle.tensor(key)
+        array = oracle.tensor(key)
         step: Step | None = self._contract.get(key.step)
         if array is None or not self._tensors.fits(value, array.shape, step):
             return value

@@ -72,7 +72,7 @@ class TraceWriter:
     def end(self) -> None:
         """Write the phase's records and tensors."""
         for record, statistics in self._records:
-            self._steps.write(json.dumps({**record, **fields_of(statistics)}) + "\n")
+            self._steps.write(_line(record, statistics))
         self._records = []
         if self._tensors:
             folder = self._partial / "tensors"
@@ -102,6 +102,13 @@ def machine() -> dict[str, str]:
     """The machine, as far as it can matter to arithmetic."""
     system = os.uname()
     return {"system": system.sysname, "processor": system.machine, "python": sys.version.split()[0]}
+
+
+def _line(record: dict[str, Any], statistics: Statistics) -> str:
+    """The record as a line of JSON. Base64 needs no escaping, the search for which would take half of the time."""
+    fields = fields_of(statistics)
+    sketch = fields.pop("sketch")
+    return f'{json.dumps({**record, **fields})[:-1]}, "sketch": "{sketch}"}}\n'
 
 
 def _dump(data: Any, path: Path) -> None:
