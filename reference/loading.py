@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, Gemma3nForConditionalGeneration
 from parity.errors import BackendUnavailable, UsageError
 
 ARCHITECTURE = "gemma3n"
+TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 
 
 def load(checkpoint: Path, dtype: str) -> Gemma3nForConditionalGeneration:
@@ -56,6 +57,8 @@ def tokenize(checkpoint: Path, text: str, ids: int, special: bool) -> list[int]:
     Raises:
         UsageError: when there is no tokenizer, or it is not this model's.
     """
+    if not any((checkpoint / name).is_file() for name in TOKENIZERS):  # transformers would make up an empty one
+        raise UsageError(f"checkpoint {checkpoint}: no tokenizer: neither {' nor '.join(TOKENIZERS)}")
     try:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     except Exception as error:  # the loader raises many unrelated types
