@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from parity.sketch import BUCKETS, ROW, ROWS, SLICE, SLICES, TILE, Floats, column_signs, row_signs
 
-WORTHWHILE = 1 << 15
+WORTHWHILE = 1 << 8
 """Elements from which a tensor is given to the kernel; below, a call and its arguments cost as much as they save."""
 
 # What may be changed about the arithmetic: its order, the sign of zero, fused multiply-add, division. Not among them:

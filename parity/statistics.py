@@ -82,20 +82,65 @@ class _Moments(NamedTuple):
 _NOTHING = _Moments(0, 0.0, 0.0, 0, 0.0, 0.0)
 
 
+class Gathered(NamedTuple):
+    """What was added up of one tensor; mean and deviations are of elements divided by ``2**exponent``."""
+
+    total: _Moments
+    sketch: npt.NDArray[np.float64]
+    digest: str
+    exponent: int = 0
+    nan_count: int = 0
+    inf_count: int = 0
+
+    def statistics(self) -> Statistics:
+        """The tensor's statistics."""
+        total, exponent = self.total, self.exponent
+        count = total.size + self.nan_count + self.inf_count
+        abs_max = max(total.high, -total.low)
+        variance = total.deviations / max(1, total.size)
+        mean, std, rms = total.mean, math.sqrt(variance), math.sqrt(variance + total.mean * total.mean)
+        if exponent:
+            bound = math.ldexp(abs_max, -exponent)  # rounding must not lead beyond the largest finite number
+            mean, std, rms = (math.ldexp(max(-bound, min(value, bound)), exponent) for value in (mean, std, rms))
+        return Statistics(
+            count=count,
+            min=total.low,
+            max=total.high,
+            mean=max(total.low, min(mean, total.high)),
+            std=min(std, abs_max),
+            rms=min(rms, abs_max),
+            abs_max=abs_max,
+            zero_fraction=total.zeros / max(1, count),
+            nan_count=self.nan_count,
+            inf_count=self.inf_count,
+            digest=self.digest,
+            sketch=tuple(self.sketch.tolist()),
+        )
+
+
 def measure(array: npt.NDArray[Any]) -> Statistics:
     """Summarise `array` (any shape; float, integer or bool, bfloat16 included). It is copied only if not in C order.
 
     Raises:
         UsageError: when the array does not hold real numbers.
     """
+    return gather(array).statistics()
+
+
+def gather(array: npt.NDArray[Any]) -> Gathered:
+    """What `measure` needs of `array`, which may change afterwards: its statistics can be made when there is time.
+
+    Raises:
+        UsageError: when the array does not hold real numbers.
+    """
+    array = np.asarray(array)
+    dtype = working_dtype(name_of(array))
     flat = _flatten(array)
-    return _measure_quickly(flat) or _measure_carefully(flat)
+    return _gather_quickly(flat, dtype) or _gather_carefully(flat)
 
 
 def _flatten(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """The elements in C order and little-endian, (n,)."""
-    array = np.asarray(array)
-    name_of(array)
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).reshape(-1)
 
 
@@ -112,14 +157,14 @@ def _blocks(flat: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         yield start, flat[start:]
 
 
-def _measure_quickly(flat: npt.NDArray[Any]) -> Statistics | None:
-    """Statistics of `flat` (n,), or None when an element is not finite or a square over- or underflows."""
-    dtype = working_dtype(name_of(flat))
+def _gather_quickly(flat: npt.NDArray[Any], dtype: np.dtype[Any]) -> Gathered | None:
+    """Takes `flat` (n,) as `dtype`; None when an element is not finite or a square over- or underflows."""
     kernel = kernel_of(dtype) if flat.size >= WORTHWHILE and flat.flags.aligned else None
     hasher, sketch, blocks = xxhash.xxh3_128(), np.zeros(BUCKETS), []
+    exact = flat.dtype == dtype
     for start, raw in _blocks(flat):
         hasher.update(raw.view(np.uint8).data)
-        values = raw if raw.dtype == dtype else raw.astype(dtype)
+        values = raw if exact else raw.astype(dtype)
         sums = kernel(values, start, sketch) if kernel else _by_numpy(values, start, sketch)
         blocks.append(_moments(values, sums))
         if not math.isfinite(blocks[-1].deviations):
@@ -127,10 +172,10 @@ def _measure_quickly(flat: npt.NDArray[Any]) -> Statistics | None:
     total = _merge(blocks)
     if _underflows(total, dtype):
         return None
-    return _summary(total, sketch, digest=hasher.hexdigest())
+    return Gathered(total, sketch, hasher.hexdigest())
 
 
-@np.errstate(all="ignore")  # what overflows is noticed by `_measure_quickly`, and measured again
+@np.errstate(all="ignore")  # what overflows is noticed by `_gather_quickly`, and measured again
 def _by_numpy(values: Floats, start: int, sketch: npt.NDArray[np.float64]) -> Sums:
     """What a kernel says, of a block that is not worth one, or where there is none."""
     sketch += fold(partial_sums(values, start=start))
@@ -138,8 +183,8 @@ def _by_numpy(values: Floats, start: int, sketch: npt.NDArray[np.float64]) -> Su
 
 
 @np.errstate(all="ignore")  # of infinities only
-def _measure_carefully(flat: npt.NDArray[Any]) -> Statistics:
-    """Statistics of `flat` (n,) whatever it holds: in float64, and scaled so that no square over- or underflows."""
+def _gather_carefully(flat: npt.NDArray[Any]) -> Gathered:
+    """Takes `flat` (n,) whatever it holds: in float64, and scaled so that no square over- or underflows."""
     pieces = list(_blocks(flat))
     largest = max(float(np.max(np.abs(_finite(piece)), initial=0.0)) for _, piece in pieces)
     exponent = math.frexp(largest)[1] - 1  # a power of two scales without rounding
@@ -155,7 +200,7 @@ def _measure_carefully(flat: npt.NDArray[Any]) -> Statistics:
             low, high, zeros = _extremes(kept)  # not of the scaled ones, the smallest of which may underflow
             blocks.append(_moments(scaled, _sums(scaled))._replace(low=low, high=high, zeros=zeros))
     digest = xxhash.xxh3_128(flat.view(np.uint8).data).hexdigest()
-    return _summary(_merge(blocks), sketch, digest, exponent=exponent, nan_count=nan_count, inf_count=inf_count)
+    return Gathered(_merge(blocks), sketch, digest, exponent, nan_count, inf_count)
 
 
 def _finite(piece: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -250,36 +295,3 @@ def _underflows(total: _Moments, dtype: np.dtype[Any]) -> bool:
     if total.low == total.high == 0.0:
         return False
     return total.deviations / total.size + total.mean * total.mean < _smallest_mean_square(dtype)
-
-
-def _summary(
-    total: _Moments,
-    sketch: npt.NDArray[np.float64],
-    digest: str,
-    *,
-    exponent: int = 0,
-    nan_count: int = 0,
-    inf_count: int = 0,
-) -> Statistics:
-    """Statistics from what was added up; `total`'s mean and deviations are of elements divided by ``2**exponent``."""
-    count = total.size + nan_count + inf_count
-    abs_max = max(total.high, -total.low)
-    variance = total.deviations / max(1, total.size)
-    mean, std, rms = total.mean, math.sqrt(variance), math.sqrt(variance + total.mean * total.mean)
-    if exponent:
-        bound = math.ldexp(abs_max, -exponent)  # rounding must not lead beyond the largest finite number
-        mean, std, rms = (math.ldexp(max(-bound, min(value, bound)), exponent) for value in (mean, std, rms))
-    return Statistics(
-        count=count,
-        min=total.low,
-        max=total.high,
-        mean=max(total.low, min(mean, total.high)),
-        std=min(std, abs_max),
-        rms=min(rms, abs_max),
-        abs_max=abs_max,
-        zero_fraction=total.zeros / max(1, count),
-        nan_count=nan_count,
-        inf_count=inf_count,
-        digest=digest,
-        sketch=tuple(sketch.tolist()),
-    )

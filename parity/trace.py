@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -191,7 +192,7 @@ def decode_sketch(text: str) -> tuple[float, ...]:
 
 def encode_sketch(sketch: Sequence[float]) -> str:
     """Inverse of `decode_sketch`."""
-    return base64.b64encode(np.asarray(sketch, dtype="<f8").tobytes()).decode()
+    return base64.b64encode(struct.pack(f"<{len(sketch)}d", *sketch)).decode()
 
 
 def _manifest(path: Path) -> Manifest:

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 from parity.contract import Contract
 from parity.dtypes import name_of
 from parity.errors import UsageError
-from parity.statistics import Statistics, measure
+from parity.statistics import Gathered, gather
 from parity.trace import Manifest, fields_of
 
 
@@ -38,7 +38,7 @@ class TraceWriter:
         self.keep_tensors = keep_tensors
         self.count = 0
         self._tensors: dict[str, NDArray[Any]] = {}
-        self._records: list[tuple[dict[str, Any], Statistics]] = []
+        self._records: list[tuple[dict[str, Any], Gathered]] = []
         self._phase = ""
         self._partial, self._steps = self._create()
 
@@ -63,7 +63,7 @@ class TraceWriter:
         whole = np.asarray(array, order="C")
         place = {"step": step, "phase": self._phase, "occurrence": occurrence}
         form = {"axes": axes, "shape": array.shape, "dtype": name_of(array)}
-        self._records.append(({**place, **form}, measure(whole)))
+        self._records.append(({**place, **form}, gather(whole)))
         self.count += 1
         if self.keep_tensors:
             name = step if occurrence == 0 else f"{step}#{occurrence}"
@@ -71,8 +71,8 @@ class TraceWriter:
 
     def end(self) -> None:
         """Write the phase's records and tensors."""
-        for record, statistics in self._records:
-            self._steps.write(_line(record, statistics))
+        for record, gathered in self._records:
+            self._steps.write(_line(record, gathered))
         self._records = []
         if self._tensors:
             folder = self._partial / "tensors"
@@ -104,9 +104,9 @@ def machine() -> dict[str, str]:
     return {"system": system.sysname, "processor": system.machine, "python": sys.version.split()[0]}
 
 
-def _line(record: dict[str, Any], statistics: Statistics) -> str:
+def _line(record: dict[str, Any], gathered: Gathered) -> str:
     """The record as a line of JSON. Base64 needs no escaping, the search for which would take half of the time."""
-    fields = fields_of(statistics)
+    fields = fields_of(gathered.statistics())
     sketch = fields.pop("sketch")
     return f'{json.dumps({**record, **fields})[:-1]}, "sketch": "{sketch}"}}\n'
 

@@ -129,8 +129,9 @@ def test_numba_is_imported_at_the_first_large_tensor():
     """Not by importing the engine, and not for what is small."""
     code = """
 import sys, numpy as np, parity.cli
+from parity.fused import WORTHWHILE
 from parity.statistics import measure
-for size in (2**15 - 1, 2**15):
+for size in (WORTHWHILE - 1, WORTHWHILE):
     measure(np.ones(size, dtype=np.float32))
     print("numba" in sys.modules)
 """

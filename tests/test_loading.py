@@ -73,7 +73,7 @@ def test_broken_tokenizer(copy, content):
         (copy / "tokenizer.json").unlink()
     else:
         (copy / "tokenizer.json").write_text(content)
-    with pytest.raises(UsageError, match="no tokenizer|tokenizer cannot be loaded") as caught:
+    with pytest.raises(UsageError, match=r"no tokenizer|tokenizer cannot be loaded") as caught:
         tokenize(copy, "Hello", 768, True)
     assert "\n" not in str(caught.value)
 
