@@ -179,3 +179,15 @@ def test_behind_an_uncovered_step_the_free_floor_serves(judged, tmp_path):
     judgement = judged(candidate=candidate)
     assert judgement.exit_code is ExitCode.INCOMPLETE
     assert not judgement.introduced
+
+
+def test_free_run_is_held_to_what_the_steps_add_up_to(judged):
+    """Where steps err R floors from exact inputs, R at most K, the free floor behind them is R times the baseline's."""
+
+    def free_floor(wrong):
+        last = next(step for step in judged(wrong).steps if step.step == "logits")
+        return last.free.floor
+
+    clean = free_floor(None)
+    assert clean < free_floor({"embed": lambda x: x * np.float32(1 + 3.6e-7)}) <= 4 * clean
+    assert free_floor({"embed": lambda x: x * np.float32(1.01)}) == pytest.approx(clean)
