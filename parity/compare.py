@@ -106,8 +106,7 @@ class _Session:
         oracle = self._last = self._oracle.run(folder / "oracle", scenario=plan)
         jobs = [self._pool.submit(self._runs, party, folder, oracle) for party in (self._baseline, *self._candidates)]
         baseline, *candidates = (job.result() for job in jobs)
-        if baseline is None:
-            raise Crash(self._crashes[self._baseline.name])
+        assert baseline is not None  # its crash has ended the comparison
         for party, runs in zip(self._candidates, candidates, strict=True):
             yield self._judge(scenario, oracle, baseline, party, runs)
 

@@ -42,12 +42,16 @@ def judge(
     Without a baseline the floor is unmeasured, and the unit roundoff of the candidate's dtype alone stands in for it.
 
     Raises:
-        UsageError: when the traces are of different checkpoints, contracts or scenarios.
+        UsageError: when the traces are of different checkpoints, contracts, scenarios or arithmetics, or the oracle's
+            lacks a step.
     """
     contract = oracle.contract
+    require_whole(oracle)
+    first = candidate.present[0].manifest
     for run in (*candidate.present, *(baseline.present if baseline else ())):
         require_same(oracle=oracle, other=run)
-    first = candidate.present[0].manifest
+        if run.manifest.dtype != first.dtype:
+            raise UsageError(f"trace {run.path} is in {run.manifest.dtype}, the candidate in {first.dtype}")
     bench = _Bench(oracle, baseline, candidate, unit_roundoff(first.dtype), allowed)
     return Judgement(
         candidate=name or first.backend,
@@ -59,6 +63,18 @@ def judge(
         versions=tuple(first.versions.items()),
         measured=baseline is not None,
     )
+
+
+def require_whole(oracle: Trace) -> None:
+    """Refuse an oracle that does not say what each step of its contract should be.
+
+    Raises:
+        UsageError: naming the first step that it lacks.
+    """
+    for chunk in oracle.scenario.chunks:
+        for step in oracle.contract:
+            if Key(chunk.phase, step.name) not in oracle.records:
+                raise UsageError(f"the oracle's trace {oracle.path} lacks {step.name} in {chunk.phase}; write it again")
 
 
 def require_same(*, oracle: Trace, other: Trace) -> None:

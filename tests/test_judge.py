@@ -191,3 +191,17 @@ def test_free_run_is_held_to_what_the_steps_add_up_to(judged):
     clean = free_floor(None)
     assert clean < free_floor({"embed": lambda x: x * np.float32(1 + 3.6e-7)}) <= 4 * clean
     assert free_floor({"embed": lambda x: x * np.float32(1.01)}) == pytest.approx(clean)
+
+
+def test_another_arithmetic_is_refused(judged, tmp_path):
+    """A float16 candidate is not held to float32 floors."""
+    candidate = runs(tmp_path, "half", Toy("float16"), judged.oracle, "float16")
+    with pytest.raises(UsageError, match="is in float32, the candidate in float16"):
+        judged(candidate=candidate)
+
+
+def test_oracle_that_lacks_a_step_is_refused(judged):
+    """A foreign oracle's trace may be anything; one without a step of its own contract judges nothing."""
+    del judged.oracle.records[Key("decode.1", "embed")]
+    with pytest.raises(UsageError, match=r"lacks embed in decode\.1"):
+        judged(candidate=judged.baseline)
