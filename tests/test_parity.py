@@ -39,3 +39,26 @@ def test_mlx_on_the_lightest_case(mlx, harness):
     judgement = harness.judge(mlx("float32"), "float32", "one-shot", None)
     assert len(judgement.tokens) == 1
     assert judgement.exit_code is ExitCode.PARITY
+
+
+@pytest.mark.parametrize(
+    ("fault", "first"),
+    [
+        (("layers.3.laurel.post_laurel_norm", "_eps", 1e-5), "text.layers.3.laurel.normed"),
+        (("layers.21.self_attn", "_donor", 19), "text.layers.21.attn.keys"),
+    ],
+)
+def test_a_fault_in_mlx_is_found_at_its_step(fault, first, mlx, harness, monkeypatch):
+    """A wrong epsilon in one norm, a KV-shared layer that reads the wrong donor: one step introduced, the right one."""
+    module, attribute, value = fault
+    candidate = mlx("float32")
+    part = functools.reduce(_child, module.split("."), candidate._model.model.language_model)
+    monkeypatch.setattr(part, attribute, value)
+    judgement = harness.judge(candidate, "float32", "one-shot")
+    assert judgement.exit_code is ExitCode.DIVERGED
+    assert judgement.first_divergence.step == first
+    assert len(judgement.introduced) <= 3
+
+
+def _child(module, name):
+    return module[int(name)] if name.isdigit() else getattr(module, name)
