@@ -1,12 +1,9 @@
-"""What a backend must offer, and how backends are found."""
+"""What a backend must offer."""
 
 from __future__ import annotations
 
-import importlib
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.contract import Contract, Step
-from parity.errors import BackendUnavailable, UsageError
+from parity.errors import BackendUnavailable
+from parity.media import Prompt
 from parity.scenario import Scenario
 from parity.tap import SILENT, Tap
 
-BACKENDS = "parity.backends"
-REFERENCES = "parity.references"
+Place = tuple[slice, ...]
+"""Part of a tensor, a slice for each axis."""
 
 
 class Tensors(ABC):
@@ -39,6 +37,14 @@ class Tensors(ABC):
         """Whether an array of `shape`, in the contract's axes, can take the place of `value`."""
         return tuple(value.shape) == shape
 
+    def place(self, step: Step | None, shape: tuple[int, ...]) -> Place | None:
+        """Which part of the chunk's tensor, of `shape` in the contract's axes, the value emitted now is.
+
+        None: all of it. A backend of fixed shapes runs a long chunk in several calls, and each emits its part; of a
+        step that has no tokens, each the whole.
+        """
+        return None
+
     @abstractmethod
     def from_numpy(self, array: NDArray[Any], like: Any, step: Step | None) -> Any:
         """A new tensor with the values of `array` in the dtype, device and layout of `like`; never shares memory."""
@@ -53,11 +59,13 @@ class Backend(ABC):
     Attributes:
         name: what users call it.
         dtypes: names of the arithmetics that it can run in.
+        options: what a user may set when it is loaded, name and one-line meaning; see `parity.discovery.Choice`.
         tensors: translation between its tensors and NumPy's.
     """
 
     name: ClassVar[str]
     dtypes: ClassVar[tuple[str, ...]]
+    options: ClassVar[Mapping[str, str]] = {}
     tensors: Tensors
 
     @classmethod
@@ -77,11 +85,12 @@ class Backend(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, checkpoint: Path, dtype: str) -> Self:
-        """Load a checkpoint directory.
+    def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:
+        """Load a checkpoint directory; `options` are of the names that the class declares, their values as typed.
 
         Raises:
             BackendUnavailable: when the framework is not installed or cannot take the checkpoint.
+            UsageError: for an option's value that cannot be.
         """
 
     @abstractmethod
@@ -89,11 +98,15 @@ class Backend(ABC):
         """Begin a conversation for ``len(padding)`` rows, each left-padded by so many tokens; forget the last one."""
 
     @abstractmethod
-    def forward(self, token_ids: NDArray[np.int64], *, tap: Tap = SILENT) -> NDArray[Any]:
+    def forward(
+        self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
+    ) -> NDArray[Any]:
         """Run the next chunk.
 
         Args:
             token_ids: ``[batch, token]``.
+            prompts: per row, what the chunk is made from; the backend makes its own ids, pixels and features of it,
+                emits them, and goes on with what the tap returns.
             tap: where steps are emitted.
 
         Returns:
@@ -129,33 +142,3 @@ class Reference(Backend):
         Raises:
             UsageError: for an unknown name, an empty prompt, or one longer than the context.
         """
-
-
-def available(group: str = BACKENDS) -> dict[str, str]:
-    """Names and targets of the installed backends."""
-    return {entry.name: entry.value for entry in entry_points(group=group)}
-
-
-def find(spec: str, group: str = BACKENDS) -> type[Backend]:
-    """The backend class called `spec`: an installed name, or ``module:Class`` for one that is not installed.
-
-    Raises:
-        UsageError: for an unknown name or a target that is not a backend.
-    """
-    target = available(group).get(spec, spec)
-    if ":" not in target:
-        known = ", ".join(sorted(available(group))) or "none"
-        raise UsageError(f"unknown backend {spec!r}; installed: {known}; or give module:Class")
-    module, _, attribute = target.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"backend {spec!r} cannot be imported from {target}: {error}") from error
-    if not (isinstance(found, type) and issubclass(found, Backend)):
-        raise UsageError(f"backend {spec!r}: {target} is not a subclass of parity.backend.Backend")
-    return found
-
-
-def worker_environment(backend: type[Backend]) -> dict[str, str]:
-    """The whole environment of a worker of `backend`: this process's, with the backend's on top."""
-    return {**os.environ, **backend.environment()}

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from parity.backend import BACKENDS, REFERENCES, find
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
+from parity.discovery import BACKENDS, REFERENCES, find
 from parity.errors import UsageError
 from parity.judge import Runs, judge
 from parity.party import Crash, Party

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -29,6 +29,7 @@ class Step:
         meaning: what the tensor is, in one line.
         source: where the reference computes it, ``Class.function: variable``.
         paper: link to the paper that introduced the mechanism, or empty.
+        needs: what a chunk must hold for the step to occur: ``prompt``, ``image`` or ``audio``; empty for nothing.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Step:
     meaning: str
     source: str
     paper: str = ""
+    needs: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Contract:
     @cached_property
     def digest(self) -> str:
         """Changes when any step's name, axes or kind changes; not when only its documentation does."""
-        binding = [(self.model, step.name, step.axes, step.kind) for step in self.steps]
+        binding = [(self.model, step.name, step.axes, step.kind, step.needs) for step in self.steps]
         return hashlib.sha256(json.dumps(binding).encode()).hexdigest()[:16]
 
     def __iter__(self) -> Iterator[Step]:
@@ -82,6 +84,10 @@ class Contract:
 
     def __len__(self) -> int:
         return len(self.steps)
+
+    def expected(self, holds: Collection[str]) -> tuple[Step, ...]:
+        """The steps of a chunk that holds that (`parity.scenario.Chunk.holds`), in execution order."""
+        return tuple(step for step in self.steps if not step.needs or step.needs in holds)
 
     def get(self, name: str) -> Step | None:
         """The step of that name, or None when the contract has none."""

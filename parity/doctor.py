@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from parity.backend import BACKENDS, REFERENCES, available
+from parity.discovery import BACKENDS, REFERENCES, available
 from parity.errors import ParityError
 from parity.party import Party
 from parity.progress import Silent

@@ -10,6 +10,7 @@ import numpy as np
 from parity.backend import Backend, Reference
 from parity.contract import Contract
 from parity.errors import UsageError
+from parity.media import keep, resolve
 from parity.recorder import Notify, Recorder
 from parity.scenario import Scenario
 from parity.trace import Manifest, Mode, Trace
@@ -55,19 +56,23 @@ def execute(backend: Backend, run: Run, notify: Notify) -> None:
     if scenario is None:
         raise UsageError("nothing to run: give a scenario or an oracle's trace")
     with TraceWriter(run.output, keep_tensors=run.keep_tensors) as writer:
+        home = writer.folder if oracle is None else oracle.path  # the oracle's trace keeps pictures and sounds for all
+        if oracle is None:
+            scenario = scenario.mapped(lambda prompt: keep(prompt, home))
         recorder = Recorder(
             contract=contract,
             tensors=backend.tensors,
             writer=writer,
-            oracle=oracle if run.mode == "lockstep" else None,
+            oracle=oracle,
+            lockstep=run.mode == "lockstep",
             notify=notify,
         )
-        resolved = _chunks(backend, scenario, recorder)
+        resolved = _chunks(backend, scenario, home, recorder)
         manifest = _manifest(backend, run, contract, resolved, writer.count)
         writer.finish(manifest, None if oracle else contract)
 
 
-def _chunks(backend: Backend, scenario: Scenario, recorder: Recorder) -> Scenario:
+def _chunks(backend: Backend, scenario: Scenario, home: Path, recorder: Recorder) -> Scenario:
     """Run every chunk; where a chunk awaits the oracle's choice, choose greedily and note it."""
     backend.start(padding=scenario.padding, cache=scenario.cache)
     following = np.zeros((scenario.batch, 1), dtype=np.int64)
@@ -75,7 +80,8 @@ def _chunks(backend: Backend, scenario: Scenario, recorder: Recorder) -> Scenari
         tokens = following if chunk.tokens is None else np.asarray(chunk.tokens, dtype=np.int64)
         scenario = scenario.with_tokens(chunk.phase, tokens)
         recorder.begin(chunk.phase)
-        logits = backend.forward(tokens, tap=recorder.tap)
+        prompts = tuple(resolve(prompt, home) for prompt in chunk.prompts)
+        logits = backend.forward(tokens, prompts=prompts, tap=recorder.tap)
         recorder.end()
         following = np.argmax(np.asarray(logits)[:, -1:].astype(np.float64), axis=-1)
     return scenario

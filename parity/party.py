@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from parity.backend import BACKENDS, find, worker_environment
 from parity.checkpoint import Checkpoint
+from parity.discovery import BACKENDS, find, worker_environment
 from parity.errors import BackendUnavailable, error_named
 from parity.progress import Progress
 from parity.trace import Mode, Trace

@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from numpy.typing import NDArray
+
 from parity.backend import Tensors
-from parity.contract import Contract, Step
+from parity.contract import Contract
+from parity.pieces import Pieces
 from parity.tap import ScopedTap
 from parity.trace import Key, Trace
 from parity.trace_writer import TraceWriter
@@ -23,7 +26,8 @@ class Recorder:
         contract: gives the axes of each step; steps that it lacks are recorded all the same.
         tensors: the backend's translation to NumPy.
         writer: where records go.
-        oracle: in lockstep, the trace whose values replace the candidate's.
+        oracle: the oracle's trace, which says how large each step is; none while the oracle itself is recorded.
+        lockstep: whether the oracle's values replace the candidate's.
         notify: told the name of each step as it is read.
     """
 
@@ -34,6 +38,7 @@ class Recorder:
         tensors: Tensors,
         writer: TraceWriter,
         oracle: Trace | None = None,
+        lockstep: bool = False,
         notify: Notify = lambda step: None,
     ) -> None:
         self.tap = ScopedTap(self._receive)
@@ -41,9 +46,11 @@ class Recorder:
         self._tensors = tensors
         self._writer = writer
         self._oracle = oracle
+        self._lockstep = lockstep
         self._notify = notify
         self._phase = ""
         self._seen: Counter[str] = Counter()
+        self._pieces = Pieces()
         self._pending: list[tuple[str, int, Any]] = []
 
     def begin(self, phase: str) -> None:
@@ -57,31 +64,57 @@ class Recorder:
         for name, occurrence, value in self._pending:
             self._write(name, occurrence, value)
         self._pending.clear()
+        for name, whole in self._pieces.assembled():
+            self._add(name, 0, whole)
         self._writer.end()
 
     def _receive(self, name: str, value: Any) -> Any:
+        if (shape := self._shape(name)) is not None:
+            step = self._contract.get(name)
+            if (place := self._tensors.place(step, shape)) is not None:
+                return self._receive_piece(name, value, shape, place)
         occurrence = self._seen[name]
         self._seen[name] += 1
         if self._tensors.lazy:
             self._pending.append((name, occurrence, value))
         else:
             self._write(name, occurrence, value)
-        if self._oracle is None:
-            return value
-        return self._answer(self._oracle, Key(self._phase, name, occurrence), value)
+        return self._answer(Key(self._phase, name, occurrence), value, ())
+
+    def _receive_piece(self, name: str, value: Any, shape: tuple[int, ...], place: tuple[slice, ...]) -> Any:
+        self._notify(name)
+        array = self._tensors.to_numpy(value, self._contract.get(name))
+        if occurrence := self._pieces.again(name, shape, place):
+            self._add(name, occurrence, array)
+        else:
+            self._pieces.add(name, array, shape, place)
+        return self._answer(Key(self._phase, name), value, place)
+
+    def _shape(self, name: str) -> tuple[int, ...] | None:
+        """The shape of the whole chunk's tensor, as the oracle has it."""
+        record = self._oracle.records.get(Key(self._phase, name)) if self._oracle else None
+        return tuple(record.shape) if record else None
 
     def _write(self, name: str, occurrence: int, value: Any) -> None:
         self._notify(name)
+        self._add(name, occurrence, self._tensors.to_numpy(value, self._contract.get(name)))
+
+    def _add(self, name: str, occurrence: int, array: NDArray[Any]) -> None:
         step = self._contract.get(name)
-        array = self._tensors.to_numpy(value, step)
         self._writer.add(name, occurrence, step.axes if step else (), array)
 
-    def _answer(self, oracle: Trace, key: Key, value: Any) -> Any:
-        """The oracle's value where it has one of the same shape; else the candidate goes on with its own."""
-        if key not in oracle.records:
+    def _answer(self, key: Key, value: Any, place: tuple[slice, ...]) -> Any:
+        """In lockstep the oracle's value, where it has one of the same shape; else the candidate goes on with its own.
+
+        Args:
+            key: of the step.
+            value: the candidate's.
+            place: the part of the oracle's tensor that the value stands for; empty for all of it.
+        """
+        if not self._lockstep or self._oracle is None or key not in self._oracle.records:
             return value
-        array = oracle.tensor(key)
-        step: Step | None = self._contract.get(key.step)
-        if array is None or not self._tensors.fits(value, array.shape, step):
+        step = self._contract.get(key.step)
+        array = self._oracle.tensor(key)
+        if array is None or not self._tensors.fits(value, (array := array[place]).shape, step):
             return value
         return self._tensors.from_numpy(array, value, step)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.errors import UsageError
+from parity.media import Prompt, parse
 
 
 @dataclass(frozen=True)
@@ -19,15 +20,24 @@ class Chunk:
     Attributes:
         phase: its name in records: ``prefill``, ``chunk.2``, ``decode.5``, ``suffix``.
         tokens: ids per batch row, ``[batch][token]``; None until the oracle has chosen them (greedy decode).
+        prompts: what the user said, per batch row, where the chunk is made from it; a backend makes its own ids,
+            pixels and features of it, which are steps.
     """
 
     phase: str
     tokens: tuple[tuple[int, ...], ...] | None
+    prompts: tuple[Prompt, ...] = ()
 
     @property
     def length(self) -> int:
         """Tokens per row; a chunk that awaits the oracle's choice has one."""
         return 1 if self.tokens is None else len(self.tokens[0])
+
+    @property
+    def holds(self) -> frozenset[str]:
+        """What steps may need: ``prompt``, and the media in it."""
+        kinds = {part.kind for prompt in self.prompts for part in prompt} - {"text"}
+        return frozenset({"prompt", *kinds} if self.prompts else ())
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Scenario:
             raise UsageError(f"scenario {self.name} has {len(self.chunks)} chunks but no cache to carry them")
         for chunk in self.chunks:
             lengths = [chunk.length] * self.batch if chunk.tokens is None else [len(row) for row in chunk.tokens]
-            if lengths != [chunk.length] * self.batch:
+            if lengths != [chunk.length] * self.batch or len(chunk.prompts) not in (0, self.batch):
                 raise UsageError(
                     f"scenario {self.name}, {chunk.phase}: rows of {lengths} tokens for a batch of {self.batch}"
                 )
@@ -80,6 +90,11 @@ class Scenario:
         """The scenario with the oracle's choice (shape ``[batch, 1]``) put into `phase`."""
         rows = tuple(tuple(int(token) for token in row) for row in tokens)
         chunks = tuple(replace(chunk, tokens=rows) if chunk.phase == phase else chunk for chunk in self.chunks)
+        return replace(self, chunks=chunks)
+
+    def mapped(self, change: Callable[[Prompt], Prompt]) -> Scenario:
+        """The scenario with `change` made to every prompt."""
+        chunks = tuple(replace(chunk, prompts=tuple(map(change, chunk.prompts))) for chunk in self.chunks)
         return replace(self, chunks=chunks)
 
     def end(self, phase: str) -> int:
@@ -111,10 +126,12 @@ class Scenario:
             UsageError: when a field is missing or of another type.
         """
         try:
-            chunks = tuple(
-                Chunk(chunk["phase"], chunk["tokens"] and tuple(tuple(int(i) for i in row) for row in chunk["tokens"]))
-                for chunk in data["chunks"]
-            )
+            chunks = tuple(map(_chunk, data["chunks"]))
             return cls(data["name"], chunks, tuple(int(p) for p in data["padding"]), bool(data["cache"]))
         except (KeyError, TypeError, ValueError) as error:
             raise UsageError(f"the scenario cannot be read ({error!r}); write the trace again") from error
+
+
+def _chunk(data: Mapping[str, Any]) -> Chunk:
+    tokens = data["tokens"] and tuple(tuple(int(token) for token in row) for row in data["tokens"])
+    return Chunk(data["phase"], tokens, tuple(map(parse, data.get("prompts", ()))))

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from parity.backend import BACKENDS, REFERENCES
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, require_dtype
 from parity.contract import Contract
+from parity.discovery import BACKENDS, REFERENCES
 from parity.party import Party
 from parity.progress import Progress, Silent
 from parity.trace import Mode, Trace

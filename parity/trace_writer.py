@@ -27,6 +27,11 @@ class TraceWriter:
 
     One phase's records and tensors are held in memory at a time and written when the phase ends.
 
+    Attributes:
+        path: the trace's name, once it is finished.
+        folder: where its files are until then.
+        count: records so far.
+
     Raises:
         UsageError: when `path` exists, or its folder cannot be written to.
     """
@@ -40,7 +45,7 @@ class TraceWriter:
         self._tensors: dict[str, NDArray[Any]] = {}
         self._records: list[tuple[dict[str, Any], Gathered]] = []
         self._phase = ""
-        self._partial, self._steps = self._create()
+        self.folder, self._steps = self._create()
 
     def _create(self) -> tuple[Path, TextIO]:
         try:
@@ -75,7 +80,7 @@ class TraceWriter:
             self._steps.write(_line(record, gathered))
         self._records = []
         if self._tensors:
-            folder = self._partial / "tensors"
+            folder = self.folder / "tensors"
             folder.mkdir(exist_ok=True)
             save_file(self._tensors, folder / f"{self._phase}.safetensors")
             self._tensors = {}
@@ -83,17 +88,17 @@ class TraceWriter:
     def finish(self, manifest: Manifest, contract: Contract | None = None) -> None:
         """Write the manifest (and an oracle's contract) and give the trace its name."""
         self._steps.close()
-        _dump(manifest.model_dump(), self._partial / "manifest.json")
+        _dump(manifest.model_dump(), self.folder / "manifest.json")
         if contract is not None:
-            _dump(contract.to_json(), self._partial / "contract.json")
-        self._partial.rename(self.path)
+            _dump(contract.to_json(), self.folder / "contract.json")
+        self.folder.rename(self.path)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._steps.close()
-        shutil.rmtree(self._partial, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
         if isinstance(error, OSError):
             raise UsageError(f"cannot write a trace to {self.path}: {error.strerror or error}") from error
 

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from parity.backend import Backend, Reference, find
+from parity.backend import Backend, Reference
+from parity.discovery import Choice, find
 from parity.errors import ParityError, UsageError
 from parity.execute import Run, execute
 from parity.scenario import Scenario
@@ -49,7 +50,8 @@ class Worker:
 
     def do_load(self, job: Job) -> None:
         """Load a checkpoint into the backend."""
-        self._backend = find(job["backend"], job["group"]).load(Path(job["checkpoint"]), job["dtype"])
+        options = dict(Choice.parse(job["backend"]).options)
+        self._backend = find(job["backend"], job["group"]).load(Path(job["checkpoint"]), job["dtype"], **options)
 
     def do_contract(self, job: Job) -> Any:
         """The loaded reference's contract."""

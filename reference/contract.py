@@ -53,4 +53,5 @@ def _step(family: StepAt, **fields: object) -> Step:
         meaning=family.meaning.format(**fields),
         source=str(family.site),
         paper=family.paper,
+        needs=family.needs,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from parity import backend
 from parity.contract import Contract
 from parity.errors import BackendUnavailable, UsageError
+from parity.media import Prompt
 from parity.scenario import Scenario
 from parity.tap import SILENT, Tap
 from parity.weave import Edit, locate
@@ -70,7 +71,7 @@ class Reference(backend.Reference):
             yield line is not None, str(site), f"line {line}" if line else "not in the installed source"
 
     @classmethod
-    def load(cls, checkpoint: Path, dtype: str) -> Self:
+    def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:
         """Load a checkpoint with transformers; float64 is the oracle's arithmetic.
 
         Raises:
@@ -112,7 +113,9 @@ class Reference(backend.Reference):
         self._padding, self._seen = padding, 0
         self._cache = DynamicCache(config=self._model.config.get_text_config()) if cache else None
 
-    def forward(self, token_ids: NDArray[np.int64], *, tap: Tap = SILENT) -> NDArray[Any]:
+    def forward(
+        self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
+    ) -> NDArray[Any]:
         """Run the next chunk, woven only while a tap listens."""
         import torch
 

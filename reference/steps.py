@@ -53,13 +53,15 @@ class StepAt:
     """A step, or a family of steps, and its site.
 
     Attributes:
-        name: with ``{layer}`` or a local variable of the site as placeholders.
+        name: with placeholders: ``{layer}``, the text layer that owns the site; ``{path}``, the owning module inside
+            its tower; or a local variable of the site.
         axes: separated by spaces.
         meaning: one line.
         site: where the reference computes it.
         each: the value is a mapping and each of its keys is a step of its own, placeholder ``{key}``.
         only: which layers have it.
         caller: the function that must have called the site's function; empty for any.
+        needs: what a chunk must hold for the step to occur, as in `parity.contract.Step`.
     """
 
     name: str
@@ -71,6 +73,7 @@ class StepAt:
     each: bool = False
     only: LayerTest = every
     caller: str = ""
+    needs: str = ""
 
 
 def assigned(function: str, variable: str, occurrence: int = 0, *uses: str) -> Site:

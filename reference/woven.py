@@ -16,6 +16,7 @@ from reference.contract import ALL_STEPS
 from reference.steps import StepAt
 
 LAYER = re.compile(r"language_model\.layers\.(\d+)")
+TOWER = re.compile(r"(?:vision_tower\.timm_model|audio_tower)\.(.+)")
 
 
 class Woven:
@@ -28,7 +29,7 @@ class Woven:
 
     def __init__(self, model: nn.Module, edits: tuple[Edit, ...] = ()) -> None:
         self._edits = edits
-        self._layers = {id(module): match[1] for name, module in model.named_modules() if (match := LAYER.search(name))}
+        self._places = {id(module): place_of(name) for name, module in model.named_modules()}
         self._steps: dict[Site, list[StepAt]] = {}
         for step in ALL_STEPS:
             self._steps.setdefault(step.site, []).append(step)
@@ -39,10 +40,10 @@ class Woven:
 
         def handle(site: Site, owner: Any, value: Any, used: Mapping[str, Any]) -> Any:
             step = self._step(site)
-            layer = self._layers.get(id(owner), "")
+            place = self._places.get(id(owner), {})
             if step.each:
                 return {key: tap(step.name.format(key=key), item) for key, item in value.items()}
-            return tap(step.name.format(layer=layer, **used), value)
+            return tap(step.name.format(**place, **used), value)
 
         with weave(() if tap is SILENT else self._steps, handle, self._edits):
             yield
@@ -55,3 +56,9 @@ class Woven:
         # _step, handle, the weaver's dispatch, the woven function, its caller
         caller = sys._getframe(4).f_code.co_name
         return next(step for step in steps if step.caller == caller)
+
+
+def place_of(module: str) -> dict[str, str]:
+    """Where a module stands, from its name in the model: what the placeholders of a step's name stand for."""
+    found = {"layer": LAYER.search(module), "path": TOWER.search(module)}
+    return {name: match[1] for name, match in found.items() if match}

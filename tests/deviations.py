@@ -153,7 +153,7 @@ class Deviant(Reference):
     marked = ""
 
     @classmethod
-    def load(cls, checkpoint: Path, dtype: str) -> Self:
+    def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:
         """Load, and mark the module that deviates."""
         backend = super().load(checkpoint, dtype)
         if cls.marked:
@@ -172,7 +172,7 @@ globals().update({name: _candidate(name, each) for name, each in {**DEVIATIONS, 
 class _Tapping(Reference):
     """The reference whose tap goes through `heard` first."""
 
-    def forward(self, token_ids: Any, *, tap: Tap) -> Any:
+    def forward(self, token_ids: Any, *, prompts: Any = (), tap: Tap) -> Any:
         """Run with the wrapped tap."""
         return super().forward(token_ids, tap=lambda step, value: self.heard(tap, step, value))
 

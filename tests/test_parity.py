@@ -6,7 +6,7 @@ import functools
 
 import pytest
 
-from parity.backend import find
+from parity.discovery import find
 from parity.errors import ExitCode
 from reference.scenarios import MEANINGS
 

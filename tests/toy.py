@@ -60,7 +60,7 @@ class Toy(Reference):
         self.wrong = wrong or {}
 
     @classmethod
-    def load(cls, checkpoint, dtype):
+    def load(cls, checkpoint, dtype, **options):
         """Nothing to read."""
         return cls(dtype)
 
@@ -80,7 +80,7 @@ class Toy(Reference):
     def start(self, *, padding, cache):
         """Nothing to forget."""
 
-    def forward(self, token_ids, *, tap=SILENT):
+    def forward(self, token_ids, *, prompts=(), tap=SILENT):
         """Emit the four steps."""
 
         def say(name, value):
@@ -108,7 +108,7 @@ def runs(folder: Path, name: str, toy: Toy, oracle: Trace, dtype="float32") -> R
 class Deaf(Toy):
     """Does not speak of one step."""
 
-    def forward(self, token_ids, *, tap=SILENT):
+    def forward(self, token_ids, *, prompts=(), tap=SILENT):
         """Keep the mean back."""
         return super().forward(token_ids, tap=lambda name, value: value if "mean" in name else tap(name, value))
 
@@ -145,6 +145,6 @@ class Unloadable(Toy):
     """Refuses the checkpoint."""
 
     @classmethod
-    def load(cls, checkpoint, dtype):
+    def load(cls, checkpoint, dtype, **options):
         """Say why."""
         raise UsageError("architecture 'other'; this backend is for 'toy'")

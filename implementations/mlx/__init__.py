@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from implementations.mlx.blas import CURE, preload
 from parity.backend import Backend as Base
 from parity.errors import BackendUnavailable, UsageError
+from parity.media import Prompt
 from parity.tap import SILENT, Tap
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Backend(Base):
         return {name: number for name, number in found.items() if number}
 
     @classmethod
-    def load(cls, checkpoint: Path, dtype: str) -> Self:
+    def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:
         """Load a Hugging Face checkpoint directory as it is.
 
         Raises:
@@ -95,7 +96,9 @@ class Backend(Base):
         self._rows, self._cached = len(padding), cache
         self._conversation = Conversation(self._model.config.text, padding=padding, cache=cache)
 
-    def forward(self, token_ids: NDArray[np.int64], *, tap: Tap = SILENT) -> NDArray[Any]:
+    def forward(
+        self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
+    ) -> NDArray[Any]:
         """Run the next chunk of ``[batch, token]`` ids; returns logits ``[batch, token, vocabulary]``.
 
         Raises:

@@ -62,7 +62,8 @@ def compare(
 
 def _scenarios(text: str) -> tuple[str, ...]:
     """The scenarios that are named, refused here where one is unknown: loading takes long."""
-    from parity.backend import REFERENCES, Reference, find
+    from parity.backend import Reference
+    from parity.discovery import REFERENCES, find
 
     reference = find(REFERENCE, REFERENCES)
     known = reference.scenarios if issubclass(reference, Reference) else {}

@@ -1,0 +1,76 @@
+"""How backends are found: by the name that they are installed under, or as ``module:Class``, with options."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+from parity.backend import Backend
+from parity.errors import UsageError
+
+BACKENDS = "parity.backends"
+REFERENCES = "parity.references"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A backend as users write it: ``NAME``, or ``NAME@option=value:option=value``.
+
+    Attributes:
+        name: an installed name, or ``module:Class`` for one that is not installed.
+        options: names and values for `Backend.load`.
+    """
+
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def parse(cls, spec: str) -> Choice:
+        """Read what a user wrote.
+
+        Raises:
+            UsageError: for an option without a value, or one given twice.
+        """
+        name, _, text = spec.partition("@")
+        pairs = [part.partition("=") for part in text.split(":") if part]
+        if wrong := [key for key, equals, value in pairs if not (key and equals and value)]:
+            raise UsageError(f"backend {spec!r}: option {wrong[0]!r} has no value; write {name}@option=value")
+        if len({key for key, _, _ in pairs}) < len(pairs):
+            raise UsageError(f"backend {spec!r} gives an option twice")
+        return cls(name, tuple((key, value) for key, _, value in pairs))
+
+
+def available(group: str = BACKENDS) -> dict[str, str]:
+    """Names and targets of the installed backends."""
+    return {entry.name: entry.value for entry in entry_points(group=group)}
+
+
+def find(spec: str, group: str = BACKENDS) -> type[Backend]:
+    """The backend class that `spec` names (see `Choice`); its options are checked, their values are the backend's.
+
+    Raises:
+        UsageError: for an unknown name, a target that is not a backend, or options that it does not have.
+    """
+    choice = Choice.parse(spec)
+    target = available(group).get(choice.name, choice.name)
+    if ":" not in target:
+        known = ", ".join(sorted(available(group))) or "none"
+        raise UsageError(f"unknown backend {spec!r}; installed: {known}; or give module:Class")
+    module, _, attribute = target.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UsageError(f"backend {spec!r} cannot be imported from {target}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Backend)):
+        raise UsageError(f"backend {spec!r}: {target} is not a subclass of parity.backend.Backend")
+    if unknown := [name for name, _ in choice.options if name not in found.options]:
+        known = ", ".join(found.options) or "none"
+        raise UsageError(f"backend {choice.name} has no option {unknown[0]!r}; it has {known}")
+    return found
+
+
+def worker_environment(backend: type[Backend]) -> dict[str, str]:
+    """The whole environment of a worker of `backend`: this process's, with the backend's on top."""
+    return {**os.environ, **backend.environment()}
