@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 
 from parity.backend import Backend
+from parity.entries import load, targets
 from parity.errors import UsageError
 
 BACKENDS = "parity.backends"
@@ -44,7 +43,7 @@ class Choice:
 
 def available(group: str = BACKENDS) -> dict[str, str]:
     """Names and targets of the installed backends."""
-    return {entry.name: entry.value for entry in entry_points(group=group)}
+    return targets(group)
 
 
 def find(spec: str, group: str = BACKENDS) -> type[Backend]:
@@ -54,17 +53,10 @@ def find(spec: str, group: str = BACKENDS) -> type[Backend]:
         UsageError: for an unknown name, a target that is not a backend, or options that it does not have.
     """
     choice = Choice.parse(spec)
-    target = available(group).get(choice.name, choice.name)
-    if ":" not in target:
-        known = ", ".join(sorted(available(group))) or "none"
-        raise UsageError(f"unknown backend {spec!r}; installed: {known}; or give module:Class")
-    module, _, attribute = target.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"backend {spec!r} cannot be imported from {target}: {error}") from error
+    found = load(choice.name, group, "backend")
     if not (isinstance(found, type) and issubclass(found, Backend)):
-        raise UsageError(f"backend {spec!r}: {target} is not a subclass of parity.backend.Backend")
+        target = available(group).get(choice.name, choice.name)
+        raise UsageError(f"backend {choice.name!r}: {target} is not a subclass of parity.backend.Backend")
     if unknown := [name for name, _ in choice.options if name not in found.options]:
         known = ", ".join(found.options) or "none"
         raise UsageError(f"backend {choice.name} has no option {unknown[0]!r}; it has {known}")

@@ -67,12 +67,24 @@ def kind_of(name: str) -> str:
     return "mask" if name == "bool" else "float" if is_float(name) else "integer"
 
 
-def unit_roundoff(name: str) -> float:
-    """Largest relative error of rounding one number to that format: half the distance from 1 to the next number.
+def number_format(arithmetic: str) -> str:
+    """The number format of an arithmetic ``<number format>[-<qualifier>]``: ``float16`` of ``float16-ane``.
 
     Raises:
-        UsageError: when `name` is unknown, or names integers or bool, which do not round.
+        UsageError: when it begins with no known format.
     """
+    name = arithmetic.partition("-")[0]
+    numpy_dtype(name)
+    return name
+
+
+def unit_roundoff(arithmetic: str) -> float:
+    """Largest relative error of rounding one number to its format: half the distance from 1 to the next number.
+
+    Raises:
+        UsageError: when the name is unknown, or names integers or bool, which do not round.
+    """
+    name = number_format(arithmetic)
     dtype = numpy_dtype(name)
     if not is_float(name):
         raise UsageError(f"{name} does not round, so it has no unit roundoff; choose a floating-point dtype")

@@ -7,11 +7,13 @@ router, which leaves an error as large as the float32 floor itself (1.3e-5 at th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+
+from parity.arithmetic import Plain
 
 
 class _Promotion(TorchFunctionMode):
@@ -28,6 +30,21 @@ class _Promotion(TorchFunctionMode):
 
 def _promoted(value: Any) -> Any:
     return torch.float64 if value is torch.float32 else value
+
+
+class Float64(Plain):
+    """True float64: what is computed in float32 by name is computed in float64."""
+
+    def __init__(self) -> None:
+        super().__init__("float64")
+
+    def loading(self) -> AbstractContextManager[None]:
+        """Buffers that are made in float32 by name are exact too."""
+        return float64()
+
+    def running(self) -> AbstractContextManager[None]:
+        """The host's work included."""
+        return float64()
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -12,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity import backend
+from parity.arithmetic import available
 from parity.contract import Contract
 from parity.errors import BackendUnavailable, UsageError
-from parity.media import Prompt
+from parity.media import Part, Prompt
 from parity.scenario import Scenario
 from parity.tap import SILENT, Tap
 from parity.weave import Edit, locate
 from reference.contract import ALL_STEPS, contract
+from reference.media_scenarios import WITH_MEDIA, Rows, build_media
 from reference.scenarios import MEANINGS, Facts, build
 
 if TYPE_CHECKING:
@@ -34,20 +35,25 @@ class Reference(backend.Reference):
     """`Gemma3nForConditionalGeneration`, woven with taps at the contract's sites while it is recorded."""
 
     name: ClassVar[str] = "transformers"
-    dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32", "bfloat16", "float16")
+    dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32", "bfloat16", "float16", *available())
     scenarios: ClassVar[Mapping[str, str]] = MEANINGS
+    with_media: ClassVar[tuple[str, ...]] = WITH_MEDIA
     edits: ClassVar[tuple[Edit, ...]] = ()
     """Deviations; the reference itself has none, a variant of it has."""
 
     def __init__(self, model: Gemma3nForConditionalGeneration, checkpoint: Path, dtype: str) -> None:
+        from reference.arithmetics import arithmetic, prepare
+        from reference.processing import Processing
         from reference.torch_tensors import TorchTensors
         from reference.woven import Woven
 
         self.tensors = TorchTensors()
         self._model = model
         self._checkpoint = checkpoint
-        self._dtype = dtype
+        self._arithmetic = arithmetic(dtype)
+        prepare(model, self._arithmetic)
         self._woven = Woven(model, self.edits)
+        self._process = Processing(checkpoint)
         self._padding: tuple[int, ...] = (0,)
         self._cache: Any = None
         self._seen = 0
@@ -81,30 +87,45 @@ class Reference(backend.Reference):
         if dtype not in cls.dtypes:
             raise UsageError(f"the reference has no dtype {dtype!r}; it has {', '.join(cls.dtypes)}")
         try:
+            from reference.arithmetics import arithmetic
             from reference.loading import load
         except ImportError as error:
             raise BackendUnavailable(f"the reference needs {error.name}; install the extra [hf]") from error
-        with _arithmetic(dtype):
-            return cls(load(checkpoint, dtype), checkpoint, dtype)
+        chosen = arithmetic(dtype)
+        with chosen.loading():
+            model = load(checkpoint, chosen.storage)
+        return cls(model, checkpoint, dtype)
 
     def contract(self) -> Contract:
         """The steps of this checkpoint's configuration."""
-        return contract(self._model.config.get_text_config())
+        return contract(self._model.model)
 
-    def scenario(self, name: str, prompt: str | None) -> Scenario:
-        """Scenario `name`: the prompt with BOS, or the single token "What" without."""
+    def scenario(self, name: str, prompt: str | None, media: Sequence[Part] = ()) -> Scenario:
+        """Scenario `name`: the prompt with BOS, or the single token "What" without; with media, in the template."""
         from reference.loading import tokenize
 
+        if media:
+            text = [Part("text", prompt)] if prompt else []
+            return build_media(name, (*media, *text), self._tokens, self._facts)
+        vocabulary = self._model.config.get_text_config().vocab_size
+        ids = tokenize(self._checkpoint, LIGHTEST if prompt is None else prompt, vocabulary, prompt is not None)
+        return build(name, ids if prompt != "" else [], self._facts)
+
+    @property
+    def _facts(self) -> Facts:
         config: Any = self._model.config
         text = config.get_text_config()
-        ids = tokenize(self._checkpoint, LIGHTEST if prompt is None else prompt, text.vocab_size, prompt is not None)
-        facts = Facts(
+        return Facts(
             window=text.sliding_window,
             context=text.max_position_embeddings,
             text_ids=text.vocab_size_per_layer_input,
             ids=config.audio_config.vocab_offset + config.audio_config.vocab_size,
         )
-        return build(name, ids if prompt != "" else [], facts)
+
+    def _tokens(self, prompts: Sequence[Prompt]) -> tuple[Rows, tuple[int, ...]]:
+        """Ids of each row, and its padding."""
+        inputs = self._process(prompts)
+        return tuple(map(tuple, inputs.token_ids.tolist())), inputs.padding
 
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
         """Forget the last conversation; a `DynamicCache` knows the sliding layers from the configuration."""
@@ -116,14 +137,20 @@ class Reference(backend.Reference):
     def forward(
         self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
     ) -> NDArray[Any]:
-        """Run the next chunk, woven only while a tap listens."""
+        """Run the next chunk, woven only while a tap listens; of prompts, the processor makes the chunk's inputs."""
         import torch
 
-        with torch.no_grad(), _arithmetic(self._dtype), self._woven.listening(tap):
-            logits = self._logits(torch.from_numpy(token_ids))
+        from reference.arithmetics import running
+
+        ids, media = torch.from_numpy(token_ids), {}
+        if prompts:
+            inputs = self._process(prompts, tap=tap)
+            ids, media = inputs.token_ids, inputs.media
+        with torch.no_grad(), running(self._arithmetic), self._woven.listening(tap):
+            logits = self._logits(ids, media)
         return self.tensors.to_numpy(logits, None)
 
-    def _logits(self, ids: torch.Tensor) -> torch.Tensor:
+    def _logits(self, ids: torch.Tensor, media: Mapping[str, torch.Tensor]) -> torch.Tensor:
         import torch
 
         self._seen += ids.shape[1]
@@ -135,14 +162,11 @@ class Reference(backend.Reference):
             position_ids=positions[:, -ids.shape[1] :],
             past_key_values=self._cache,
             use_cache=self._cache is not None,
+            **{name: self._cast(given) for name, given in media.items()},
         )
         logits: torch.Tensor = outputs.logits
         return logits
 
-
-def _arithmetic(dtype: str) -> AbstractContextManager[None]:
-    if dtype != "float64":
-        return nullcontext()
-    from reference.float64 import float64
-
-    return float64()
+    def _cast(self, given: torch.Tensor) -> torch.Tensor:
+        """Pixels and features in the model's dtype, as users of the reference cast them; masks as they are."""
+        return self._arithmetic.rounded(given.to(self._model.dtype)) if given.is_floating_point() else given

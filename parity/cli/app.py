@@ -7,29 +7,34 @@ from typing import Annotated
 
 import typer
 
-from parity.cli import comparing, reading, running
+from parity.cli import comparing, generating, reading, reporting, running
+from parity.cli.golden import golden
+from parity.cli.plugins import Commands
 
 DISTRIBUTION = "gemma3n-parity"
 
 app = typer.Typer(
     name="parity",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 parity, 1 diverged, 2 usage or internal error, 3 backend unavailable or crashed, "
-    "4 stale trace, 5 incomplete.",
+    "4 stale trace or golden, 5 incomplete.",
 )
 COMMANDS: tuple[Callable[..., int], ...] = (
     comparing.compare,
     reading.diff,
+    reporting.report,
     reading.show,
     reading.steps,
     running.trace,
-    running.generate,
+    generating.generate,
     running.doctor,
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(golden, name="golden")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,80 @@
+"""Arithmetics: what numbers a runtime computes with. A candidate's dtype names one, and the baseline runs in it too.
+
+A name is ``<number format>[-<qualifier>]``. A bare format (``bfloat16``) is the framework's own arithmetic of that
+dtype; a qualified one (``float16-ane``) is how some device computes with it, and is found through its entry point.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from parity.entries import load, targets
+from parity.errors import UsageError
+
+ARITHMETICS = "parity.arithmetics"
+
+
+class Arithmetic(ABC):
+    """How a framework is made to compute in some number format.
+
+    Attributes:
+        weights: name of the number format that weights are rounded to when they are loaded.
+        storage: the framework's name of the dtype whose tensors carry the values.
+    """
+
+    weights: str
+    storage: str
+
+    def loading(self) -> AbstractContextManager[None]:
+        """Loads a model: constants that are made on the way, such as angular frequencies, come out as they must."""
+        return nullcontext()
+
+    @abstractmethod
+    def running(self) -> AbstractContextManager[None]:
+        """Inside it, the framework computes in this arithmetic."""
+
+    @abstractmethod
+    def suspended(self) -> AbstractContextManager[None]:
+        """Inside `running`: what is computed here is the host's work, and no operation of the device's."""
+
+    @abstractmethod
+    def rounded(self, tensor: Any) -> Any:
+        """A tensor (any shape) as this arithmetic holds it, in `storage`; integers and booleans stay what they are."""
+
+
+class Plain(Arithmetic):
+    """The framework's own arithmetic of one of its dtypes."""
+
+    def __init__(self, dtype: str) -> None:
+        self.weights = self.storage = dtype
+
+    def running(self) -> AbstractContextManager[None]:
+        """Nothing to change."""
+        return nullcontext()
+
+    def suspended(self) -> AbstractContextManager[None]:
+        """The host computes as the device does."""
+        return nullcontext()
+
+    def rounded(self, tensor: Any) -> Any:
+        """As it is: the framework rounded it."""
+        return tensor
+
+
+def available() -> tuple[str, ...]:
+    """Names of the installed qualified arithmetics; asking imports none of them."""
+    return tuple(targets(ARITHMETICS))
+
+
+def find(name: str) -> Arithmetic:
+    """The installed arithmetic of that name; its entry point is a function that makes it.
+
+    Raises:
+        UsageError: for an unknown name, or a target that makes no arithmetic.
+    """
+    made = load(name, ARITHMETICS, "arithmetic")()
+    if not isinstance(made, Arithmetic):
+        raise UsageError(f"arithmetic {name!r}: {targets(ARITHMETICS).get(name, name)} makes no parity Arithmetic")
+    return made

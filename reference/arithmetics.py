@@ -1,0 +1,74 @@
+"""The arithmetics that the reference runs in: torch's own, the oracle's, and those that other packages offer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+from torch.distributions import Normal
+from transformers.models.gemma3n.modeling_gemma3n import Gemma3nAudioRelativePositionEmbedding, Gemma3nRotaryEmbedding
+
+from parity.arithmetic import Arithmetic, Plain, find
+from reference.float64 import Float64
+
+TORCH: dict[str, Callable[[], Arithmetic]] = {
+    "float64": Float64,
+    **{name: functools.partial(Plain, name) for name in ("float32", "bfloat16", "float16")},
+}
+
+HOST: dict[type[nn.Module], str] = {
+    Gemma3nRotaryEmbedding: "forward",
+    Gemma3nAudioRelativePositionEmbedding: "_get_timing_signal_1d_pos",
+}
+"""Modules with a method that depends on positions alone. Every port makes such tables on the host, as it must: in fp16,
+the position 2049 itself has an error of a radian."""
+
+
+def arithmetic(name: str) -> Arithmetic:
+    """The arithmetic of that name.
+
+    Raises:
+        UsageError: when no installed package offers it.
+    """
+    return TORCH[name]() if name in TORCH else find(name)
+
+
+def prepare(model: nn.Module, arithmetic: Arithmetic) -> None:
+    """Round a loaded model's weights, and leave to the host what is its: tables are rounded where they enter."""
+    for module in model.modules():
+        method = HOST.get(type(module))
+        if method is not None:
+            setattr(module, method, _on_host(getattr(module, method), arithmetic))
+            continue
+        for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            tensor.data = arithmetic.rounded(tensor.data)
+
+
+@contextmanager
+def running(arithmetic: Arithmetic) -> Iterator[None]:
+    """Run the reference in an arithmetic.
+
+    It computes a constant of the configuration anew in each layer: the normal quantile of the sparsity, whose slope of
+    10 would make a large error of fp16's rounding of 0.95. A port has it from the host.
+    """
+    quantile = Normal.icdf
+    with arithmetic.running():
+        Normal.icdf = _on_host(quantile, arithmetic)  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            Normal.icdf = quantile  # type: ignore[method-assign]
+
+
+def _on_host(function: Callable[..., Any], arithmetic: Arithmetic) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def computed(*args: Any, **kwargs: Any) -> Any:
+        with arithmetic.suspended():
+            result = function(*args, **kwargs)
+        several = isinstance(result, tuple)
+        return tuple(map(arithmetic.rounded, result)) if several else arithmetic.rounded(result)
+
+    return computed
