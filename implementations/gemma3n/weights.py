@@ -7,7 +7,7 @@ is the embedding table, so `lm_head.weight` is a copy where it is present.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from implementations.gemma3n.config import TextConfig
@@ -21,14 +21,24 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
 def text_only(config: TextConfig) -> tuple[str, ...]:
-    """Prefixes of tensors that the text path knowingly ignores.
+    """Prefixes of tensors that the text path knowingly ignores."""
+    return tuple(ignored(config))
+
+
+def ignored(config: TextConfig) -> dict[str, str]:
+    """Prefixes of tensors that the text path knowingly ignores, and why.
 
     Published checkpoints carry k and v of KV-shared layers, which no arithmetic uses; towers and soft embeddings
     serve images and sound.
     """
     layers = range(config.first_shared_layer, config.num_hidden_layers)
-    shared = tuple(f"model.language_model.layers.{layer}.self_attn.{name}." for layer in layers for name in SHARED)
-    return (TIED_HEAD, *TOWERS, *SOFT_NORMS, *shared)
+    shared = [f"model.language_model.layers.{layer}.self_attn.{name}." for layer in layers for name in SHARED]
+    return {
+        TIED_HEAD: "a copy of the embedding table",
+        **dict.fromkeys(TOWERS, "towers serve images and sound"),
+        **dict.fromkeys(SOFT_NORMS, "soft embeddings come from the towers"),
+        **dict.fromkeys(shared, "the layer shares its donor's keys and values"),
+    }
 
 
 def weight_files(checkpoint: Path) -> list[Path]:
@@ -58,6 +68,16 @@ def require_names(found: Iterable[str], expected: Iterable[str], checkpoint: Pat
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise UsageError(f"checkpoint {checkpoint} {what} {names[0]}{more}")
+
+
+def require_shape(name: str, found: Sequence[int], expected: Sequence[int], checkpoint: Path) -> None:
+    """Check a tensor's shape against what the configuration asks for.
+
+    Raises:
+        UsageError: naming the tensor and both shapes.
+    """
+    if tuple(found) != tuple(expected):
+        raise UsageError(f"checkpoint {checkpoint}: {name} is {list(found)}; its config.json needs {list(expected)}")
 
 
 def _existing(file: Path) -> Path:

@@ -1,0 +1,74 @@
+"""Which keys a query sees (sliding windows: arXiv 2004.05150), and which slots that is. Runs on the host."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from implementations.ane.shapes import Part, Shapes
+
+HIDDEN = -2e4
+"""Added to the score of a key that a query does not see.
+
+Infinity would make a row of padding, which sees nothing, NaN, and NaN spreads through masked values (0 x NaN). The sum
+with a score has to stay within the engine's +-32,752.
+"""
+
+
+def positions(start: int, count: int, padding: Tensor) -> Tensor:
+    """Position of each token, counted from the first real one; padding has negative positions.
+
+    Args:
+        start: index of the first token in the conversation, padding included.
+        count: tokens.
+        padding: left-padding tokens of each row, ``[batch]``.
+
+    Returns:
+        ``[batch, token]``, int64.
+    """
+    return torch.arange(start, start + count) - padding[:, None]
+
+
+def visible(queries: Tensor, keys: Tensor, *, window: int | None) -> Tensor:
+    """Mask of attention: a query at i sees keys at j with ``i - window < j <= i`` that are real tokens.
+
+    Args:
+        queries: positions ``[batch, token]``.
+        keys: positions ``[batch, key]``.
+        window: positions that a query sees, its own included; None for all.
+
+    Returns:
+        ``[batch, token, key]``, bool, True = visible.
+    """
+    query, key = queries[:, :, None], keys[:, None, :]
+    mask = (key <= query) & ((key >= 0) | (key == query))
+    return mask if window is None else mask & (key > query - window)
+
+
+def slot_mask(seen: Tensor, part: Part, kind: str, shapes: Shapes) -> Tensor:
+    """A part's mask as it is added to scores.
+
+    Args:
+        seen: the chunk's mask, ``[batch, token, key]``; its last key is the chunk's last token.
+        part: the tokens that are run.
+        kind: layer type.
+        shapes: the compiled shapes.
+
+    Returns:
+        ``[batch, 1, token, slot]``. Padding behind the real tokens sees all slots, so that it stays finite: written to
+        no slot, its infinity would still be one in the products that write (0 x inf).
+    """
+    first = part.chunk + seen.shape[1] - seen.shape[2]
+    begin = shapes.earliest(kind, part.begin)
+    mask = torch.zeros(seen.shape[0], 1, part.size, shapes.slots(kind))
+    mask[:, :, : part.count] = HIDDEN
+    shown = seen[:, part.tokens, begin - first : part.end - first]
+    mask[:, 0][:, : part.count, shapes.places(kind, begin, part.end)] = torch.where(shown, 0.0, HIDDEN)
+    return mask
+
+
+def slot_update(part: Part, kind: str, shapes: Shapes) -> Tensor:
+    """1 where a token is written to a slot, ``[1, 1, slot, token]``; padding is written nowhere."""
+    update = torch.zeros(1, 1, shapes.slots(kind), part.size)
+    update[0, 0, shapes.places(kind, part.begin, part.end), : part.count] = torch.eye(part.count)
+    return update

@@ -1,0 +1,36 @@
+"""Gemma 3n: what runs on the host, and the two compiled parts."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from implementations.ane.decoder import Decoder, Head
+from implementations.ane.embedder import Embedder
+from implementations.gemma3n.config import Config
+
+LANGUAGE = "model.language_model."
+PREFIXES = {
+    "decoder.": LANGUAGE,
+    "embedder.embed_tokens": f"{LANGUAGE}embed_tokens",
+    "embedder.embed_vision.": "model.embed_vision.",
+    "embedder.embed_audio.": "model.embed_audio.",
+}
+"""Where the parameters of a part are in the checkpoint."""
+
+
+class Gemma3n(nn.Module):
+    """All parameters of the language model."""
+
+    def __init__(self, config: Config, alpha: float) -> None:
+        super().__init__()
+        self.embedder = Embedder(config, alpha)
+        self.decoder = Decoder(config.text)
+        self.head = Head(config.text)
+
+
+def checkpoint_name(parameter: str) -> str | None:
+    """The name of the checkpoint's tensor that a parameter holds; None for the head, which it does not have."""
+    for prefix, name in PREFIXES.items():
+        if parameter.startswith(prefix):
+            return name + parameter.removeprefix(prefix)
+    return None

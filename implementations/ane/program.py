@@ -1,0 +1,112 @@
+"""Runs chunks of any length through the compiled parts, whose shapes are fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from implementations.ane.conversation import Conversation
+from implementations.ane.decoder import kinds
+from implementations.ane.host import Chunk, Host
+from implementations.ane.model import Gemma3n
+from implementations.ane.shapes import Part, Shapes
+from implementations.ane.tensors import AneTensors
+from implementations.gemma3n.config import TextConfig
+from parity.arithmetic import Arithmetic
+from parity.errors import UsageError
+from parity.tap import Tap
+
+
+class Program:
+    """The model and its conversation.
+
+    Args:
+        config: the language model's.
+        model: its parts.
+        shapes: what is compiled.
+        tensors: told which part of a chunk is running.
+        arithmetic: of the compiled parts. The host computes in float32 and rounds what it hands them.
+    """
+
+    def __init__(
+        self,
+        config: TextConfig,
+        model: Gemma3n,
+        shapes: Shapes,
+        tensors: AneTensors,
+        arithmetic: Arithmetic,
+    ) -> None:
+        self.config, self.model, self.shapes = config, model, shapes
+        self._tensors, self._arithmetic = tensors, arithmetic
+        self._host = Host(config, model.embedder, arithmetic.rounded)
+        self.start((0,))
+
+    def start(self, padding: tuple[int, ...]) -> None:
+        """Begin a conversation of so many rows; the last one's caches are dropped."""
+        self.rows = self._tensors.rows = len(padding)
+        self.conversation = Conversation(self.config, self.shapes, padding)
+
+    @torch.inference_mode()
+    def run(self, token_ids: Tensor, *, tap: Tap, last_only: bool = False) -> Tensor:
+        """Run the next chunk.
+
+        Args:
+            token_ids: ``[batch, token]``, int64.
+            tap: where steps go.
+            last_only: whether only the last token's logits are wanted, as generation does.
+
+        Returns:
+            Logits ``[batch, token or 1, vocabulary]``.
+
+        Raises:
+            UsageError: for a chunk beyond the compiled context, or another number of rows.
+        """
+        count = token_ids.shape[1]
+        parts = list(self.shapes.parts(self.conversation.start, count))
+        chunk = self._host.prepare(token_ids, self.conversation, tap=tap)
+        try:
+            logits = [self._call(chunk, part, tap, last_only) for part in parts]
+        finally:
+            self._tensors.part = None
+        self.conversation.start += count
+        whole = logits[-1] if last_only else torch.cat(logits, dim=3)
+        return whole[:, :, 0].transpose(1, 2)
+
+    def _call(self, chunk: Chunk, part: Part, tap: Tap, last_only: bool) -> Tensor:
+        """One call of each compiled part; logits of its real tokens, ``[batch, vocabulary, 1, token]``."""
+        self._tensors.part = part
+        inputs = [*chunk.inputs(part, self.shapes), *self.conversation.caches]
+        require_shapes(inputs, self.expected(part.size), self.model.decoder.inputs)
+        text = tap.into("text")
+        with self._arithmetic.running():
+            states, *caches = self.model.decoder(*inputs, tap=text)
+            self.conversation.caches = caches
+            wanted = states[..., part.count - 1 : part.count] if last_only else states
+            logits: Tensor = self.model.head(wanted, tap=text)
+        return logits[..., : part.count]
+
+    def expected(self, tokens: int) -> list[tuple[int, ...]]:
+        """Shapes of the decoder's inputs in a call of so many tokens."""
+        config, rows = self.config, self.rows
+        ple = config.num_hidden_layers * config.hidden_size_per_layer_input
+        found: list[tuple[int, ...]] = [(rows, config.hidden_size, 1, tokens), (rows, ple, 1, tokens)]
+        for kind in kinds(config):
+            slots = self.shapes.slots(kind)
+            found += [(rows, 1, config.head_dim, tokens)] * 2 + [(rows, 1, tokens, slots), (1, 1, slots, tokens)]
+        return found + [tuple(cache.shape) for cache in self.conversation.caches]
+
+
+def require_shapes(inputs: Sequence[Tensor], expected: Sequence[tuple[int, ...]], names: Sequence[str]) -> None:
+    """Check the inputs of a compiled call.
+
+    Raises:
+        UsageError: naming the first that has another shape.
+    """
+    for tensor, shape, name in zip(inputs, expected, names, strict=True):
+        if tensor.shape != shape:
+            raise UsageError(
+                f"backend ane: {name} is {list(tensor.shape)}, compiled for {list(shape)}; "
+                "begin a conversation with start() for another number of rows, or load with other options"
+            )

@@ -1,0 +1,187 @@
+"""Conversion of checkpoints to the ANE-style model: every tensor is accounted for, and broken ones are refused."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from safetensors.torch import load_file, save_file  # noqa: E402  # behind importorskip
+
+from implementations.ane import Backend, report  # noqa: E402
+from implementations.ane.options import Options  # noqa: E402
+from implementations.ane.weights import TABLE, account, build, load_weights, shapes  # noqa: E402
+from implementations.gemma3n.config import Config  # noqa: E402
+from parity.errors import UsageError  # noqa: E402
+from reference.tiny import path  # noqa: E402
+
+LANGUAGE = "model.language_model."
+NORM = f"{LANGUAGE}norm.weight"
+
+
+@pytest.fixture(scope="module")
+def config():
+    return Config.from_directory(path())
+
+
+@pytest.fixture(scope="module")
+def weights():
+    """The embedded checkpoint's tensors, without the towers."""
+    found = load_file(path() / "model.safetensors")
+    return {name: tensor for name, tensor in found.items() if "_tower." not in name}
+
+
+def save(folder, weights):
+    """A checkpoint of these tensors."""
+    (folder / "config.json").write_bytes((path() / "config.json").read_bytes())
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+def refusal(folder):
+    """What loading says."""
+    with pytest.raises(UsageError) as raised:
+        Backend.load(folder, "float32")
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_every_tensor_is_accounted_for(config):
+    """Once each; towers and the keys of KV-shared layers are ignored with a reason, and nothing else is."""
+    entries = {entry.name: entry for entry in account(path(), config)}
+    found = shapes(path())
+    assert entries.keys() == found.keys()
+    assert all(entry.shape == found[name] and entry.became for name, entry in entries.items())
+    assert entries[TABLE].action == "tied"
+    assert "16 convolutions" in entries[TABLE].became
+    assert entries[f"{LANGUAGE}layers.3.mlp.gate_proj.weight"].became == "[256, 128, 1, 1]"
+    assert entries[f"{LANGUAGE}layers.3.mlp.gate_proj.weight"].action == "reshaped"
+    assert entries[NORM].action == "used"
+    ignored = {name for name, entry in entries.items() if entry.action == "ignored"}
+    assert ignored == {name for name in found if "_tower." in name or ".soft_embedding_norm" in name or shared(name)}
+    assert any(map(shared, ignored))
+
+
+def shared(name):
+    """Whether a tensor is a key or value weight of one of the last five layers."""
+    return any(f".layers.{layer}.self_attn.{part}" in name for layer in range(20, 25) for part in ("k_", "v_"))
+
+
+def test_every_number_arrives(config):
+    """Parameters, put together again, are the checkpoint's tensors; the head is the table, and no view of it."""
+    weights = load_weights(path(), account(path(), config))
+    model = build(config, weights)
+    head = torch.cat([piece.weight for piece in model.head.pieces])[:, :, 0, 0]
+    assert torch.equal(head, weights[TABLE])
+    assert torch.equal(model.embedder.embed_tokens.weight, weights[TABLE])
+    assert head.data_ptr() != model.embedder.embed_tokens.weight.data_ptr()
+    total = sum(parameter.numel() for parameter in model.parameters())
+    assert total == sum(tensor.numel() for tensor in weights.values()) + weights[TABLE].numel()
+    for name in (f"{LANGUAGE}layers.7.altup.prediction_coefs.weight", f"{LANGUAGE}altup_projections.2.weight"):
+        parameter = model.decoder.get_parameter(name.removeprefix(LANGUAGE))
+        assert torch.equal(parameter[:, :, 0, 0], weights[name])
+
+
+def test_the_report(capsys):
+    """A line for each tensor and one of counts."""
+    assert report.main([]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(shapes(path())) + 1
+    assert "1 tied" in lines[-1]
+    assert any(line.startswith("ignored") and "towers serve images and sound" in line for line in lines)
+
+
+def test_the_report_of_nothing(tmp_path, capsys):
+    assert report.main([str(tmp_path)]) == 2
+    assert "config.json" in capsys.readouterr().err
+
+
+def test_a_missing_tensor_is_named(tmp_path, weights):
+    rest = {name: tensor for name, tensor in weights.items() if name != NORM}
+    assert f"lacks {NORM}" in refusal(save(tmp_path, rest))
+
+
+def test_an_unknown_tensor_is_named(tmp_path, weights):
+    extra = f"{LANGUAGE}layers.3.self_attn.q_proj.bias"
+    assert extra in refusal(save(tmp_path, {**weights, extra: torch.zeros(4)}))
+
+
+def test_a_tensor_of_another_shape_is_named(tmp_path, weights):
+    message = refusal(save(tmp_path, {**weights, NORM: torch.zeros(64)}))
+    assert NORM in message
+    assert "[64]" in message
+
+
+def test_a_truncated_file(tmp_path, weights):
+    file = save(tmp_path, {NORM: weights[NORM]}) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+    assert "truncated" in refusal(tmp_path)
+
+
+def test_shards_without_shared_keys_but_with_a_head(tmp_path, weights, config):
+    """Both load; a tied head's copy is superfluous, and the report says so."""
+    kept = {name: tensor for name, tensor in weights.items() if ".layers.22.self_attn.k_proj" not in name}
+    kept["lm_head.weight"] = torch.zeros(2, 2)
+    files = {name: f"model-{index % 2}.safetensors" for index, name in enumerate(sorted(kept))}
+    for file in set(files.values()):
+        save_file({name: kept[name] for name in kept if files[name] == file}, tmp_path / file)
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
+    (tmp_path / "config.json").write_bytes((path() / "config.json").read_bytes())
+    entries = {entry.name: entry for entry in account(tmp_path, config)}
+    assert entries["lm_head.weight"].action == "ignored"
+    assert load_weights(tmp_path, list(entries.values())).keys() == {
+        name for name, entry in entries.items() if entry.action != "ignored"
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"colour": "red"}, "no option 'colour'; it has alpha, context, batch, limit"),
+        ({"alpha": "big"}, "alpha=big is not a number"),
+        ({"alpha": "-1"}, "alpha=-1 is not positive"),
+        ({"alpha": "nan"}, "alpha=nan"),
+        ({"context": "1.5"}, "context=1.5 is not a whole number"),
+        ({"context": "0"}, "context=0"),
+        ({"context": "1000000"}, "the model has"),
+        ({"context": "32"}, "batch=64 exceeds the context of 32"),
+    ],
+)
+def test_options_that_cannot_be(options, said):
+    with pytest.raises(UsageError, match=said):
+        Backend.load(path(), "float32", **options)
+
+
+def test_options():
+    assert Options.parse({}).fitted(32_768) == 1024
+    assert Options.parse({}).fitted(256) == 256
+    assert Options.parse({"context": "4096", "alpha": "0.125", "limit": "inf"}) == Options(
+        0.125, 4096, 64, float("inf")
+    )
+
+
+def test_the_module_imports_without_torch():
+    """`parity --help` and `parity doctor` start where torch is not installed."""
+    program = "import sys; sys.modules['torch'] = None; import implementations.ane"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_loading_without_torch_says_how_to_install_it():
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pathlib import Path\n"
+        "from implementations.ane import Backend\n"
+        "from parity.errors import BackendUnavailable\n"
+        "try: Backend.load(Path('x'), 'float32')\n"
+        "except BackendUnavailable as error: print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
+    assert "pip install" in said
+
+
+def test_doctor_and_versions():
+    ((installed, name, found),) = Backend.doctor()
+    assert (installed, name) == (True, "torch")
+    assert found == Backend.versions()["torch"]
