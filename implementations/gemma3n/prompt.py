@@ -60,6 +60,11 @@ class Tokenizer:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids if ids[:1] == [self.bos] else [self.bos, *ids]
 
+    def token_id(self, token: str) -> int | None:
+        """The id of one token of the vocabulary; None where it has none."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
     def decode(self, ids: Iterable[int]) -> str:
         """Text of token ids; control tokens have none."""
         text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)

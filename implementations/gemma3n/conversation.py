@@ -1,0 +1,133 @@
+"""A dialogue of text, images and sound to token ids, as `Gemma3nProcessor.apply_chat_template` has it.
+
+The chat template writes one soft token where a message has an image or a clip; each is then written out as its block:
+two newlines, begin, as many soft tokens as the model fills, end, two newlines. Only then is the text cut into tokens,
+since newlines join with those around them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from implementations.gemma3n.audio_file import Clip
+from implementations.gemma3n.chat_template import render
+from implementations.gemma3n.image import Image
+from implementations.gemma3n.processor import ProcessorSettings
+from implementations.gemma3n.prompt import Tokenizer
+from parity.errors import UsageError
+
+Part = str | Image | Clip
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn.
+
+    Attributes:
+        role: "system", "user" or "assistant"; which order of them is allowed is the template's to say.
+        parts: what the turn says, in order.
+    """
+
+    role: str
+    parts: tuple[Part, ...]
+
+
+def images(messages: Iterable[Message]) -> list[Image]:
+    """The images of a dialogue, in the order of their placeholders."""
+    return [part for message in messages for part in message.parts if isinstance(part, Image)]
+
+
+def clips(messages: Iterable[Message]) -> list[Clip]:
+    """The clips of a dialogue, in the order of their placeholders."""
+    return [part for message in messages for part in message.parts if isinstance(part, Clip)]
+
+
+def encode(
+    messages: Sequence[Message],
+    tokenizer: Tokenizer,
+    settings: ProcessorSettings,
+    *,
+    add_generation_prompt: bool = True,
+) -> list[int]:
+    """Token ids of a dialogue, behind exactly one beginning-of-sequence token.
+
+    Raises:
+        UsageError: for a dialogue that is empty or that the template refuses; text that contains a token which stands
+            for media; a template that drops an image or a clip; a checkpoint without a template.
+    """
+    text = prompt_text(messages, settings, add_generation_prompt=add_generation_prompt)
+    for tokens in (settings.image_tokens, settings.audio_tokens):
+        # Parts of text, each harmless, can join to one of these.
+        _require_absent((tokens.begin, tokens.end), text)
+    return encode_text(text, tokenizer, settings, images=len(images(messages)), clips=len(clips(messages)))
+
+
+def prompt_text(messages: Sequence[Message], settings: ProcessorSettings, *, add_generation_prompt: bool = True) -> str:
+    """The dialogue in the form that the model was trained on, with one soft token an image or clip.
+
+    Raises:
+        UsageError: as `encode`.
+    """
+    if settings.template is None:
+        raise UsageError("this checkpoint has no chat template: it completes text, so give it a prompt instead")
+    if not messages:
+        raise UsageError("the dialogue has no messages")
+    content = [
+        {"role": message.role, "content": [_content(part, settings) for part in message.parts]} for message in messages
+    ]
+    return render(settings.template, content, settings.special, add_generation_prompt=add_generation_prompt)
+
+
+def encode_text(
+    text: str, tokenizer: Tokenizer, settings: ProcessorSettings, *, images: int = 0, clips: int = 0
+) -> list[int]:
+    """Token ids of a prompt in which one soft token stands for each image and clip.
+
+    Raises:
+        UsageError: when it has more or fewer soft tokens than there are images or clips, or the tokenizer gives them
+            other ids than the model's.
+    """
+    _require_ids(tokenizer, settings)
+    return tokenizer.encode(expand(text, settings, images=images, clips=clips))
+
+
+def expand(text: str, settings: ProcessorSettings, *, images: int = 0, clips: int = 0) -> str:
+    """Write out each soft token of a prompt as the block that the model fills.
+
+    Raises:
+        UsageError: when it has more or fewer soft tokens than there are images or clips.
+    """
+    media = settings.image_tokens, settings.audio_tokens
+    for tokens, there in zip(media, (images, clips), strict=True):
+        if (found := text.count(tokens.soft)) != there:
+            what = "images" if tokens.kind == "image" else "clips of audio"
+            raise UsageError(f"the prompt has {found} times {tokens.soft} for {there} {what}; write it once for each")
+    blocks = {tokens.soft: tokens.block for tokens in media}
+    # In one pass: a block contains the very token that it replaces.
+    return re.sub("|".join(map(re.escape, blocks)), lambda match: blocks[match.group()], text)
+
+
+def _content(part: Part, settings: ProcessorSettings) -> dict[str, Any]:
+    """What the template sees of a part: its kind, and text, but no pixels or samples."""
+    if isinstance(part, Image):
+        return {"type": "image"}
+    if isinstance(part, Clip):
+        return {"type": "audio"}
+    for tokens in (settings.image_tokens, settings.audio_tokens):
+        _require_absent((tokens.soft, tokens.begin, tokens.end), part)
+    return {"type": "text", "text": part}
+
+
+def _require_absent(tokens: Iterable[str], text: str) -> None:
+    for token in tokens:
+        if token in text:
+            raise UsageError(f"a message's text contains {token}, which stands for media; pass the file instead")
+
+
+def _require_ids(tokenizer: Tokenizer, settings: ProcessorSettings) -> None:
+    for text, expected in settings.ids.items():
+        if (found := tokenizer.token_id(text)) != expected:
+            raise UsageError(f"the tokenizer gives {text} the id {found}, but config.json says {expected}")

@@ -1,0 +1,168 @@
+"""A checkpoint's preprocessing settings, read from the files that the reference's processor reads.
+
+Where a file has a setting that is not implemented here, it is refused: a silent default would be another model's input.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from implementations.gemma3n.settings import MOST_SAMPLES, PAD_TO, AudioSettings, ImageSettings, MediaTokens
+from implementations.gemma3n.settings_files import AudioFile, ImageFile, ModelFile, ProcessorFile, SettingsFile
+from parity.errors import UsageError
+
+File = TypeVar("File", bound=SettingsFile)
+
+
+@dataclass(frozen=True)
+class ProcessorSettings:
+    """All of them.
+
+    Attributes:
+        ids: token ids that the model's config.json gives the texts of `image_tokens` and `audio_tokens`.
+        special: texts of special tokens by their role, such as `bos_token`, for the chat template.
+        template: the chat template's source; None where the checkpoint has none, as pretrained ones do.
+    """
+
+    image: ImageSettings
+    audio: AudioSettings
+    image_tokens: MediaTokens
+    audio_tokens: MediaTokens
+    ids: Mapping[str, int]
+    special: Mapping[str, str]
+    template: str | None
+
+    @classmethod
+    def from_directory(cls, checkpoint: Path) -> ProcessorSettings:
+        """Read preprocessor_config.json, processor_config.json, tokenizer_config.json and config.json.
+
+        Raises:
+            UsageError: for a file that is missing or malformed, a setting that is not implemented, or files that
+                contradict each other.
+        """
+        processor, model = _read(checkpoint, "processor_config.json"), _read(checkpoint, "config.json")
+        counts = _parse(ProcessorFile, processor, checkpoint / "processor_config.json")
+        network = _parse(ModelFile, model, checkpoint / "config.json")
+        _require_equal_counts(counts, network, checkpoint)
+        special = _special(checkpoint)
+        image, audio = _tokens(special, counts, checkpoint)
+        return cls(
+            image=_image(*_section(checkpoint, processor, "image_processor")),
+            audio=_audio(*_section(checkpoint, processor, "feature_extractor"), network),
+            image_tokens=image,
+            audio_tokens=audio,
+            ids={
+                image.soft: network.image_token_id,
+                image.begin: network.boi_token_id,
+                image.end: network.eoi_token_id,
+                audio.soft: network.audio_token_id,
+                audio.begin: network.boa_token_id,
+                audio.end: network.eoa_token_id,
+            },
+            special=special,
+            template=_template(checkpoint),
+        )
+
+
+def _image(data: Mapping[str, Any], file: Path) -> ImageSettings:
+    found = _parse(ImageFile, data, file)
+    moments = (found.image_mean, found.image_std) if found.do_normalize else (None, None)
+    return ImageSettings(found.size.height, found.size.width, found.rescale_factor, *moments)
+
+
+def _audio(data: Mapping[str, Any], file: Path, network: ModelFile) -> AudioSettings:
+    found = _parse(AudioFile, data, file)
+    settings = AudioSettings(
+        sampling_rate=found.sampling_rate,
+        frame_length=found.frame_samples,
+        hop_length=found.hop_samples,
+        fft_length=found.transform_samples,
+        bins=found.feature_size,
+        lowest=found.min_frequency,
+        highest=found.max_frequency,
+        preemphasis=found.preemphasis,
+        floor=found.mel_floor,
+        gain=found.input_scale_factor,
+        soft_tokens=network.audio_soft_tokens_per_image,
+    )
+    frames = settings.soft_tokens * network.frames_per_soft_token
+    # The longest padded waveform without a frame too many.
+    fitting = (settings.least_samples + frames * settings.hop_length - 1) // PAD_TO * PAD_TO
+    return replace(settings, most_samples=min(MOST_SAMPLES, fitting))
+
+
+def _tokens(special: Mapping[str, str], counts: ProcessorFile, checkpoint: Path) -> tuple[MediaTokens, MediaTokens]:
+    def text(role: str) -> str:
+        if role not in special:
+            raise UsageError(f"checkpoint {checkpoint}: tokenizer_config.json has no {role}; is it of Gemma 3n?")
+        return special[role]
+
+    image = MediaTokens("image", text("image_token"), text("boi_token"), text("eoi_token"), counts.image_seq_length)
+    audio = MediaTokens("audio", text("audio_token"), text("boa_token"), text("eoa_token"), counts.audio_seq_length)
+    return image, audio
+
+
+def _require_equal_counts(counts: ProcessorFile, network: ModelFile, checkpoint: Path) -> None:
+    for kind, written, filled in (
+        ("image", counts.image_seq_length, network.vision_soft_tokens_per_image),
+        ("audio", counts.audio_seq_length, network.audio_soft_tokens_per_image),
+    ):
+        if written != filled:
+            raise UsageError(
+                f"checkpoint {checkpoint}: processor_config.json writes {written} {kind} tokens, but config.json fills "
+                f"{filled}"
+            )
+
+
+def _special(checkpoint: Path) -> dict[str, str]:
+    """Special tokens by role: a role's value is a text, or an object that has it under `content`."""
+    data = _read(checkpoint, "tokenizer_config.json")
+    named = {**data, **(extra if isinstance(extra := data.get("extra_special_tokens"), dict) else {})}
+    texts = {role: value.get("content") if isinstance(value, dict) else value for role, value in named.items()}
+    return {role: text for role, text in texts.items() if role.endswith("_token") and isinstance(text, str)}
+
+
+def _template(checkpoint: Path) -> str | None:
+    file = checkpoint / "chat_template.jinja"
+    try:
+        if file.is_file():
+            return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"checkpoint {checkpoint}: {file.name} cannot be read ({error})") from error
+    found = _read(checkpoint, "tokenizer_config.json").get("chat_template")
+    return found if isinstance(found, str) else None
+
+
+def _section(checkpoint: Path, processor: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], Path]:
+    """Settings that newer checkpoints keep inside processor_config.json, older ones in preprocessor_config.json."""
+    nested = processor.get(name)
+    if isinstance(nested, dict):
+        return nested, checkpoint / "processor_config.json"
+    return _read(checkpoint, "preprocessor_config.json"), checkpoint / "preprocessor_config.json"
+
+
+def _read(checkpoint: Path, name: str) -> dict[str, Any]:
+    try:
+        data = json.loads((checkpoint / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"checkpoint {checkpoint}: {name} cannot be read ({error})") from error
+    if not isinstance(data, dict):
+        raise UsageError(f"checkpoint {checkpoint}: {name} is no JSON object")
+    return data
+
+
+def _parse(kind: type[File], data: Mapping[str, Any], file: Path) -> File:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        given = "" if problem["type"] == "missing" else f" is {problem['input']!r}:"
+        reason = problem["msg"][0].lower() + problem["msg"][1:]
+        raise UsageError(f"checkpoint {file.parent}: {file.name}: {field}{given} {reason}") from error
