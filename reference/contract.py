@@ -4,33 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from parity.contract import Contract, Step
+from reference.audio import AUDIO_STEPS, audio_steps
+from reference.inputs import INPUT_STEPS
 from reference.steps import StepAt
-from reference.text import EMBED_STEPS, UNEMBED_STEPS
+from reference.text import EMBED_STEPS, HARD_STEPS, MERGED_AUDIO, MERGED_IMAGES, UNEMBED_STEPS
 from reference.text_layer import LAYER_STEPS
+from reference.vision import VISION_STEPS, vision_steps
+
+if TYPE_CHECKING:
+    from transformers.models.gemma3n.modeling_gemma3n import Gemma3nModel
 
 LAYER_SCOPE = "text.layers.{layer}."
 LOGITS = "text.logits"
 
 IN_LAYERS = tuple(replace(step, name=LAYER_SCOPE + step.name) for step in LAYER_STEPS)
-ALL_STEPS = (*EMBED_STEPS, *IN_LAYERS, *UNEMBED_STEPS)
+ALL_STEPS = (
+    *HARD_STEPS,
+    *VISION_STEPS,
+    MERGED_IMAGES,
+    *AUDIO_STEPS,
+    MERGED_AUDIO,
+    *EMBED_STEPS,
+    *IN_LAYERS,
+    *UNEMBED_STEPS,
+)
 """Every family of steps with its site."""
 
 
-def contract(config: Any) -> Contract:
-    """The steps of a model with this text configuration (`transformers.Gemma3nTextConfig`), in execution order."""
-    return Contract("gemma3n", tuple(_steps(config)), LOGITS)
+def contract(model: Gemma3nModel) -> Contract:
+    """The steps of a loaded model, in execution order."""
+    return Contract("gemma3n", (*INPUT_STEPS, *_towers(model), *_language(model.config.get_text_config())), LOGITS)
 
 
-def _steps(config: Any) -> Iterator[Step]:
+def _towers(model: Gemma3nModel) -> Iterator[Step]:
+    """From token ids to the embeddings of all modalities."""
+    yield from (family.step() for family in HARD_STEPS)
+    yield from vision_steps(model)
+    yield MERGED_IMAGES.step()
+    yield from audio_steps(model)
+    yield MERGED_AUDIO.step()
+
+
+def _language(config: Any) -> Iterator[Step]:
+    """From the embeddings to the logits; `config` is a `transformers.Gemma3nTextConfig`."""
     for family in EMBED_STEPS:
         yield from _around(family, config)
     for layer in range(config.num_hidden_layers):
         for step in IN_LAYERS:
             if step.only(config, layer):
-                yield _step(step, layer=layer)
+                yield step.step(layer=layer)
     for family in UNEMBED_STEPS:
         yield from _around(family, config)
 
@@ -38,20 +63,8 @@ def _steps(config: Any) -> Iterator[Step]:
 def _around(family: StepAt, config: Any) -> Iterator[Step]:
     """The members of a family outside the layers: one a stream, one a kind of layer, or just one."""
     if "{i}" in family.name:
-        yield from (_step(family, i=i) for i in range(1, config.altup_num_inputs))
+        yield from (family.step(i=i) for i in range(1, config.altup_num_inputs))
     elif "{key}" in family.name or "{layer_type}" in family.name:
-        yield from (_step(family, key=kind, layer_type=kind) for kind in sorted(set(config.layer_types)))
+        yield from (family.step(key=kind, layer_type=kind) for kind in sorted(set(config.layer_types)))
     else:
-        yield _step(family)
-
-
-def _step(family: StepAt, **fields: object) -> Step:
-    return Step(
-        name=family.name.format(**fields),
-        axes=tuple(family.axes.split()),
-        kind=family.kind,
-        meaning=family.meaning.format(**fields),
-        source=str(family.site),
-        paper=family.paper,
-        needs=family.needs,
-    )
+        yield family.step()

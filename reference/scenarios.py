@@ -45,10 +45,18 @@ def build(name: str, prompt: list[int], facts: Facts) -> Scenario:
         raise UsageError(f"unknown scenario {name!r}; there are {', '.join(MEANINGS)}")
     if not prompt:
         raise UsageError("the prompt is empty; give some text, or no prompt at all for the single token 'What'")
-    scenario = BUILDERS[name](name, prompt, facts)
+    return require_context(BUILDERS[name](name, prompt, facts), facts)
+
+
+def require_context(scenario: Scenario, facts: Facts) -> Scenario:
+    """The scenario, if it fits.
+
+    Raises:
+        UsageError: when it has more tokens than the context.
+    """
     if scenario.length > facts.context:
         raise UsageError(
-            f"scenario {name} has {scenario.length} tokens, the context is {facts.context}; shorten the prompt"
+            f"scenario {scenario.name} has {scenario.length} tokens, the context is {facts.context}; shorten the prompt"
         )
     return scenario
 
@@ -62,7 +70,7 @@ def _cached(name: str, prompt: list[int], facts: Facts) -> Scenario:
 
 
 def _decode(name: str, prompt: list[int], facts: Facts) -> Scenario:
-    return Scenario(name, (_chunk("prefill", prompt), *_steps(1, 8)))
+    return Scenario(name, (_chunk("prefill", prompt), *decode_steps(1, 8)))
 
 
 def _chunked(name: str, prompt: list[int], facts: Facts) -> Scenario:
@@ -76,12 +84,12 @@ def _chunked(name: str, prompt: list[int], facts: Facts) -> Scenario:
 
 
 def _long(name: str, prompt: list[int], facts: Facts) -> Scenario:
-    return Scenario(name, (_chunk("prefill", filled(prompt, 2 * facts.window + 3, facts)), *_steps(1, 2)))
+    return Scenario(name, (_chunk("prefill", filled(prompt, 2 * facts.window + 3, facts)), *decode_steps(1, 2)))
 
 
 def _warm(name: str, prompt: list[int], facts: Facts) -> Scenario:
-    suffix = filled([], 9, facts)
-    return Scenario(name, (_chunk("prefill", prompt), *_steps(1, 3), _chunk("suffix", suffix), *_steps(4, 5)))
+    suffix = _chunk("suffix", filled([], 9, facts))
+    return Scenario(name, (_chunk("prefill", prompt), *decode_steps(1, 3), suffix, *decode_steps(4, 5)))
 
 
 def _batch(name: str, prompt: list[int], facts: Facts) -> Scenario:
@@ -89,7 +97,7 @@ def _batch(name: str, prompt: list[int], facts: Facts) -> Scenario:
     rows = (longest, longest[:3], longest[:-2])
     padding = tuple(len(longest) - len(row) for row in rows)
     padded = tuple((0,) * blank + tuple(row) for blank, row in zip(padding, rows, strict=True))
-    return Scenario(name, (Chunk("prefill", padded), *_steps(1, 2)), padding)
+    return Scenario(name, (Chunk("prefill", padded), *decode_steps(1, 2)), padding)
 
 
 def _square(name: str, prompt: list[int], facts: Facts) -> Scenario:
@@ -117,7 +125,7 @@ def _chunk(phase: str, tokens: list[int]) -> Chunk:
     return Chunk(phase, (tuple(tokens),))
 
 
-def _steps(first: int, last: int) -> tuple[Chunk, ...]:
+def decode_steps(first: int, last: int) -> tuple[Chunk, ...]:
     """Decode steps that await the oracle's choice."""
     return tuple(Chunk(f"decode.{n}", None) for n in range(first, last + 1))
 

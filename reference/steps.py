@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from parity.contract import Kind
+from parity.contract import Kind, Step
 from parity.weave import Assigned, Parameter, Passed, Returned, Site
 
 MODELING = "transformers.models.gemma3n.modeling_gemma3n"
@@ -74,6 +74,18 @@ class StepAt:
     only: LayerTest = every
     caller: str = ""
     needs: str = ""
+
+    def step(self, **fields: object) -> Step:
+        """The member of the family that has these values for its placeholders."""
+        return Step(
+            name=self.name.format(**fields),
+            axes=tuple(self.axes.split()),
+            kind=self.kind,
+            meaning=self.meaning.format(**fields),
+            source=str(self.site),
+            paper=self.paper,
+            needs=self.needs,
+        )
 
 
 def assigned(function: str, variable: str, occurrence: int = 0, *uses: str) -> Site:

@@ -12,7 +12,7 @@ HEAD = "Gemma3nForConditionalGeneration.forward"
 HIDDEN = "batch token hidden"
 PER_LAYER_AXES = "batch token layer ple"
 
-EMBED_STEPS = (
+HARD_STEPS = (
     StepAt("text.input_ids", "batch token", "token ids", parameter(MODEL, "input_ids"), kind="integer"),
     StepAt("text.embed_tokens", HIDDEN, "token embedding x sqrt(hidden_size)", assigned(MODEL, "inputs_embeds", 0)),
     StepAt("text.per_layer_inputs.token", PER_LAYER_AXES,
@@ -22,6 +22,14 @@ EMBED_STEPS = (
            assigned(MODEL, "vision_embeds", 1)),
     StepAt("embed_audio.hard", HIDDEN, "hard embedding of audio ids; other tokens get the last audio id's",
            assigned(MODEL, "audio_embeds", 1)),
+)  # fmt: skip
+
+MERGED_IMAGES = StepAt("text.merged.image", HIDDEN, "embeddings with the image's soft tokens in their places",
+                       assigned(MODEL, "inputs_embeds", 3), needs="image")  # fmt: skip
+MERGED_AUDIO = StepAt("text.merged.audio", HIDDEN, "embeddings with the audio's soft tokens in their places",
+                      assigned(MODEL, "inputs_embeds", 4), needs="audio")  # fmt: skip
+
+EMBED_STEPS = (
     StepAt("text.inputs_embeds", HIDDEN, "embeddings that enter the language model, all modalities merged",
            parameter(TEXT, "inputs_embeds")),
     StepAt("text.per_layer_inputs.projection", PER_LAYER_AXES,

@@ -14,7 +14,11 @@ from parity.contract import Step
 
 
 class TorchTensors(Tensors):
-    """Masks are additive in the reference (0 or the least number, with a head axis) and boolean in the contract."""
+    """Masks are boolean in the contract, True = visible. The reference has three forms.
+
+    The language model's are additive (0 or the least number) or boolean, and the audio attention's boolean, both with a
+    head axis; the audio tower's ``clip frame`` is boolean, True = padding.
+    """
 
     def to_numpy(self, value: torch.Tensor, step: Step | None) -> NDArray[Any]:
         """A view where possible: the recorder copies what it keeps, for the reference changes tensors in place."""
@@ -32,13 +36,22 @@ class TorchTensors(Tensors):
         return tuple(own) == shape
 
     def from_numpy(self, array: NDArray[Any], like: torch.Tensor, step: Step | None) -> torch.Tensor:
-        """A copy of `array` in the dtype of `like`; a mask becomes additive again."""
+        """A copy of `array` in the dtype of `like`; a mask takes the reference's form again."""
         if step is not None and step.kind == "mask":
-            hidden = torch.finfo(like.dtype).min
-            return torch.where(torch.from_numpy(array.copy())[:, None], 0.0, hidden).to(like.dtype)
+            return _as_in_reference(torch.from_numpy(array.copy()), like)
         wide = array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array.copy()
         return torch.from_numpy(wide).to(like.dtype)
 
 
 def _visible(mask: torch.Tensor) -> torch.Tensor:
+    if mask.ndim == 2:
+        return ~mask
     return mask[:, 0] if mask.dtype == torch.bool else mask[:, 0] == 0
+
+
+def _as_in_reference(visible: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    if like.ndim == 2:
+        return ~visible
+    if like.dtype == torch.bool:
+        return visible[:, None]
+    return torch.where(visible[:, None], 0.0, torch.finfo(like.dtype).min).to(like.dtype)

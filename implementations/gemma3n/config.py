@@ -11,9 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from implementations.gemma3n.audio_config import AudioConfig
 from implementations.gemma3n.fields import build, numbers, section, sequence
+from implementations.gemma3n.modality import ModalityConfig
 from implementations.gemma3n.rope import FULL, SLIDING, Rope, read_ropes
+from implementations.gemma3n.vision_config import VisionConfig
 from parity.errors import UsageError
+
+__all__ = ["AudioConfig", "Config", "ModalityConfig", "TextConfig", "VisionConfig"]
 
 MODEL_TYPE = "gemma3n"
 ACTIVATION = "gelu_pytorch_tanh"
@@ -109,48 +114,21 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
-class ModalityConfig:
-    """What embedding a modality's ids needs.
+class Config:
+    """The whole model.
 
     Attributes:
-        vocab_offset: first token id of the modality.
-        vocab_size: how many ids it has.
-        hidden_size: width of its embeddings before they are projected to the language model's.
+        image_token_id: placeholder of an image's soft token.
+        audio_token_id: placeholder of a clip's.
+        audio_soft_tokens_per_image: soft tokens of a clip, however short it is.
     """
-
-    vocab_offset: int
-    vocab_size: int = 128
-    hidden_size: int = 2048
-    rms_norm_eps: float = 1e-6
-
-    @property
-    def last_id(self) -> int:
-        """The modality's last id: embedded in place of ids that are not of the modality."""
-        return self.vocab_offset + self.vocab_size - 1
-
-
-@dataclass(frozen=True)
-class VisionConfig(ModalityConfig):
-    """The vision tower's embedder."""
-
-    vocab_offset: int = 262_144
-
-
-@dataclass(frozen=True)
-class AudioConfig(ModalityConfig):
-    """The audio tower's embedder."""
-
-    vocab_offset: int = 262_272
-    hidden_size: int = 1536
-
-
-@dataclass(frozen=True)
-class Config:
-    """The whole model."""
 
     text: TextConfig
     vision: VisionConfig
     audio: AudioConfig
+    image_token_id: int = 262_145
+    audio_token_id: int = 262_273
+    audio_soft_tokens_per_image: int = 188
 
     @classmethod
     def from_directory(cls, path: Path) -> Config:
@@ -176,10 +154,13 @@ class Config:
         """
         if (found := data.get("model_type")) != MODEL_TYPE:
             raise UsageError(f"config.json: model_type is {found!r}; only {MODEL_TYPE!r} is implemented")
-        return cls(
+        return build(
+            cls,
+            data,
+            "the file",
             text=TextConfig.from_json(section(data, "text_config")),
-            vision=build(VisionConfig, section(data, "vision_config"), "vision_config"),
-            audio=build(AudioConfig, section(data, "audio_config"), "audio_config"),
+            vision=VisionConfig.from_json(section(data, "vision_config")),
+            audio=AudioConfig.from_json(section(data, "audio_config")),
         )
 
 

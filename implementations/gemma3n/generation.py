@@ -1,4 +1,4 @@
-"""The generation loop, the same for every backend: greedy, streamed, with the prompt in chunks."""
+"""The generation loop, the same for every backend: streamed, with the prompt in chunks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gemma3n.prompt import Tokenizer
+from implementations.gemma3n.sampling import Chooser
 from parity.errors import UsageError
+from parity.generation import Sampling
 
 PREFILL = 512
 """Prompt tokens a chunk: bounds the memory of a long prompt's activations."""
@@ -18,45 +19,33 @@ Step = Callable[[list[int]], NDArray[Any]]
 """Runs the next chunk of token ids; returns the logits behind its last token, ``[vocabulary]``."""
 
 
-def generate(
-    step: Step, tokenizer: Tokenizer, prompt: str, *, max_tokens: int, stops: Collection[int]
-) -> Iterator[str]:
-    """Text that follows `prompt`, in pieces that end on whole characters."""
-    yield from tokenizer.stream(generate_ids(step, tokenizer.encode(prompt), max_tokens=max_tokens, stops=stops))
-
-
-def generate_ids(step: Step, ids: Sequence[int], *, max_tokens: int, stops: Collection[int]) -> Iterator[int]:
-    """Token ids that follow `ids`, each the one with the largest logit.
-
-    Args:
-        step: the model; begins a conversation with its first call.
-        ids: the prompt.
-        max_tokens: how many ids at most.
-        stops: ids that end the text and are not part of it.
+def prefill(step: Step, ids: Sequence[int]) -> NDArray[Any]:
+    """Run a prompt; returns the logits behind it, ``[vocabulary]``.
 
     Raises:
-        UsageError: for a prompt without tokens or a negative `max_tokens`.
+        UsageError: for a prompt without tokens.
     """
-    if not ids or max_tokens < 0:
-        raise UsageError(f"nothing to generate from {len(ids)} prompt tokens and {max_tokens} tokens at most")
-    if max_tokens == 0:
-        return
-    token = _prefill(step, ids)
-    for count in range(1, max_tokens + 1):
-        if token in stops:
-            return
-        yield token
-        if count < max_tokens:
-            token = _best(step([token]))
-
-
-def _prefill(step: Step, ids: Sequence[int]) -> int:
+    if not ids:
+        raise UsageError("nothing to generate from: the prompt has no tokens")
     last: NDArray[Any] = np.empty(0)
     for begin in range(0, len(ids), PREFILL):
         last = step(list(ids[begin : begin + PREFILL]))
-    return _best(last)
+    return last
 
 
-def _best(logits: NDArray[Any]) -> int:
-    """The id of the largest logit; the first of equals, as every framework's argmax has it."""
-    return int(np.argmax(logits.astype(np.float32)))
+def generate_ids(step: Step, logits: NDArray[Any], *, sampling: Sampling, stops: Collection[int]) -> Iterator[int]:
+    """Token ids that follow a prompt.
+
+    Args:
+        step: the model; not run for a token that is not wanted.
+        logits: those behind the prompt, ``[vocabulary]``.
+        sampling: how each id is chosen, and how many at most.
+        stops: ids that end the text and are not part of it.
+    """
+    choose = Chooser(sampling)
+    for count in range(1, sampling.max_tokens + 1):
+        if (token := choose(logits)) in stops:
+            return
+        yield token
+        if count < sampling.max_tokens:
+            logits = step([token])

@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from implementations.gemma3n.inputs import NOTHING, Inputs, Media
+from implementations.gemma3n.preprocessor import Preprocessor
 from implementations.mlx.blas import CURE, preload
 from parity.backend import Backend as Base
 from parity.errors import BackendUnavailable, UsageError
+from parity.generation import Message, Sampling
 from parity.media import Prompt
 from parity.tap import SILENT, Tap
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
+    from implementations.gemma3n.dialogue import Dialogue
     from implementations.mlx.model import Gemma3n
 
 INSTALL = "MLX is not installed: pip install 'mlx' (Apple Silicon) or 'mlx[cpu]' (Linux)"
@@ -40,7 +44,8 @@ class Backend(Base):
         from implementations.mlx.tensors import MlxTensors
 
         self.tensors = MlxTensors()
-        self._model, self._checkpoint = model, checkpoint
+        self._model, self._preprocessor = model, Preprocessor(checkpoint)
+        self._dialogue: Dialogue | None = None
         self.start(padding=(0,), cache=True)
 
     @classmethod
@@ -102,30 +107,35 @@ class Backend(Base):
         """Run the next chunk of ``[batch, token]`` ids; returns logits ``[batch, token, vocabulary]``.
 
         Raises:
-            UsageError: for ids outside the vocabulary, another batch, or a second chunk without a cache.
+            UsageError: for ids outside the vocabulary, another batch, a second chunk without a cache, or files that the
+                model cannot take.
         """
-        return self._evaluate(self._run(token_ids, tap, last_only=False))
+        inputs = self._preprocessor.inputs(token_ids, prompts, tap=tap)
+        return self._evaluate(self._run(inputs, tap, last_only=False))
 
-    def generate(self, prompt: str, *, max_tokens: int) -> Iterator[str]:
-        """Pieces of text as they are decoded greedily; begins a new conversation."""
-        from implementations.gemma3n.generation import generate
-        from implementations.gemma3n.prompt import Tokenizer, stop_ids
+    def generate(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        """Pieces of text as they are decoded; a conversation that goes on is read from where it was left."""
+        from implementations.gemma3n.dialogue import Dialogue
 
+        if self._dialogue is None:
+            self._dialogue = Dialogue(self, self._preprocessor)
+        yield from self._dialogue.reply(messages, sampling)
+
+    def begin(self) -> None:
+        """Begin a conversation of one row."""
         self.start(padding=(0,), cache=True)
-        tokenizer = Tokenizer.from_directory(self._checkpoint)
-        stops = stop_ids(self._checkpoint)
-        yield from generate(self.next_logits, tokenizer, prompt, max_tokens=max_tokens, stops=stops)
 
-    def next_logits(self, token_ids: list[int]) -> NDArray[Any]:
+    def read(self, token_ids: list[int], media: Media = NOTHING) -> NDArray[Any]:
         """Run the next chunk of one row; returns logits behind its last token, ``[vocabulary]``."""
-        return self._evaluate(self._run(np.array([token_ids], dtype=np.int64), SILENT, last_only=True))[0, -1]
+        inputs = Inputs(np.array([token_ids], dtype=np.int64), media)
+        return self._evaluate(self._run(inputs, SILENT, last_only=True))[0, -1]
 
-    def _run(self, token_ids: NDArray[np.int64], tap: Tap, *, last_only: bool) -> mx.array:
+    def _run(self, inputs: Inputs, tap: Tap, *, last_only: bool) -> mx.array:
         import mlx.core as mx
 
-        self._require_valid(token_ids)
-        ids = mx.array(token_ids.astype(np.int32))
-        return self._model(ids, self._conversation, tap=tap, last_only=last_only)
+        self._require_valid(inputs.token_ids)
+        ids = mx.array(inputs.token_ids.astype(np.int32))
+        return self._model(ids, inputs.media, self._conversation, tap=tap, last_only=last_only)
 
     def _evaluate(self, logits: mx.array) -> NDArray[Any]:
         """Compute a chunk's logits, and with them the caches, so that no graph outlives its chunk."""

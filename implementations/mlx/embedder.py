@@ -1,4 +1,4 @@
-"""Embedding of vision and audio ids (the hard path; soft tokens come from the towers)."""
+"""Vision and audio in the language model's space: ids by the hard path, the towers' features by the soft path."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from mlx.nn.layers.linear import Linear
 
 from implementations.gemma3n.config import ModalityConfig
 from implementations.mlx.layers import RMSNorm, rms_norm
+from parity.tap import Tap
 
 
 class MultimodalEmbedder(Module):
-    """Ids of one modality in the language model's space: ``norm(projection(norm(embedding)))``.
+    """Ids and features of one modality in the language model's space: ``norm(projection(norm(x)))``.
+
+    Both paths have the projection in common, and each its own first norm.
 
     A hard embedding depends on the id alone, so all of them are computed once, with the first chunk; from then on
     embedding is a look-up. Otherwise every token, text included, would pay for two projections.
@@ -22,6 +25,7 @@ class MultimodalEmbedder(Module):
         super().__init__()
         self.embedding = Embedding(config.vocab_size, config.hidden_size)
         self.hard_embedding_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.soft_embedding_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
         self.embedding_projection = Linear(config.hidden_size, hidden, bias=False)
         self._config = config
         self._table: mx.array | None = None
@@ -41,7 +45,28 @@ class MultimodalEmbedder(Module):
         rows = mx.where(is_modality, token_ids, self._config.last_id) - self._config.vocab_offset
         return self._table[rows]
 
+    def last(self) -> mx.array:
+        """Hard embedding of the modality's last id, ``[1, 1, hidden]``: it stands for the end of a short clip."""
+        if self._table is None:
+            self._table = self._embed_all()
+        return self._table[None, -1:]
+
+    def soft(self, features: mx.array, *, tap: Tap) -> mx.array:
+        """Embed a tower's features.
+
+        Args:
+            features: ``[image, token, channel]``, or of clips ``[clip, frame, channel]``.
+            tap: of the scope ``embed_vision`` or ``embed_audio``.
+
+        Returns:
+            The same with the language model's width for channels.
+        """
+        return tap("soft", self._project(self.soft_embedding_norm(features)))
+
     def _embed_all(self) -> mx.array:
-        """Every id of the modality, ``[vocabulary, hidden]``; the last norm has no gain."""
-        projected = self.embedding_projection(self.hard_embedding_norm(self.embedding.weight))
-        return rms_norm(projected, None, self._config.rms_norm_eps)
+        """Every id of the modality, ``[vocabulary, hidden]``."""
+        return self._project(self.hard_embedding_norm(self.embedding.weight))
+
+    def _project(self, normed: mx.array) -> mx.array:
+        """To the language model's width; the last norm has no gain."""
+        return rms_norm(self.embedding_projection(normed), None, self._config.rms_norm_eps)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import mlx.core as mx
+import numpy as np
 from mlx.nn.layers.base import Module
 from mlx.nn.layers.embedding import Embedding
 from mlx.nn.layers.linear import Linear
+from numpy.typing import NDArray
 
 from implementations.gemma3n.config import Config, TextConfig
+from implementations.gemma3n.inputs import Media, Sound
 from implementations.mlx.altup import StreamProjections
 from implementations.mlx.attention import Chunk
+from implementations.mlx.audio.soft import soft_tokens
+from implementations.mlx.audio.tower import AudioTower
 from implementations.mlx.cache import Conversation, seen, window_of
 from implementations.mlx.embedder import MultimodalEmbedder
 from implementations.mlx.layer import DecoderLayer
 from implementations.mlx.layers import RMSNorm
 from implementations.mlx.masks import positions, visible
+from implementations.mlx.vision.tower import VisionTower
 from parity.tap import Tap
 
 
@@ -124,10 +130,13 @@ class Body(Module):
         self.language_model = LanguageModel(config.text)
         self.embed_vision = MultimodalEmbedder(config.vision, config.text.hidden_size)
         self.embed_audio = MultimodalEmbedder(config.audio, config.text.hidden_size)
+        self.vision_tower = VisionTower(config.vision)
+        self.audio_tower = AudioTower(config.audio)
         self._vision, self._audio = config.vision.vocab_offset, config.audio.vocab_offset
+        self._config = config
 
-    def __call__(self, token_ids: mx.array, conversation: Conversation, *, tap: Tap) -> mx.array:
-        """Run on token ids ``[batch, token]``; returns normed states ``[batch, token, hidden]``."""
+    def __call__(self, token_ids: mx.array, media: Media, conversation: Conversation, *, tap: Tap) -> mx.array:
+        """Run on token ids ``[batch, token]`` and their media; returns normed states ``[batch, token, hidden]``."""
         text = tap.into("text")
         token_ids = text("input_ids", token_ids)
         embedded, token_term = self.language_model.embed(token_ids, text)
@@ -136,12 +145,50 @@ class Body(Module):
         vision = tap("embed_vision.hard", self.embed_vision.hard(token_ids, is_vision))
         audio = tap("embed_audio.hard", self.embed_audio.hard(token_ids, is_audio))
         embedded = mx.where(is_vision[..., None], vision, embedded)
-        embedded = text("inputs_embeds", mx.where(is_audio[..., None], audio, embedded))
+        embedded = mx.where(is_audio[..., None], audio, embedded)
+        embedded = text("inputs_embeds", self._merge(embedded, token_ids, media, tap))
         return self.language_model(embedded, token_term, conversation, tap=text)
+
+    def _merge(self, embedded: mx.array, token_ids: mx.array, media: Media, tap: Tap) -> mx.array:
+        """Soft tokens of the media in the places of their placeholders."""
+        text = tap.into("text")
+        if media.pixels is not None:
+            places = token_ids == self._config.image_token_id
+            embedded = text("merged.image", filled(embedded, places, self._see(media.pixels, embedded.dtype, tap)))
+        if media.sound is not None:
+            places = token_ids == self._config.audio_token_id
+            embedded = text("merged.audio", filled(embedded, places, self._hear(media.sound, embedded.dtype, tap)))
+        return embedded
+
+    def _see(self, pixels: NDArray[np.float32], dtype: mx.Dtype, tap: Tap) -> mx.array:
+        """Soft tokens of images ``[image, channel, height, width]``: ``[image, token, hidden]``."""
+        features = self.vision_tower(mx.array(pixels).astype(dtype), tap=tap.into("vision"))
+        return self.embed_vision.soft(features, tap=tap.into("embed_vision"))
+
+    def _hear(self, sound: Sound, dtype: mx.Dtype, tap: Tap) -> mx.array:
+        """Soft tokens of clips: ``[clip, token, hidden]``, of each as many as the prompt has places for."""
+        scope, count = tap.into("embed_audio"), self._config.audio_soft_tokens_per_image
+        mel, valid = mx.array(sound.mel).astype(dtype), mx.array(sound.mask)
+        features, mask = self.audio_tower(mel, valid, tap=tap.into("audio"))
+        soft = self.embed_audio.soft(features, tap=scope)
+        return soft_tokens(soft, mask, self.embed_audio.last(), count, tap=scope)
+
+
+def filled(embedded: mx.array, places: mx.array, soft: mx.array) -> mx.array:
+    """Put soft tokens where they belong, one place after the other.
+
+    Args:
+        embedded: ``[batch, token, hidden]``.
+        places: ``[batch, token]``, bool; as many as there are soft tokens.
+        soft: ``[image or clip, token, hidden]``.
+    """
+    rows = mx.flatten(soft, 0, 1)
+    order = mx.cumsum(mx.flatten(places).astype(mx.int32)).reshape(places.shape) - 1
+    return mx.where(places[..., None], rows[mx.clip(order, 0, rows.shape[0] - 1)], embedded)
 
 
 class Gemma3n(Module):
-    """The whole model. Text in, logits out."""
+    """The whole model. Token ids and media in, logits out."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -149,12 +196,13 @@ class Gemma3n(Module):
         self.config = config
 
     def __call__(
-        self, token_ids: mx.array, conversation: Conversation, *, tap: Tap, last_only: bool = False
+        self, token_ids: mx.array, media: Media, conversation: Conversation, *, tap: Tap, last_only: bool = False
     ) -> mx.array:
         """Run the next chunk.
 
         Args:
             token_ids: ``[batch, token]``, int32.
+            media: what the placeholders among them stand for.
             conversation: advanced by the chunk.
             tap: where steps go.
             last_only: whether only the last token's logits are wanted, as generation does.
@@ -162,7 +210,7 @@ class Gemma3n(Module):
         Returns:
             Logits ``[batch, token or 1, vocabulary]``, lazy.
         """
-        states = self.model(token_ids, conversation, tap=tap)
+        states = self.model(token_ids, media, conversation, tap=tap)
         conversation.advance(token_ids.shape[1])
         states = states[:, -1:] if last_only else states
         return self.model.language_model.head(states, tap=tap.into("text"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import mlx.core as mx
+from mlx.nn.layers.base import Module
 from mlx.utils import tree_flatten
 
 from implementations.gemma3n.config import Config
@@ -15,6 +17,8 @@ from implementations.mlx.model import Gemma3n
 from parity.checkpoint import require_whole
 from parity.errors import UsageError
 
+Part = TypeVar("Part", bound=Module)
+
 
 def load_model(checkpoint: Path, dtype: mx.Dtype) -> Gemma3n:
     """Build the model of a checkpoint directory and load its weights, rounded to `dtype`.
@@ -23,23 +27,56 @@ def load_model(checkpoint: Path, dtype: mx.Dtype) -> Gemma3n:
         UsageError: for another architecture, or a file or tensor that is missing, unknown, truncated or misshapen.
     """
     model = Gemma3n(Config.from_directory(checkpoint))
-    expected = shapes(model)
-    ignored = text_only(model.config.text)
+    own = tuple(shapes(model))
+    ignored = tuple(
+        prefix for prefix in text_only(model.config.text) if not any(name.startswith(prefix) for name in own)
+    )
     found = {name: array for name, array in _tensors(checkpoint) if not name.startswith(ignored)}
-    require_names(found, expected, checkpoint)
-    for name, array in found.items():
-        _require_shape(name, array, expected[name], checkpoint)
-    model.load_weights([(name, array.astype(dtype)) for name, array in found.items()])
-    _widen_gains(model)
-    mx.eval(model.parameters())
+    fill(model, found, dtype, checkpoint)
     return model
 
 
-def shapes(model: Gemma3n) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the model's parameters: what a checkpoint has to hold."""
-    flat = tree_flatten(model.parameters(), destination={})
+def load_part(module: Part, checkpoint: Path, dtype: mx.Dtype, name: str) -> Part:
+    """Load one module of a checkpoint, e.g. ``model.audio_tower``, and nothing else.
+
+    Raises:
+        UsageError: for a file or tensor that is missing, unknown, truncated or misshapen.
+    """
+    found = {key: array for key, array in _tensors(checkpoint) if key.startswith(f"{name}.")}
+    fill(module, {key.removeprefix(f"{name}."): array for key, array in found.items()}, dtype, checkpoint)
+    return module
+
+
+def fill(module: Module, tensors: Mapping[str, mx.array], dtype: mx.Dtype, checkpoint: Path) -> None:
+    """Give a module its weights, rounded to `dtype`, convolutions' in MLX's layout.
+
+    Raises:
+        UsageError: for a tensor that is missing, unknown or misshapen.
+    """
+    expected = shapes(module)
+    require_names(tensors, expected, checkpoint)
+    for name, array in tensors.items():
+        _require_shape(name, array, expected[name], checkpoint)
+    module.load_weights([(name, _channels_last(array).astype(dtype)) for name, array in tensors.items()])
+    _widen_gains(module)
+    mx.eval(module.parameters())
+
+
+def shapes(module: Module) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the module's parameters in the checkpoint: what that has to hold."""
+    flat = tree_flatten(module.parameters(), destination={})
     assert isinstance(flat, dict)
-    return {name: tuple(array.shape) for name, array in flat.items()}
+    return {name: _channels_first(tuple(array.shape)) for name, array in flat.items()}
+
+
+def _channels_last(array: mx.array) -> mx.array:
+    """A tensor as MLX has it: input channels stand behind the kernel's axes. Only convolutions have over two axes."""
+    return mx.moveaxis(array, 1, -1) if array.ndim > 2 else array
+
+
+def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the same tensor in the checkpoint, where they stand before them."""
+    return (shape[0], shape[-1], *shape[1:-1]) if len(shape) > 2 else shape
 
 
 def _tensors(checkpoint: Path) -> Iterator[tuple[str, mx.array]]:
@@ -59,8 +96,8 @@ def _require_shape(name: str, array: mx.array, shape: tuple[int, ...], checkpoin
         raise UsageError(f"checkpoint {checkpoint}: {name} is {list(array.shape)}; its config.json needs {list(shape)}")
 
 
-def _widen_gains(model: Gemma3n) -> None:
+def _widen_gains(module: Module) -> None:
     """Keep the gains of norms, rounded to the working dtype like every weight, in float32; see `RMSNorm`."""
-    for module in model.modules():
-        if isinstance(module, RMSNorm):
-            module.weight = module.weight.astype(mx.float32)
+    for part in module.modules():
+        if isinstance(part, RMSNorm):
+            part.weight = part.weight.astype(mx.float32)

@@ -1,0 +1,89 @@
+"""A backend that answers: messages with pictures and sounds in, text out; what was read before stays in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+from implementations.gemma3n.conversation import Message, clips, images
+from implementations.gemma3n.generation import generate_ids, prefill
+from implementations.gemma3n.inputs import NOTHING, Media, media_of
+from implementations.gemma3n.preprocessor import Preprocessor
+from implementations.gemma3n.prompt import stop_ids
+from parity import generation
+from parity.errors import UsageError
+from parity.generation import Sampling
+
+
+class Reader(Protocol):
+    """What a dialogue needs of a model."""
+
+    def begin(self) -> None:
+        """Forget what was read."""
+
+    def read(self, token_ids: list[int], media: Media = NOTHING) -> NDArray[Any]:
+        """Read further ids and the media whose placeholders they hold; logits behind the last, ``[vocabulary]``."""
+
+
+class Dialogue:
+    """One conversation with a model at a time.
+
+    Args:
+        reader: the model.
+        preprocessor: the checkpoint's.
+    """
+
+    def __init__(self, reader: Reader, preprocessor: Preprocessor) -> None:
+        self._reader, self._preprocessor = reader, preprocessor
+        self._stops = stop_ids(preprocessor.checkpoint)
+        self._forget()
+
+    def reply(self, messages: Sequence[generation.Message], sampling: Sampling) -> Iterator[str]:
+        """What the model says next, in pieces that end on whole characters.
+
+        Where the conversation begins with what was read already, only the rest is read; otherwise all of it is.
+
+        Raises:
+            UsageError: for messages that cannot be encoded or files that cannot be read, before anything is said.
+        """
+        dialogue = [self._preprocessor.message(message) for message in messages]
+        ids = self._encode(dialogue)
+        if not 0 < len(self._seen) < len(ids) or ids[: len(self._seen)] != self._seen:
+            self._forget()
+        logits = self._read(ids[len(self._seen) :], self._new_media(dialogue))
+        chosen = generate_ids(self._step, logits, sampling=sampling, stops=self._stops)
+        yield from self._preprocessor.tokenizer.stream(chosen)
+
+    def _forget(self) -> None:
+        self._reader.begin()
+        self._seen: list[int] = []
+        self._images = self._clips = 0
+
+    def _encode(self, dialogue: Sequence[Message]) -> list[int]:
+        """Token ids; a plain text, which is gone on from as it is, stands alone."""
+        if all(message.role != "text" for message in dialogue):
+            return self._preprocessor.encode(dialogue)
+        parts = [part for message in dialogue for part in message.parts]
+        if len(dialogue) > 1 or not all(isinstance(part, str) for part in parts):
+            raise UsageError("a plain text stands alone; pictures and sounds go into a user's message")
+        return self._preprocessor.tokenizer.encode("".join(map(str, parts)))
+
+    def _new_media(self, dialogue: Sequence[Message]) -> Media:
+        """Media of the dialogue that were not read yet."""
+        pictures, sounds = images(dialogue), clips(dialogue)
+        new = pictures[self._images :], sounds[self._clips :]
+        self._images, self._clips = len(pictures), len(sounds)
+        return media_of(*new, self._preprocessor.settings.audio) if any(new) else NOTHING
+
+    def _read(self, ids: list[int], media: Media) -> NDArray[Any]:
+        """A prompt: in chunks, but with media in one, for their placeholders must not be parted from them."""
+        if not media:
+            return prefill(self._step, ids)
+        self._seen += ids
+        return self._reader.read(ids, media)
+
+    def _step(self, ids: list[int]) -> NDArray[Any]:
+        self._seen += ids
+        return self._reader.read(ids)

@@ -1,0 +1,130 @@
+"""What a user says, as the reference's own processor gives it to the model: token ids, pixels and mel features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from transformers import AutoProcessor
+from transformers.audio_utils import load_audio
+
+from parity.errors import UsageError
+from parity.media import Part, Prompt
+from parity.tap import SILENT, Tap
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the model takes.
+
+    Attributes:
+        token_ids: ``[batch, token]``, left-padded.
+        padding: padding tokens of each row.
+        media: keyword arguments of the model's forward pass: ``pixel_values`` ``[image, channel, height, width]``,
+            ``input_features`` ``[clip, frame, mel]`` and ``input_features_mask`` ``[clip, frame]`` (True = valid).
+    """
+
+    token_ids: torch.Tensor
+    padding: tuple[int, ...]
+    media: dict[str, torch.Tensor]
+
+
+class Processing:
+    """`Gemma3nProcessor` of one checkpoint, loaded when it is first needed.
+
+    Args:
+        checkpoint: its folder.
+    """
+
+    def __init__(self, checkpoint: Path) -> None:
+        self._checkpoint = checkpoint
+        self._processor: Any = None
+
+    def __call__(self, prompts: Sequence[Prompt], *, tap: Tap = SILENT) -> Inputs:
+        """Process one user turn a row, in the chat template, up to where the model's turn begins.
+
+        Raises:
+            UsageError: for a file that the reference cannot take.
+        """
+        clips = _clips([part for prompt in prompts for part in prompt], self._rate, tap)
+        messages = [[{"role": "user", "content": [_content(part, clips) for part in prompt]}] for prompt in prompts]
+        try:
+            found = self._load().apply_chat_template(
+                messages,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+                add_generation_prompt=True,
+                processor_kwargs={"padding": True, "padding_side": "left"},
+            )
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UsageError(f"the reference's processor cannot take this prompt ({reason})") from error
+        ids = tap("processor.token_ids", found["input_ids"].numpy())
+        media = {name: tap(step, found[name].numpy()) for name, step in MEDIA.items() if name in found}
+        padding = tuple((found["attention_mask"] == 0).sum(dim=1).tolist())
+        return Inputs(torch.from_numpy(ids), padding, {name: torch.from_numpy(value) for name, value in media.items()})
+
+    @property
+    def _rate(self) -> int:
+        return int(self._load().feature_extractor.sampling_rate)
+
+    def _load(self) -> Any:
+        if self._processor is None:
+            try:
+                self._processor = AutoProcessor.from_pretrained(self._checkpoint, local_files_only=True)
+            except Exception as error:  # the loader raises many unrelated types
+                reason = " ".join(str(error).split())[:200]
+                raise UsageError(f"checkpoint {self._checkpoint}: its processor cannot be loaded ({reason})") from error
+        return self._processor
+
+
+MEDIA = {
+    "pixel_values": "processor.pixels",
+    "input_features": "processor.mel",
+    "input_features_mask": "processor.mel_mask",
+}
+"""What the processor makes of media, and the steps that it is."""
+
+
+def _clips(parts: Sequence[Part], rate: int, tap: Tap) -> Iterator[np.ndarray]:
+    """Waveforms of all audio parts in order, mono at `rate` Hz; the step has them padded with zeros to the longest."""
+    clips = [_waveform(part.value, rate) for part in parts if part.kind == "audio"]
+    if clips:
+        longest = max(len(clip) for clip in clips)
+        padded = np.stack([np.pad(clip, (0, longest - len(clip))) for clip in clips])
+        answered = tap("processor.waveform", padded)
+        clips = [whole[: len(clip)] for whole, clip in zip(answered, clips, strict=True)]
+    return iter(clips)
+
+
+def _waveform(file: str, rate: int) -> np.ndarray:
+    """Samples of an audio file, with the decoder and resampler that need no further package: soundfile and soxr."""
+    try:
+        found: np.ndarray = load_audio(file, sampling_rate=rate, backend="soundfile")
+    except Exception as error:  # the decoder raises many unrelated types
+        raise UsageError(f"{file} is no audio file that the reference can read ({error})") from error
+    return found
+
+
+def _picture(file: str) -> Image.Image:
+    """An image as its author saw it: upright, and opened by Pillow.
+
+    Given the path, transformers decodes with torchvision, which knows four formats and drops transparency; given the
+    image, it lays it on white.
+    """
+    try:
+        return ImageOps.exif_transpose(Image.open(file))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UsageError(f"{file} is no image that the reference can read ({error})") from error
+
+
+def _content(part: Part, clips: Iterator[np.ndarray]) -> dict[str, Any]:
+    if part.kind == "audio":
+        return {"type": "audio", "audio": next(clips)}
+    return {"type": part.kind, part.kind: _picture(part.value) if part.kind == "image" else part.value}

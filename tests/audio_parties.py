@@ -1,0 +1,189 @@
+"""The audio path alone as parties of the engine: mel features to soft tokens, without the rest of the model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from parity.backend import Backend, Reference
+from parity.contract import Contract
+from parity.scenario import Chunk, Scenario
+from parity.tap import SILENT, ScopedTap
+from reference.arithmetics import arithmetic, running
+from reference.audio import audio_steps
+from reference.torch_tensors import TorchTensors
+from reference.woven import Woven
+
+SCENARIO = Scenario("audio", (Chunk("prefill", ((0,),)),))
+SOFT_TOKENS = 32
+"""Of the embedded checkpoint."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Clips:
+    """Mel features, and which of their frames are sound.
+
+    Attributes:
+        mel: ``[clip, frame, mel]``, float32.
+        mask: ``[clip, frame]``, bool.
+    """
+
+    mel: np.ndarray
+    mask: np.ndarray
+
+    @classmethod
+    def of(cls, *lengths, frames=0, bands=128, seed=0):
+        """Clips of so many frames, padded to the longest or to `frames`; like log-mel features in mean and spread."""
+        draw = np.random.default_rng(seed)
+        total = max(*lengths, frames)
+        mask = np.arange(total) < np.array(lengths)[:, None]
+        return cls(draw.normal(-3, 2, size=(len(lengths), total, bands)).astype(np.float32), mask)
+
+
+class Audio(Reference):
+    """The reference's audio path.
+
+    Args:
+        model: `Gemma3nForConditionalGeneration`.
+        dtype: the arithmetic.
+        clips: what it hears.
+        edits: deviations in force.
+    """
+
+    name = "audio"
+
+    def __init__(self, model, dtype, clips, edits=()):
+        self.tensors = TorchTensors()
+        self._model, self._clips = model, clips
+        self._arithmetic = arithmetic(dtype)
+        self._woven = Woven(model, edits)
+
+    @classmethod
+    def versions(cls):
+        """Of no interest here."""
+        return {}
+
+    @classmethod
+    def load(cls, checkpoint, dtype, **options):
+        """Parties are made around loaded models."""
+        raise NotImplementedError
+
+    def contract(self):
+        """The audio path's steps, in a chunk that holds no prompt."""
+        steps = tuple(dataclasses.replace(step, needs="") for step in audio_steps(self._model.model))
+        return Contract("audio", steps, logits="")
+
+    def scenario(self, name, prompt, media=()):
+        """The only one."""
+        return SCENARIO
+
+    def start(self, *, padding, cache):
+        """Nothing to forget."""
+
+    def forward(self, token_ids, *, prompts=(), tap=SILENT):
+        """Run the model on audio placeholders; other steps than the audio path's stay unheard."""
+        mel, mask = torch.from_numpy(self._clips.mel), torch.from_numpy(self._clips.mask)
+        with torch.no_grad(), running(self._arithmetic), self._woven.listening(only_audio(tap)):
+            self._run(mel.to(self._model.dtype), mask)
+        return np.zeros((1, 1, 1))
+
+    def _run(self, mel, mask):
+        ids = torch.full((len(mel), SOFT_TOKENS), self._model.config.audio_token_id)
+        self._model.model(input_ids=ids, input_features=mel, input_features_mask=mask)
+
+
+def only_audio(tap):
+    """A tap that passes on the audio path's steps."""
+
+    def heard(name, value):
+        is_audio = name.startswith(("audio.", "embed_audio.")) and name != "embed_audio.hard"
+        return tap(name, value) if is_audio else value
+
+    return ScopedTap(heard)
+
+
+class Tower(Audio):
+    """The reference's audio tower alone; `model` is a module with an ``audio_tower``."""
+
+    def contract(self):
+        """The steps up to the tower's features."""
+        steps = (dataclasses.replace(step, needs="") for step in audio_steps(self._model))
+        return Contract("tower", tuple(step for step in steps if step.name.startswith("audio.")), logits="")
+
+    def _run(self, mel, mask):
+        self._model.audio_tower(mel, ~mask)
+
+
+class MlxTower(Backend):
+    """The MLX model's audio tower.
+
+    Args:
+        checkpoint: a directory.
+        dtype: name of MLX's.
+        clips: what it hears.
+    """
+
+    name = "mlx-audio"
+
+    def __init__(self, checkpoint, dtype, clips):
+        import mlx.core as mx
+
+        from implementations.gemma3n.config import Config
+        from implementations.mlx.audio.tower import AudioTower
+        from implementations.mlx.tensors import MlxTensors
+
+        self.config = Config.from_directory(checkpoint)
+        self.tensors, self.clips = MlxTensors(), clips
+        self._checkpoint, self._dtype = checkpoint, getattr(mx, dtype)
+        self.tower = self._load(AudioTower(self.config.audio), "model.audio_tower")
+
+    def _load(self, module, name):
+        from implementations.mlx.weights import load_part
+
+        return load_part(module, self._checkpoint, self._dtype, name)
+
+    @classmethod
+    def versions(cls):
+        """Of no interest here."""
+        return {}
+
+    @classmethod
+    def load(cls, checkpoint, dtype, **options):
+        """Parties are made around clips."""
+        raise NotImplementedError
+
+    def start(self, *, padding, cache):
+        """Nothing to forget."""
+
+    def forward(self, token_ids, *, prompts=(), tap=SILENT):
+        """Run on the clips."""
+        import mlx.core as mx
+
+        mx.eval(self.run(mx.array(self.clips.mel).astype(self._dtype), mx.array(self.clips.mask), tap))
+        return np.zeros((1, 1, 1))
+
+    def run(self, mel, mask, tap=SILENT):
+        """Features and their mask, lazy."""
+        return self.tower(mel, mask, tap=tap.into("audio"))
+
+
+class MlxAudio(MlxTower):
+    """The MLX model's audio path."""
+
+    def __init__(self, checkpoint, dtype, clips):
+        from implementations.mlx.embedder import MultimodalEmbedder
+
+        super().__init__(checkpoint, dtype, clips)
+        embedder = MultimodalEmbedder(self.config.audio, self.config.text.hidden_size)
+        self.embedder = self._load(embedder, "model.embed_audio")
+
+    def run(self, mel, mask, tap=SILENT):
+        """Soft tokens, lazy."""
+        from implementations.mlx.audio.soft import soft_tokens
+
+        features, mask = super().run(mel, mask, tap)
+        scope = tap.into("embed_audio")
+        soft = self.embedder.soft(features, tap=scope)
+        return soft_tokens(soft, mask, self.embedder.last(), SOFT_TOKENS, tap=scope)

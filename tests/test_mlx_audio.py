@@ -1,0 +1,162 @@
+"""The MLX audio tower against the reference: every step, whatever the arithmetic, the clips and the configuration."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+
+mx = pytest.importorskip("mlx.core")
+torch = pytest.importorskip("torch")
+
+from implementations.mlx.audio.soft import soft_tokens  # noqa: E402  # behind importorskip
+from implementations.mlx.blas import find_openblas  # noqa: E402
+from parity.errors import UsageError  # noqa: E402
+from parity.judge import Runs, judge  # noqa: E402
+from parity.tap import SILENT  # noqa: E402
+from tests import audio_worker  # noqa: E402
+from tests.audio_checkpoint import Alone, write  # noqa: E402
+from tests.audio_parties import SCENARIO, Audio, Clips, MlxAudio, MlxTower, Tower  # noqa: E402
+
+CLIPS = {
+    "unequal": Clips.of(150, 61),
+    "padded": Clips.of(90, 150, frames=211),
+    "shorter than a block": Clips.of(20),
+    "one frame": Clips.of(1),
+    "longest": Clips.of(512),
+}
+CONFIGURATIONS = {
+    "another norm": {"sscp_conv_group_norm_eps": 0.5, "rms_norm_eps": 0.01, "gradient_clipping": 1.5},
+    "wide context": {
+        "conf_attention_chunk_size": 5,
+        "conf_attention_context_left": 9,
+        "conf_attention_context_right": 3,
+    },
+    "no past": {"conf_attention_context_left": 1, "conf_attention_context_right": 2, "conf_reduction_factor": 1},
+    "another conformer": {"conf_attention_logit_cap": 2.0, "conf_conv_kernel_size": 3, "conf_residual_weight": 0.7},
+    "another subsampling": {
+        "input_feat_size": 40,
+        "sscp_conv_channel_size": (6, 10),
+        "sscp_conv_kernel_size": ((3, 3), (5, 3)),
+        "sscp_conv_stride_size": ((2, 1), (1, 2)),
+        "conf_reduction_factor": 3,
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def judged(harness):
+    """Judges the MLX tower on clips."""
+
+    @functools.cache
+    def verdict(name, dtype):
+        clips = CLIPS[name]
+        oracle = harness.trace(Audio(harness.oracle._model, "float64", clips), "float64", scenario=SCENARIO)
+        baseline = harness.runs(Audio(harness.baseline(dtype)._model, dtype, clips), dtype, oracle)
+        candidate = harness.runs(MlxAudio(harness.checkpoint, dtype, clips), dtype, oracle)
+        return oracle, baseline, judge(oracle=oracle, baseline=baseline, candidate=candidate)
+
+    return verdict
+
+
+@pytest.fixture(scope="module")
+def tower(harness):
+    """The embedded checkpoint's, in float32."""
+    return MlxTower(harness.checkpoint, "float32", CLIPS["unequal"])
+
+
+def require_parity(judgement):
+    """Every step covered, none else, none beyond 4 floors from exact inputs or in the free run."""
+    assert not judgement.missing
+    assert judgement.first_divergence is None
+    assert judgement.worst.ratio <= 4
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_float32(name, judged):
+    require_parity(judged(name, "float32")[2])
+
+
+@pytest.mark.parametrize("name", ["padded", "one frame"])
+def test_bfloat16(name, judged):
+    require_parity(judged(name, "bfloat16")[2])
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_any_configuration(name, harness, tmp_path):
+    """What published models have in common is read from the configuration all the same."""
+    small = {"hidden_size": 48, "conf_num_attention_heads": 4, "conf_num_hidden_layers": 2}
+    folder = write(tmp_path, **small, **CONFIGURATIONS[name])
+    clips = Clips.of(83, 100, bands=CONFIGURATIONS[name].get("input_feat_size", 128))
+    oracle = harness.trace(Tower(Alone(folder, "float64"), "float64", clips), "float64", scenario=SCENARIO)
+    baseline = harness.runs(Tower(Alone(folder, "float32"), "float32", clips), "float32", oracle)
+    candidate = harness.runs(MlxTower(folder, "float32", clips), "float32", oracle)
+    require_parity(judge(oracle=oracle, baseline=baseline, candidate=candidate))
+
+
+@pytest.mark.parametrize(
+    ("fault", "first"),
+    [
+        (("subsample_conv_projection.conv_1.norm", "_eps", 1e-5), "audio.subsample_conv_projection.conv_1.normed"),
+        (("conformer.2.attention.attn", "_cap", 1e9), "audio.conformer.2.attention.attn.logits"),
+        (("conformer.0.ffw_layer_end", "_weight", 1.0), "audio.conformer.0.ffw_layer_end.out"),
+        (("", "_stride", 2), "audio.subsampled_mask"),
+    ],
+)
+def test_a_fault_is_found_at_its_step(fault, first, judged, harness, monkeypatch):
+    part, attribute, value = fault
+    oracle, baseline, _ = judged("unequal", "float32")
+    candidate = MlxAudio(harness.checkpoint, "float32", CLIPS["unequal"])
+    module = functools.reduce(_child, filter(None, part.split(".")), candidate.tower)
+    monkeypatch.setattr(module, attribute, value)
+    runs = harness.runs(candidate, "float32", oracle)
+    judgement = judge(oracle=oracle, baseline=baseline, candidate=runs)
+    assert judgement.first_divergence.step == first
+    assert len(judgement.introduced) == 1
+
+
+def _child(module, name):
+    return module[int(name)] if name.isdigit() else getattr(module, name)
+
+
+def test_a_clip_does_not_depend_on_its_padding(tower):
+    """Alone or beside a longer one: the same features, but for the last, under which the convolutions look ahead."""
+    mel, mask = CLIPS["unequal"].mel, CLIPS["unequal"].mask
+    whole, valid = tower.run(mx.array(mel), mx.array(mask))
+    alone, _ = tower.run(mx.array(mel[1:, :61]), mx.array(mask[1:, :61]))
+    assert np.array(valid).sum(axis=1).tolist() == [10, 4]
+    np.testing.assert_allclose(np.array(whole)[1, :3], np.array(alone)[0, :3], atol=1e-5)
+    assert not np.array(whole)[1, 4:].any()
+
+
+def test_soft_tokens_fill_the_places():
+    """Features where there is sound, the padding embedding elsewhere; too many features are refused."""
+    features, mask = mx.ones((2, 3, 4)), mx.array([[True, True, True], [True, False, False]])
+    filled = np.array(soft_tokens(features, mask, mx.full((1, 1, 4), 7.0), 5, tap=SILENT))
+    assert filled[..., 0].tolist() == [[1, 1, 1, 7, 7], [1, 7, 7, 7, 7]]
+    with pytest.raises(UsageError, match="3 soft tokens"):
+        soft_tokens(features, mask, mx.zeros((1, 1, 4)), 2, tap=SILENT)
+
+
+@pytest.mark.slow
+@pytest.mark.stock
+@pytest.mark.skipif(find_openblas() is None, reason="the wheel's own BLAS takes a second for a product of 0.02")
+@pytest.mark.parametrize(("mode", "blocks", "frames"), [("free", 12, 3000), ("lockstep", 1, 480)])
+def test_the_published_geometry(mode, blocks, frames, harness, tmp_path):
+    """All 12 blocks of width 1536 on 30 s of sound; one block from exact inputs.
+
+    The free run's steps are compared by their sketches: tensors would be 7 GB a run.
+    """
+    clips = Clips.of(frames)
+    folder = write(tmp_path, conf_num_hidden_layers=blocks)
+    keep = {"keep_tensors": mode == "lockstep"}
+    torch.set_num_threads(2)  # matrices are large here
+    oracle = harness.trace(Tower(Alone(folder, "float64"), "float64", clips), "float64", scenario=SCENARIO, **keep)
+    how = {"mode": mode, **keep}
+    baseline = harness.trace(Tower(Alone(folder, "float32"), "float32", clips), "float32", oracle=oracle.path, **how)
+    torch.set_num_threads(1)
+    candidate = audio_worker.run(tmp_path, folder, oracle, clips, **how)
+    (folder / "model.safetensors").unlink()
+    floor, runs = (Runs(**{"free": None, "lockstep": None, mode: run}) for run in (baseline, candidate))
+    require_parity(judge(oracle=oracle, baseline=floor, candidate=runs))
