@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from parity.contract import Contract, Step
 from parity.errors import BackendUnavailable
-from parity.media import Prompt
+from parity.generation import Message, Sampling
+from parity.media import Part, Prompt
 from parity.scenario import Scenario
 from parity.tap import SILENT, Tap
 
@@ -113,11 +114,14 @@ class Backend(ABC):
             Logits ``[batch, token, vocabulary]`` in the backend's dtype.
         """
 
-    def generate(self, prompt: str, *, max_tokens: int) -> Iterator[str]:
-        """Pieces of text as they are decoded greedily.
+    def generate(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        """What the model says to a conversation, in pieces as they are decoded.
+
+        Called again with a longer conversation, a backend may read only what is new.
 
         Raises:
             BackendUnavailable: where the backend has no generation loop.
+            UsageError: for messages or files that the model cannot take.
         """
         raise BackendUnavailable(f"backend {self.name} cannot generate text")
 
@@ -127,17 +131,19 @@ class Reference(Backend):
 
     Attributes:
         scenarios: name and one-line meaning of each scenario.
+        with_media: names of those that a prompt with pictures or sounds can run in.
     """
 
     scenarios: ClassVar[Mapping[str, str]]
+    with_media: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def contract(self) -> Contract:
         """The steps of the loaded checkpoint's model."""
 
     @abstractmethod
-    def scenario(self, name: str, prompt: str | None) -> Scenario:
-        """Scenario `name` for a prompt (None: the lightest debugging case).
+    def scenario(self, name: str, prompt: str | None, media: Sequence[Part] = ()) -> Scenario:
+        """Scenario `name` for a prompt (None: the lightest debugging case), behind pictures and sounds.
 
         Raises:
             UsageError: for an unknown name, an empty prompt, or one longer than the context.

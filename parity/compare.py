@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
 from parity.discovery import BACKENDS, REFERENCES, find
 from parity.errors import UsageError
 from parity.judge import Runs, judge
+from parity.media import Part
 from parity.party import Crash, Party
 from parity.progress import Progress
 from parity.trace import Manifest, Mode, Trace
@@ -34,6 +35,7 @@ class Request:
         dtype: the arithmetic of candidates and baseline.
         scenarios: names of the reference's scenarios.
         prompt: None for the lightest debugging case.
+        media: pictures and sounds that go before it.
         keep: folder in which the traces stay; None for a temporary one.
     """
 
@@ -42,11 +44,19 @@ class Request:
     dtype: str
     scenarios: tuple[str, ...]
     prompt: str | None
+    media: tuple[Part, ...] = ()
     reference: str = "transformers"
     keep: Path | None = None
 
 
-def compare(request: Request, *, progress: Progress) -> Comparison:
+class Look(Protocol):
+    """Sees each judgement with the traces that it rests on, before those may be removed."""
+
+    def __call__(self, judgement: Judgement, *, oracle: Trace, baseline: Runs | None, candidate: Runs) -> None:
+        """Take what is needed of the traces."""
+
+
+def compare(request: Request, *, progress: Progress, look: Look | None = None) -> Comparison:
     """Run oracle, baseline and candidates in every scenario, and judge.
 
     Raises:
@@ -57,7 +67,7 @@ def compare(request: Request, *, progress: Progress) -> Comparison:
     require_prompt(request.prompt)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(request.keep))
-        session = _Session(request, folder, progress, stack)
+        session = _Session(request, folder, progress, stack, look)
         judgements = [judgement for name in request.scenarios for judgement in session.judgements(name)]
         return Comparison(session.contract(), session.manifest, tuple(judgements), request.prompt or "")
 
@@ -84,14 +94,21 @@ def require_prompt(prompt: str | None) -> None:
         raise UsageError("the prompt is empty; give some text, or no prompt at all for the lightest debugging case")
 
 
+def plan_of(oracle: Party, scenario: str, prompt: str | None, media: Sequence[Part]) -> dict[str, Any]:
+    """The scenario of that name, as the loaded reference plans it."""
+    plan: dict[str, Any] = oracle.call("scenario", name=scenario, prompt=prompt, media=[asdict(part) for part in media])
+    return plan
+
+
 class _Session:
     """The parties of one request, loaded once and run in every scenario."""
 
-    def __init__(self, request: Request, folder: Path, progress: Progress, stack: ExitStack) -> None:
+    def __init__(self, request: Request, folder: Path, progress: Progress, stack: ExitStack, look: Look | None) -> None:
         self.request = request
         self._folder = folder
         self._progress = progress
         self._stack = stack
+        self._look = look
         self._pool = stack.enter_context(ThreadPoolExecutor())
         self._crashes: dict[str, str] = {}
         self._oracle = self._party("oracle", request.reference, REFERENCES)
@@ -102,7 +119,7 @@ class _Session:
     def judgements(self, scenario: str) -> Iterator[Judgement]:
         """Run one scenario with every party and judge each candidate."""
         folder = self._folder / scenario
-        plan = self._oracle.call("scenario", name=scenario, prompt=self.request.prompt)
+        plan = plan_of(self._oracle, scenario, self.request.prompt, self.request.media)
         oracle = self._last = self._oracle.run(folder / "oracle", scenario=plan)
         jobs = [self._pool.submit(self._runs, party, folder, oracle) for party in (self._baseline, *self._candidates)]
         baseline, *candidates = (job.result() for job in jobs)
@@ -151,7 +168,10 @@ class _Session:
     def _judge(self, scenario: str, oracle: Trace, baseline: Runs, party: Party, runs: Runs | None) -> Judgement:
         if runs is None:
             return _crashed(party.name, self.request.dtype, scenario, self._crashes[party.name])
-        return judge(oracle=oracle, baseline=baseline, candidate=runs, name=party.name)
+        judgement = judge(oracle=oracle, baseline=baseline, candidate=runs, name=party.name)
+        if self._look is not None:
+            self._look(judgement, oracle=oracle, baseline=baseline, candidate=runs)
+        return judgement
 
 
 @contextmanager

@@ -6,15 +6,18 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from parity.backend import Tensors
 from parity.contract import Contract
+from parity.host_tensors import HostTensors
 from parity.pieces import Pieces
 from parity.tap import ScopedTap
 from parity.trace import Key, Trace
 from parity.trace_writer import TraceWriter
 
+HOST = HostTensors()
 Notify = Callable[[str], None]
 """Called with each step's name before the step is read, so that a crash can be placed."""
 
@@ -71,11 +74,11 @@ class Recorder:
     def _receive(self, name: str, value: Any) -> Any:
         if (shape := self._shape(name)) is not None:
             step = self._contract.get(name)
-            if (place := self._tensors.place(step, shape)) is not None:
+            if (place := self._of(value).place(step, shape)) is not None:
                 return self._receive_piece(name, value, shape, place)
         occurrence = self._seen[name]
         self._seen[name] += 1
-        if self._tensors.lazy:
+        if self._of(value).lazy:
             self._pending.append((name, occurrence, value))
         else:
             self._write(name, occurrence, value)
@@ -83,7 +86,7 @@ class Recorder:
 
     def _receive_piece(self, name: str, value: Any, shape: tuple[int, ...], place: tuple[slice, ...]) -> Any:
         self._notify(name)
-        array = self._tensors.to_numpy(value, self._contract.get(name))
+        array = self._of(value).to_numpy(value, self._contract.get(name))
         if occurrence := self._pieces.again(name, shape, place):
             self._add(name, occurrence, array)
         else:
@@ -97,7 +100,7 @@ class Recorder:
 
     def _write(self, name: str, occurrence: int, value: Any) -> None:
         self._notify(name)
-        self._add(name, occurrence, self._tensors.to_numpy(value, self._contract.get(name)))
+        self._add(name, occurrence, self._of(value).to_numpy(value, self._contract.get(name)))
 
     def _add(self, name: str, occurrence: int, array: NDArray[Any]) -> None:
         step = self._contract.get(name)
@@ -113,8 +116,12 @@ class Recorder:
         """
         if not self._lockstep or self._oracle is None or key not in self._oracle.records:
             return value
-        step = self._contract.get(key.step)
+        step, tensors = self._contract.get(key.step), self._of(value)
         array = self._oracle.tensor(key)
-        if array is None or not self._tensors.fits(value, (array := array[place]).shape, step):
+        if array is None or not tensors.fits(value, (array := array[place]).shape, step):
             return value
-        return self._tensors.from_numpy(array, value, step)
+        return tensors.from_numpy(array, value, step)
+
+    def _of(self, value: Any) -> Tensors:
+        """What translates a value: a backend may emit NumPy arrays too."""
+        return HOST if isinstance(value, np.ndarray) else self._tensors

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from parity.checkpoint import Checkpoint
-from parity.compare import ORACLE_DTYPE, require_dtype
+from parity.compare import ORACLE_DTYPE, plan_of, require_dtype
 from parity.contract import Contract
 from parity.discovery import BACKENDS, REFERENCES
+from parity.generation import Message, Sampling
+from parity.media import Part
 from parity.party import Party
 from parity.progress import Progress, Silent
 from parity.trace import Mode, Trace
@@ -23,6 +26,7 @@ def write_trace(
     dtype: str,
     scenario: str,
     prompt: str | None,
+    media: tuple[Part, ...] = (),
     output: Path,
     oracle: Path | None,
     keep_tensors: bool,
@@ -36,7 +40,7 @@ def write_trace(
 
     def write_oracle(target: Path, *, keep: bool) -> Trace:
         with Party("oracle", reference, group=REFERENCES, progress=progress) as party:
-            plan = party.load(checkpoint, ORACLE_DTYPE).call("scenario", name=scenario, prompt=prompt)
+            plan = plan_of(party.load(checkpoint, ORACLE_DTYPE), scenario, prompt, media)
             return party.run(target, scenario=plan, keep_tensors=keep)
 
     if backend == "oracle":
@@ -56,11 +60,24 @@ def contract_of(checkpoint: Checkpoint, reference: str = "transformers") -> Cont
         return Contract.from_json(party.call("contract"))
 
 
-def generate(*, checkpoint: Checkpoint, backend: str, dtype: str, prompt: str, max_tokens: int) -> Iterator[str]:
-    """Text that a backend writes after a prompt, piece by piece."""
+class Writer:
+    """A backend that writes text, loaded once."""
+
+    def __init__(self, party: Party) -> None:
+        self._party = party
+
+    def __call__(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+        """What it says to a conversation, piece by piece."""
+        plain = [asdict(message) for message in messages]
+        yield from self._party.stream("generate", messages=plain, sampling=asdict(sampling))
+
+
+@contextmanager
+def writer(*, checkpoint: Checkpoint, backend: str, dtype: str) -> Iterator[Writer]:
+    """Load a backend to generate with."""
     require_dtype([backend], dtype)
     with _loaded(backend, BACKENDS, checkpoint, dtype) as party:
-        yield from party.stream("generate", prompt=prompt, max_tokens=max_tokens)
+        yield Writer(party)
 
 
 @contextmanager

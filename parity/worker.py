@@ -19,6 +19,8 @@ from parity.backend import Backend, Reference
 from parity.discovery import Choice, find
 from parity.errors import ParityError, UsageError
 from parity.execute import Run, execute
+from parity.generation import Message, Sampling
+from parity.media import parse
 from parity.scenario import Scenario
 
 Job = Mapping[str, Any]
@@ -59,7 +61,7 @@ class Worker:
 
     def do_scenario(self, job: Job) -> Any:
         """The loaded reference's scenario of a name, for a prompt."""
-        return self._reference.scenario(job["name"], job["prompt"]).to_json()
+        return self._reference.scenario(job["name"], job["prompt"], parse(job["media"])).to_json()
 
     def do_run(self, job: Job) -> None:
         """Run a scenario and write its trace."""
@@ -79,7 +81,8 @@ class Worker:
 
     def do_generate(self, job: Job) -> None:
         """Send text as it is decoded."""
-        for piece in self._loaded.generate(job["prompt"], max_tokens=job["max_tokens"]):
+        messages = [Message.from_json(message) for message in job["messages"]]
+        for piece in self._loaded.generate(messages, Sampling(**job["sampling"])):
             self.tell("text", text=piece)
 
     def do_doctor(self, job: Job) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -17,6 +19,8 @@ import pytest
 from parity import cli
 from parity.checkpoint import Checkpoint
 from parity.errors import BackendUnavailable, ExitCode, UsageError
+from parity.generation import Message, Sampling
+from parity.media import Part
 from parity.report.json import read_comparison
 from tests import report_samples as samples
 from tests.toy import CONTRACT, Toy, runs, write
@@ -57,8 +61,9 @@ def engine(monkeypatch):
     engine = Engine()
     engine.requests = []
 
-    def compare(request, *, progress):
+    def compare(request, *, progress, look=None):
         engine.requests.append(request)
+        engine.look = look
         comparison = engine.answer()
         judgements = tuple(replace(judgement, dtype=request.dtype) for judgement in comparison.judgements)
         return replace(comparison, judgements=judgements)
@@ -133,7 +138,26 @@ def test_compare_environment(parity, engine, monkeypatch, tmp_path):
     (request,) = engine.requests
     assert (request.prompt, request.checkpoint.name, request.candidates) == ("", "dir", ("onnx",))
     assert (request.dtype, request.scenarios) == ("bfloat16", ("batch",))
-    assert (tmp_path / "report.json").exists()
+    assert sorted(os.listdir(tmp_path)) == ["index.html", "model-explorer", "report.json", "report.md"]
+
+
+def test_compare_looks_at_traces_for_a_report_alone(parity, engine, tmp_path):
+    """Details are taken while the traces exist, and only where somebody will read them."""
+    parity("compare")
+    assert engine.look is None
+    parity("compare", "--report", tmp_path)
+    assert callable(engine.look)
+
+
+def test_compare_refuses_a_report_that_it_cannot_render(parity, engine, monkeypatch, tmp_path):
+    """Before the long work starts, not after it."""
+
+    def refuse():
+        raise UsageError("the HTML report needs jinja2")
+
+    monkeypatch.setattr("parity.report.html.require_templates", refuse)
+    assert parity("compare", "--report", tmp_path)[0] == 2
+    assert engine.requests == []
 
 
 def test_compare_all_scenarios(parity, engine):
@@ -246,13 +270,61 @@ def test_trace(parity, monkeypatch, tmp_path):
     assert parity("trace", "--output", tmp_path)[0] == 2
 
 
-def test_generate(parity, monkeypatch):
+@pytest.fixture
+def said(monkeypatch):
+    """What the engine was asked, and a backend that always answers the same."""
+    asked = []
+
+    @contextlib.contextmanager
+    def writer(**given):
+        def write(messages, sampling):
+            asked.append((given["backend"], list(messages), sampling))
+            yield from ("Par", "is\x1b", ".")
+
+        yield write
+
+    monkeypatch.setattr("parity.single.writer", writer)
+    return asked
+
+
+def test_generate(parity, said):
     """Pieces are printed as they come; into a pipe, as they are."""
-    asked = {}
-    monkeypatch.setattr("parity.single.generate", lambda **given: asked.update(given) or iter(["Par", "is\x1b", "."]))
-    code, out, _ = parity("generate", "--backend", "mlx", "--prompt", "Hi", "--max-tokens", "7")
+    code, out, _ = parity("generate", "--backend", "mlx", "--prompt", "Hi", "--max-tokens", "7", "--top-k", "3")
     assert (code, out) == (0, "Paris\x1b.\n")
-    assert (asked["prompt"], asked["max_tokens"], asked["backend"]) == ("Hi", 7, "mlx")
+    assert said == [("mlx", [Message("text", (Part("text", "Hi"),))], Sampling(max_tokens=7, top_k=3))]
+
+
+def test_generate_answers_to_files(parity, said, tmp_path):
+    """Pictures stand before sounds and the text, in a user's turn."""
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "b.wav").write_bytes(b"")
+    files = ("--audio", tmp_path / "b.wav", "--image", tmp_path / "a.png")
+    assert parity("generate", "--backend", "mlx", "--prompt", "What?", *files)[0] == 0
+    ((_, (message,), _),) = said
+    assert message.role == "user"
+    assert [(part.kind, Path(part.value).name) for part in message.prompt] == [
+        ("image", "a.png"), ("audio", "b.wav"), ("text", "What?"),
+    ]  # fmt: skip
+
+
+def test_chat(parity, said, monkeypatch):
+    """A turn a line; each answer is part of what is asked next."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("And?\n\nSo?\n"))
+    assert parity("generate", "--backend", "mlx", "--prompt", "Hi", "--chat")[:2] == (0, "Paris\x1b.\n" * 3)
+    assert [len(messages) for _, messages, _ in said] == [1, 3, 5]
+    assert [message.role for message in said[-1][1]] == ["user", "model", "user", "model", "user"]
+    assert said[-1][1][1].prompt == (Part("text", "Paris\x1b."),)
+
+
+def test_generate_refuses_nothing_and_what_is_no_file(parity, said, tmp_path):
+    assert parity("generate", "--backend", "mlx")[::2] == (
+        2, "parity: nothing to write about: give --prompt, --image, --audio or --chat\n",
+    )  # fmt: skip
+    code, _, err = parity("generate", "--backend", "mlx", "--image", tmp_path / "none.png")
+    assert (code, "no such file" in err) == (2, True)
+    code, _, err = parity("generate", "--backend", "mlx", "--prompt", "a", "--top-p", "2")
+    assert (code, err) == (2, "parity: top_p is 2.0; it must be above 0 and at most 1\n")
+    assert not said
 
 
 def test_steps(parity, monkeypatch):

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from implementations.gemma3n import generation
-from implementations.gemma3n.generation import generate, generate_ids
+from implementations.gemma3n.generation import generate_ids, prefill
 from implementations.gemma3n.prompt import Tokenizer, stop_ids
+from parity.discovery import find
 from parity.errors import UsageError
+from parity.generation import Message, Sampling
+from parity.media import Part
 from reference.tiny import path
 
 tokenizers = pytest.importorskip("tokenizers")
@@ -78,38 +81,35 @@ def test_bytes_that_are_no_character_do_not_hold_the_stream(tokenizer):
     assert len(seen) <= 4
 
 
+def written(model, prompt, *, stops=(), **sampling):
+    """Ids that follow a prompt."""
+    return list(generate_ids(model, prefill(model, prompt), sampling=Sampling(**sampling), stops=stops))
+
+
 def test_stops_before_the_stop_id():
     model = Script(50, 60, 6, 70)
-    assert list(generate_ids(model, [2, 9], max_tokens=10, stops={1, 6})) == [50, 60]
+    assert written(model, [2, 9], max_tokens=10, stops={1, 6}) == [50, 60]
     assert model.chunks == [[2, 9], [50], [60]]
 
 
 def test_at_most_so_many_tokens():
     """And the model is not run for a token that is not wanted."""
     model = Script(50, 60, 70)
-    assert list(generate_ids(model, [2], max_tokens=2, stops=())) == [50, 60]
+    assert written(model, [2], max_tokens=2) == [50, 60]
     assert model.chunks == [[2], [50]]
-    assert list(generate_ids(Script(50), [2], max_tokens=0, stops=())) == []
+    assert written(Script(50), [2], max_tokens=0) == []
 
 
 def test_a_long_prompt_is_run_in_chunks(monkeypatch):
     monkeypatch.setattr(generation, "PREFILL", 4)
     model = Script(50)
-    list(generate_ids(model, list(range(10, 19)), max_tokens=1, stops=()))
+    written(model, list(range(10, 19)), max_tokens=1)
     assert model.chunks == [[10, 11, 12, 13], [14, 15, 16, 17], [18]]
 
 
 def test_nothing_to_generate_from():
-    with pytest.raises(UsageError):
-        list(generate_ids(Script(1), [], max_tokens=1, stops=()))
-    with pytest.raises(UsageError):
-        list(generate_ids(Script(1), [2], max_tokens=-1, stops=()))
-
-
-def test_generate_is_text(tokenizer):
-    ids = tokenizer.encode(TEXT)[1:]
-    model = Script(*ids, 1)
-    assert "".join(generate(model, tokenizer, "x", max_tokens=99, stops={1})) == TEXT
+    with pytest.raises(UsageError, match="no tokens"):
+        prefill(Script(1), [])
 
 
 @pytest.mark.parametrize(
@@ -145,13 +145,12 @@ def test_a_tokenizer_of_another_model(tmp_path):
         Tokenizer.from_directory(tmp_path)
 
 
-def test_mlx_says_what_its_forward_pass_says(tokenizer):
+@pytest.mark.parametrize(("name", "framework"), [("mlx", "mlx.core"), ("ane", "torch")])
+def test_a_backend_says_what_its_forward_pass_says(name, framework, tokenizer):
     """The streamed text is that of the argmax of whole forward passes, without a cache."""
-    pytest.importorskip("mlx.core")
-    from implementations.mlx import Backend
-
-    backend, ids = Backend.load(path(), "float32"), tokenizer.encode("Hello")
-    said = "".join(backend.generate("Hello", max_tokens=8))
+    pytest.importorskip(framework)
+    backend, ids = find(name).load(path(), "float32"), tokenizer.encode("Hello")
+    said = "".join(backend.generate([Message("text", (Part("text", "Hello"),))], Sampling(max_tokens=8)))
     count = len(ids)
     for _ in range(8):
         backend.start(padding=(0,), cache=False)

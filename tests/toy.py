@@ -73,7 +73,7 @@ class Toy(Reference):
         """Four steps."""
         return CONTRACT
 
-    def scenario(self, name, prompt):
+    def scenario(self, name, prompt, media=()):
         """The only scenario."""
         return SCENARIO
 

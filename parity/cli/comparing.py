@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.cli.options import (
+    Audios,
     Candidates,
     Dtypes,
+    Images,
     Json,
     Keep,
     Model,
@@ -19,12 +21,15 @@ from parity.cli.options import (
     Report,
     Scenarios,
     given_prompt,
+    media,
     names,
 )
 from parity.errors import UsageError
 
 if TYPE_CHECKING:
     from parity.compare import Request
+    from parity.media import Part
+    from parity.report.gather import Gatherer
     from parity.verdict import Comparison
 
 REFERENCE = "transformers"
@@ -33,6 +38,8 @@ REFERENCE = "transformers"
 def compare(
     *,
     prompt: Prompt = None,
+    image: Images = None,
+    audio: Audios = None,
     model: Model = None,
     candidates: Candidates = "mlx",
     dtype: Dtypes = "float32",
@@ -44,33 +51,39 @@ def compare(
     """Run the reference and the candidates, and judge every step against the measured floor."""
     from parity.checkpoint import find_checkpoint
     from parity.compare import Request, require_dtype
-    from parity.report.json import prepare, write_comparison
+    from parity.report.json import prepare
 
-    prompt = given_prompt(prompt)
-    backends, dtypes, scenarios = names(candidates, "--candidates"), names(dtype, "--dtype"), _scenarios(scenario)
+    prompt, given = given_prompt(prompt), media(image, audio)
+    backends, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
+    scenarios = _scenarios(scenario, given)
     for name in dtypes:
         require_dtype(backends, name)
+    if report:
+        _require_templates()
     for folder in filter(None, (report, keep)):
         prepare(folder)
     _require_free(keep, dtypes, scenarios)
-    request = Request(find_checkpoint(model), backends, dtypes[0], scenarios, prompt)
-    comparison = _compare([replace(request, dtype=name, keep=_kept(keep, name, dtypes)) for name in dtypes])
-    written = write_comparison(comparison, report) if report else None
+    request = Request(find_checkpoint(model), backends, dtypes[0], scenarios, prompt, given)
+    gatherer = _gatherer(request) if report else None
+    comparison = _compare([replace(request, dtype=name, keep=_kept(keep, name, dtypes)) for name in dtypes], gatherer)
+    written = _write(comparison, gatherer, report) if report and gatherer else None
     _print(comparison, written, keep if len(dtypes) == 1 else None, as_json=as_json)
     return comparison.exit_code
 
 
-def _scenarios(text: str) -> tuple[str, ...]:
-    """The scenarios that are named, refused here where one is unknown: loading takes long."""
+def _scenarios(text: str, given: Sequence[Part]) -> tuple[str, ...]:
+    """The scenarios that are named, refused here where one cannot be: loading takes long."""
     from parity.backend import Reference
     from parity.discovery import REFERENCES, find
 
     reference = find(REFERENCE, REFERENCES)
-    known = reference.scenarios if issubclass(reference, Reference) else {}
+    assert issubclass(reference, Reference)
+    known = reference.with_media if given else tuple(reference.scenarios)
     found = names(text, "--scenario")
     if unknown := [name for name in found if name not in known and name != "all"]:
-        raise UsageError(f"unknown scenario {unknown[0]!r}; choose of {', '.join(known)}, or all")
-    return tuple(known) if "all" in found else found
+        other = "no scenario for pictures and sounds" if unknown[0] in reference.scenarios else "unknown scenario"
+        raise UsageError(f"{other} {unknown[0]!r}; choose of {', '.join(known)}, or all")
+    return known if "all" in found else found
 
 
 def _require_free(keep: Path | None, dtypes: Sequence[str], scenarios: Sequence[str]) -> None:
@@ -86,13 +99,35 @@ def _kept(keep: Path | None, dtype: str, dtypes: Sequence[str]) -> Path | None:
     return keep / dtype if keep and len(dtypes) > 1 else keep
 
 
-def _compare(requests: Sequence[Request]) -> Comparison:
+def _require_templates() -> None:
+    """Refuse a report that cannot be rendered before the long work starts."""
+    from parity.report.html import require_templates
+
+    require_templates()
+
+
+def _gatherer(request: Request) -> Gatherer:
+    """What collects single steps' details; tokens are named by the checkpoint's own tokenizer."""
+    from parity.report.gather import Gatherer
+    from parity.report.vocabulary import read_vocabulary
+
+    return Gatherer(lambda: read_vocabulary(request.checkpoint.path))
+
+
+def _write(comparison: Comparison, gatherer: Gatherer, folder: Path) -> Path:
+    from parity.report.folder import write_report
+
+    return write_report(gatherer.report(comparison), folder)
+
+
+def _compare(requests: Sequence[Request], gatherer: Gatherer | None) -> Comparison:
     """The comparisons of all dtypes as one."""
     from parity.compare import compare as run
     from parity.report.progress import TerminalProgress
 
     with TerminalProgress() as progress:
-        done = [run(request, progress=progress) for request in requests]
+        look = gatherer.look if gatherer else None
+        done = [run(request, progress=progress, look=look) for request in requests]
     return replace(done[0], judgements=tuple(judgement for one in done for judgement in one.judgements))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from parity.errors import UsageError
+from parity.media import Kind, Part
 
 Model = Annotated[
     str | None,
@@ -26,6 +28,14 @@ Prompt = Annotated[
         envvar="PARITY_PROMPT",
         help="The text (default: one token, the lightest case to debug).",
     ),
+]
+Images = Annotated[
+    list[Path] | None,
+    typer.Option("--image", envvar="PARITY_IMAGE", metavar="FILE", help="A picture before the text; repeatable."),
+]
+Audios = Annotated[
+    list[Path] | None,
+    typer.Option("--audio", envvar="PARITY_AUDIO", metavar="FILE", help="A sound before the text; repeatable."),
 ]
 Candidates = Annotated[
     str, typer.Option("--candidates", envvar="PARITY_CANDIDATES", metavar="NAME[,NAME]", help="Backends to judge.")
@@ -45,10 +55,27 @@ Scenario = Annotated[
 ]
 Report = Annotated[
     Path | None,
-    typer.Option("--report", envvar="PARITY_REPORT", metavar="DIR", help="Write report.json into this folder."),
+    typer.Option(
+        "--report", envvar="PARITY_REPORT", metavar="DIR", help="Write index.html, report.md and report.json here."
+    ),
 ]
 Keep = Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep the traces of all parties here.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the report.")]
+
+
+def media(images: Sequence[Path] | None, audios: Sequence[Path] | None) -> tuple[Part, ...]:
+    """The files as parts of a prompt, pictures first; in the environment, colons stand between several.
+
+    Raises:
+        UsageError: for what is no file that can be read.
+    """
+    return tuple(_file("image", path) for path in images or ()) + tuple(_file("audio", path) for path in audios or ())
+
+
+def _file(kind: Kind, path: Path) -> Part:
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise UsageError(f"{kind} {str(path)!r}: no such file, or it cannot be read")
+    return Part(kind, str(path.absolute()))
 
 
 def names(text: str, option: str) -> tuple[str, ...]:

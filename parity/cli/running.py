@@ -1,14 +1,13 @@
-"""Commands that run one backend, or ask how it is: trace, generate, doctor."""
+"""Commands that run one backend, or ask how it is: trace, doctor."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from parity.cli.options import Dtype, Model, Prompt, Scenario, given_prompt, names, one_name
+from parity.cli.options import Audios, Dtype, Images, Model, Prompt, Scenario, given_prompt, media, names, one_name
 from parity.errors import ExitCode
 
 
@@ -20,6 +19,8 @@ def trace(
     dtype: Dtype = "float32",
     scenario: Scenario = "one-shot",
     prompt: Prompt = None,
+    image: Images = None,
+    audio: Audios = None,
     oracle: Annotated[
         Path | None, typer.Option("--oracle", metavar="TRACE", help="Run in lockstep with this trace of the oracle.")
     ] = None,
@@ -41,34 +42,13 @@ def trace(
             dtype=arithmetic,
             scenario=name,
             prompt=prompt,
+            media=media(image, audio),
             output=output,
             oracle=oracle,
             keep_tensors=not no_tensors,
             progress=progress,
         )
     print(plain(path))
-    return ExitCode.PARITY
-
-
-def generate(
-    *,
-    backend: Annotated[str, typer.Option("--backend", metavar="NAME", help="Who writes.")],
-    prompt: Annotated[str, typer.Option("--prompt", envvar="PARITY_PROMPT", help="The text to go on from.")],
-    model: Model = None,
-    dtype: Dtype = "float32",
-    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Where to stop at the latest.")] = 128,
-) -> int:
-    """Let a backend go on from a prompt, greedily, printed as it is decoded."""
-    from parity.checkpoint import find_checkpoint
-    from parity.single import generate as pieces
-
-    text = given_prompt(prompt) or ""
-    arithmetic = one_name(dtype, "--dtype")
-    checkpoint = find_checkpoint(model)
-    for piece in pieces(checkpoint=checkpoint, backend=backend, dtype=arithmetic, prompt=text, max_tokens=max_tokens):
-        sys.stdout.write(_shown(piece))
-        sys.stdout.flush()
-    print()
     return ExitCode.PARITY
 
 
@@ -85,12 +65,3 @@ def doctor(
     backends = names(candidates, "--candidates") if candidates else ()
     good = print_findings(examine(backends), console())
     return ExitCode.PARITY if good else ExitCode.UNAVAILABLE
-
-
-def _shown(piece: str) -> str:
-    """Generated text: on a terminal without anything that could command it."""
-    from parity.report.console import plain
-
-    if not sys.stdout.isatty():
-        return piece
-    return "".join(char if char in "\n\t" else plain(char) for char in piece)

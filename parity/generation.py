@@ -1,0 +1,69 @@
+"""What a user asks of a backend that writes text: a conversation, and how its next tokens are chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from parity.errors import UsageError
+from parity.media import Prompt, parse
+
+Role = Literal["user", "model", "text"]
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation.
+
+    Attributes:
+        role: ``user`` or ``model``, in the chat template; ``text`` stands alone and is gone on from as it is.
+        prompt: what was said.
+    """
+
+    role: Role
+    prompt: Prompt
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Message:
+        """Read a message's plain data.
+
+        Raises:
+            KeyError, TypeError, ValueError: when it is none.
+        """
+        if (role := data["role"]) not in get_args(Role):
+            raise ValueError(f"no role: {role!r}")
+        return cls(role, parse(data["prompt"]))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        max_tokens: where to stop at the latest.
+        temperature: logits are divided by it; 0 takes the largest logit.
+        top_k: only so many of the likeliest tokens are drawn from; 0 for all.
+        top_p: only the likeliest tokens that together have this probability (arXiv 1904.09751); 1 for all.
+        seed: of the draws; the same seed draws the same tokens from the same logits.
+
+    Raises:
+        UsageError: for a value out of range.
+    """
+
+    max_tokens: int = 128
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, good, wanted in (
+            ("max_tokens", self.max_tokens >= 0, "at least 0"),
+            ("temperature", 0 <= self.temperature < float("inf"), "a number, at least 0"),
+            ("top_k", self.top_k >= 0, "at least 0"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("seed", self.seed >= 0, "at least 0"),
+        ):
+            if not good:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be {wanted}")
