@@ -21,3 +21,23 @@ def harness(tmp_path_factory):
     from tests.harness import Harness  # imports torch, which most tests do without
 
     return Harness(tmp_path_factory.mktemp("traces"))
+
+
+@pytest.fixture
+def deviant(harness):
+    """Makes a deviant of a name around the baseline's model, and unmarks the model afterwards."""
+    from tests import deviations
+
+    marked = []
+
+    def make(name):
+        kind = getattr(deviations, name)
+        model = harness.baseline("float32")._model
+        if getattr(kind, "marked", ""):
+            marked.append(model.model.language_model.get_submodule(kind.marked))
+            marked[-1].deviant = True
+        return kind(model, harness.checkpoint, "float32")
+
+    yield make
+    for module in marked:
+        del module.deviant

@@ -11,6 +11,7 @@ from parity.compare import Request, compare
 from parity.errors import ExitCode, UsageError
 from parity.judge import Runs, judge
 from parity.progress import Silent
+from parity.report.gather import Gatherer
 from parity.single import write_trace
 from parity.trace import Trace
 from parity.verdict import Status
@@ -52,6 +53,16 @@ def test_parity_and_progress(checkpoint):
     assert comparison.exit_code is ExitCode.PARITY
     assert {("oracle", "free run"), ("baseline", "lockstep run"), (TOY, "free run")} <= set(progress.started)
     assert (TOY, "logits") in progress.steps
+
+
+def test_traces_can_be_looked_at_before_they_are_gone(checkpoint):
+    """Details for a report are taken of traces in a temporary folder."""
+    gatherer = Gatherer()
+    comparison = compare(request(checkpoint, TOY), progress=Silent(), look=gatherer.look)
+    details = gatherer.report(comparison).details
+    assert details
+    assert all(detail.columns for detail in details)
+    assert details[0].channels is not None
 
 
 def test_missing_step(checkpoint):

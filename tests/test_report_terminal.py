@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from parity.report.console import console, plain, short
+from parity.report.sparkline import ASCII_BARS, sparkline
 from parity.report.terminal import print_comparison
 from parity.verdict import Deviation, Status, StepVerdict
 from tests import report_samples as samples
@@ -116,3 +117,40 @@ def test_long_lists_end_with_how_many_more():
     assert "text.odd_l" in text
     assert "text.odd_m" not in text
     assert "and 4 more" in text
+
+
+def test_the_sparkline_shows_where_it_begins():
+    """A fault in layer 3 of a run of 1,229 steps stands out, however narrow the console."""
+    fault = Deviation(1e-2, 1e-7, 1e5)
+    change = samples.change("prefill", "text.layers.3.attn.context", Status.INTRODUCED, free=fault, lockstep=fault)
+    judgement = samples.judgement(change)
+    judgement = replace(judgement, steps=tuple(step for step in judgement.steps if step.phase == "prefill"))
+    for width in (31, 200):
+        drawn = sparkline(judgement, width)
+        assert drawn.lockstep.text.count("█") == drawn.lockstep.beyond.count(True) == 1
+        at = drawn.lockstep.text.index("█") / len(drawn.lockstep.text)
+        assert at == pytest.approx(22.5 / 62, abs=0.03)
+        assert drawn.places.lstrip().startswith("0")
+    assert sparkline(judgement, 31, bars=ASCII_BARS).lockstep.text.isascii()
+
+
+def test_the_sparkline_of_an_old_terminal_is_ascii():
+    """A console that cannot print blocks gets other marks."""
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    print_comparison(samples.diverged(), console(file, width=80))
+    file.flush()
+    text = file.buffer.getvalue().decode()
+    assert "\\u2588" not in text
+    assert "lockstep  _#_#" in text
+
+
+def test_the_story_takes_thirty_lines():
+    """A fault that many steps pass on: verdict, depth, first divergence and the worst five, then who was compared."""
+    spread = Deviation(2e-2, 1e-7, 2e5, (0, 3), 3e-2)
+    fault = Deviation(1e-2, 1e-7, 1e5, (0, 3), 2e-2)
+    after = [step.name for step in samples.contract().steps[23:]]
+    changes = [samples.change("prefill", name, Status.INHERITED, free=spread, lockstep=samples.QUIET) for name in after]
+    first = samples.change("prefill", "text.layers.3.attn.context", Status.INTRODUCED, free=fault, lockstep=fault)
+    text = printed(samples.comparison(samples.judgement(*changes, first)), 80)
+    story = text.partition("\nfloor ")[0].splitlines()
+    assert len(story) <= 30

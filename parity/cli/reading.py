@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from parity.cli.options import Json, Model
+from parity.cli.traces import cases
 from parity.errors import ExitCode, UsageError
-
-if TYPE_CHECKING:
-    from parity.judge import Runs
-    from parity.trace import Trace
-    from parity.verdict import Judgement
-
-Party = tuple[str, str]
-"""Backend and dtype."""
 
 
 def diff(
@@ -35,6 +27,7 @@ def diff(
     as_json: Json = False,
 ) -> int:
     """Judge traces on disk. Without a baseline the floor is not measured: the unit roundoff stands in for it."""
+    from parity.judge import judge
     from parity.report.console import console
     from parity.report.json import dumps
     from parity.report.terminal import print_comparison
@@ -42,8 +35,8 @@ def diff(
     from parity.verdict import Comparison
 
     true = Trace.read(oracle)
-    floors = _by_dtype(_parties(baseline or []))
-    judgements = [_judge(true, party, runs, floors) for party, runs in _parties(candidates).items()]
+    found = cases(oracle, candidates, baseline or [])
+    judgements = [judge(oracle=one.oracle, baseline=one.baseline, candidate=one.candidate) for one in found]
     comparison = Comparison(true.contract, true.manifest, tuple(judgements))
     if as_json:
         sys.stdout.write(dumps(comparison))
@@ -95,44 +88,3 @@ def steps(
     else:
         print_steps(contract, chosen, console(), folded=not every)
     return ExitCode.PARITY
-
-
-def _parties(paths: Iterable[Path]) -> dict[Party, Runs]:
-    """Traces grouped by who ran, each group with its free run and its lockstep run."""
-    from parity.judge import Runs
-    from parity.trace import Trace
-
-    found: dict[Party, dict[str, Trace]] = {}
-    for path in paths:
-        trace = Trace.read(path)
-        runs = found.setdefault((trace.manifest.backend, trace.manifest.dtype), {})
-        mode = trace.manifest.mode
-        if mode in runs:
-            raise UsageError(
-                f"{runs[mode].path} and {path} are both a {mode} run of {trace.manifest.backend}; give one"
-            )
-        runs[mode] = trace
-    return {party: Runs(free=runs.get("free"), lockstep=runs.get("lockstep")) for party, runs in found.items()}
-
-
-def _by_dtype(parties: Mapping[Party, Runs]) -> dict[str, Runs]:
-    """Baselines by their arithmetic.
-
-    Raises:
-        UsageError: when two parties claim the same.
-    """
-    found: dict[str, Runs] = {}
-    for (backend, dtype), runs in parties.items():
-        if dtype in found:
-            raise UsageError(f"two baselines in {dtype}, one of them of {backend}; give the reference's alone")
-        found[dtype] = runs
-    return found
-
-
-def _judge(oracle: Trace, party: Party, runs: Runs, floors: Mapping[str, Runs]) -> Judgement:
-    from parity.judge import judge
-
-    backend, dtype = party
-    if floors and dtype not in floors:
-        raise UsageError(f"no baseline in {dtype}, as {backend} has; a floor holds for its own arithmetic only")
-    return judge(oracle=oracle, baseline=floors.get(dtype), candidate=runs)

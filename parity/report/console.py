@@ -48,7 +48,10 @@ def plain(text: object) -> str:
     Prompts, and names in traces of others, are untrusted: they could hold terminal commands, or line ends that forge
     lines of the report, or invisible marks that turn the direction of writing.
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    text = str(text)
+    if text.isprintable():  # nearly all are, and a page has a hundred thousand
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def short(text: str, length: int = 60) -> str:

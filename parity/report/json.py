@@ -1,8 +1,9 @@
 """The report of a comparison, for programs: ``report.json``, and what ``--json`` prints.
 
-Schema ``parity-comparison``, version 1. It holds everything of the `Comparison`; fields have the names of the classes
-in `parity.verdict`. Besides, for readers without our code: ``exit_code`` and ``verdict`` of the whole and of each
-judgement, ``counts`` of its steps by status, and its ``first_divergence`` (phase, step, occurrence; or null).
+Schema ``parity-comparison``, version 1, described in docs/report-schema.md. It holds everything of the `Comparison`;
+fields have the names of the classes in `parity.verdict`. Besides, for readers without our code: ``exit_code`` and
+``verdict`` of the whole and of each judgement, ``counts`` of its steps by status, and its ``first_divergence`` (phase,
+step, occurrence; or null). A file also holds what the traces said of single steps (`parity.report.detail.Report`).
 
 JSON has no infinity and no NaN, so they are the strings ``"Infinity"``, ``"-Infinity"`` and ``"NaN"``: a ratio may be
 infinite (an integer step that differs has no floor), and that must not read like null, which means: not measured.
@@ -17,17 +18,20 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from parity.errors import StaleTrace, UsageError
+from parity.report.detail import Report
 from parity.report.sentences import WORD
 from parity.verdict import Comparison, Judgement
 
 SCHEMA = "parity-comparison"
 VERSION = 1
 FILE = "report.json"
+
+T = TypeVar("T")
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
@@ -43,6 +47,13 @@ def dumps(comparison: Comparison) -> str:
     return json.dumps(to_json(comparison), allow_nan=False) + "\n"
 
 
+def dumps_report(report: Report) -> str:
+    """The comparison as JSON text, with what was taken from the traces, as far as there is any."""
+    taken = {field.name: getattr(report, field.name) for field in fields(report) if field.name != "comparison"}
+    extra = {name: _plain(value) for name, value in taken.items() if value}
+    return json.dumps({**to_json(report.comparison), **extra}, allow_nan=False) + "\n"
+
+
 def read_comparison(path: Path) -> Comparison:
     """Read a report that `write_comparison` or ``--json`` wrote; a directory means the report in it.
 
@@ -50,6 +61,23 @@ def read_comparison(path: Path) -> Comparison:
         StaleTrace: when it has another version.
         UsageError: when it cannot be read or is no report.
     """
+    return _validated(Comparison, *_data(path))
+
+
+def read_report(path: Path) -> Report:
+    """Read a report with what was taken from the traces, as far as it holds any of it.
+
+    Raises:
+        StaleTrace: when it has another version.
+        UsageError: when it cannot be read or is no report.
+    """
+    file, data = _data(path)
+    extra = {field.name: data[field.name] for field in fields(Report) if field.name in data}
+    return _validated(Report, file, {"comparison": data, **extra})
+
+
+def _data(path: Path) -> tuple[Path, dict[str, Any]]:
+    """The file that is meant, and what is in it."""
     file = path / FILE if path.is_dir() else path
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
@@ -59,8 +87,12 @@ def read_comparison(path: Path) -> Comparison:
         raise UsageError(f"{file} is no report of parity: its schema is not {SCHEMA}")
     if data.get("version") != VERSION:
         raise StaleTrace(f"report {file}: version {data.get('version')}, this is {VERSION}; compare again")
+    return file, data
+
+
+def _validated(kind: type[T], file: Path, data: dict[str, Any]) -> T:
     try:
-        return TypeAdapter(Comparison).validate_python(data)
+        return TypeAdapter(kind).validate_python(data)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
@@ -70,11 +102,15 @@ def read_comparison(path: Path) -> Comparison:
 def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """Write ``report.json`` into `folder`, whole or not at all."""
     prepare(folder)
-    target = folder / FILE
-    descriptor, name = tempfile.mkstemp(prefix=".report-", dir=folder)
+    return write_whole(folder / FILE, dumps(comparison))
+
+
+def write_whole(target: Path, text: str) -> Path:
+    """Write a file, or leave the one that was there."""
+    descriptor, name = tempfile.mkstemp(prefix=".report-", dir=target.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(dumps(comparison))
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
         os.chmod(name, 0o666 & ~_umask())
         os.replace(name, target)
     except BaseException:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from parity.report import sentences
+from parity.report.chosen import furthest
 from parity.report.console import plain, print_line
 from parity.report.fold import Family, phases, split
 from parity.report.numbers import count, error, floors, ratio
@@ -137,19 +138,26 @@ def gaps(judgement: Judgement, out: Console) -> None:
 
 
 def worst(judgement: Judgement, out: Console) -> None:
-    """The steps that come nearest to what is allowed."""
-    steps = sorted((s for s in judgement.steps if s.ratio > 0), key=lambda s: s.ratio, reverse=True)[:WORST_ROWS]
+    """The five steps that are furthest off, or that come nearest to what is allowed."""
+    steps = furthest(judgement, WORST_ROWS)
     if not steps:
         return
-    heading(out, f"Nearest to the {judgement.allowed:g} floors that are allowed")
-    grid = Table("step", "phase", "floors", "run", "error", "floor", right=("floors", "error", "floor"))
+    near = f"Nearest to the {judgement.allowed:g} floors that are allowed"
+    heading(out, "Furthest off" if judgement.first_divergence else near)
+    grids = [_worst(steps, floor=floor) for floor in (True, False)]
+    # the floor follows from the two numbers beside it, so it gives way to long names
+    next((grid for grid in grids if grid.width + 2 <= out.width), grids[-1]).print(out)
+
+
+def _worst(steps: Iterable[StepVerdict], *, floor: bool) -> Table:
+    last = ("floor",) if floor else ()
+    grid = Table("step", "phase", "floors", "run", "error", *last, right=("floors", "error", "floor"))
     for step in steps:
         deviation = max((d for d in (step.lockstep, step.free) if d is not None), key=lambda d: d.ratio)
         run = "lockstep" if deviation is step.lockstep else "free"
-        floor = error(deviation.floor)
-        numbers = (ratio(deviation.ratio), run, error(deviation.error), floor)
+        numbers = (ratio(deviation.ratio), run, error(deviation.error), *([error(deviation.floor)] if floor else []))
         grid.add(plain(step.step), plain(step.phase), *numbers)
-    grid.print(out)
+    return grid
 
 
 def _more(rows: list[_Row], out: Console) -> None:

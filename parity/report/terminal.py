@@ -10,6 +10,7 @@ from rich.text import Text
 from parity.errors import ExitCode
 from parity.report import sentences
 from parity.report.console import plain, print_line, short
+from parity.report.depth import depth
 from parity.report.numbers import ratio
 from parity.report.sections import divergence, gaps, introduced, worst
 from parity.report.table import Table
@@ -65,10 +66,13 @@ def _judgement(
         if told_in != title:
             print_line(out, f"the same first divergence as in {told_in}", indent=2)
         else:
+            depth(judgement, out)
             divergence(comparison, judgement, first, out)
             introduced(judgement, out)
     gaps(judgement, out)
-    if code is ExitCode.PARITY and not brief:
+    if not brief:
+        if first is None:
+            depth(judgement, out)
         worst(judgement, out)
     out.print()
 

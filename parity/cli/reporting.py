@@ -1,0 +1,91 @@
+"""The command that renders: report. It starts without any framework."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from parity.cli.traces import Case, cases, kept_cases
+from parity.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from parity.report.detail import Report
+    from parity.report.gather import Gatherer
+
+DEFAULT = Path("reports")
+
+
+def report(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="TRACE...|COMPARISON",
+            help="A report.json or its folder; a folder that compare --keep left; or the oracle's trace and others.",
+        ),
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="Where to (default: reports, or beside report.json).")
+    ] = None,
+    baseline: Annotated[
+        list[Path] | None,
+        typer.Option("--baseline", metavar="TRACE", help="Trace of the reference in the candidate's dtype; repeat it."),
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option("--tokenizer", metavar="DIR", help="Checkpoint whose tokenizer.json names the tokens."),
+    ] = None,
+) -> int:
+    """Render index.html, report.md, report.json and Model Explorer overlays of a comparison, or of traces on disk."""
+    from parity.report.console import plain
+    from parity.report.folder import write_report
+    from parity.report.html import require_templates
+
+    require_templates()
+    folder, made = _report(paths, baseline or [], tokenizer)
+    print(plain(write_report(made, output or folder)))
+    return ExitCode.PARITY
+
+
+def _report(paths: Sequence[Path], baselines: Sequence[Path], tokenizer: Path | None) -> tuple[Path, Report]:
+    """The report that is meant, and where it goes unless the user says."""
+    from parity.report.json import FILE, read_report
+
+    only = paths[0] if len(paths) == 1 else None
+    if only is not None and (only.is_file() or (only / FILE).is_file()):
+        return (only.parent if only.is_file() else only), read_report(only)
+    if only is not None and not only.exists():
+        raise UsageError(f"{only} does not exist")
+    return DEFAULT, _judged(kept_cases(only) if only is not None else _cases(paths, baselines), _gatherer(tokenizer))
+
+
+def _cases(paths: Sequence[Path], baselines: Iterable[Path]) -> Iterator[Case]:
+    """Single traces: the oracle's is the one with a contract beside it, wherever it stands."""
+    oracles = [path for path in paths if (path / "contract.json").is_file()]
+    if len(oracles) != 1:
+        raise UsageError(f"{len(oracles)} of these traces are an oracle's; give one, and the candidates'")
+    return cases(oracles[0], [path for path in paths if path != oracles[0]], baselines)
+
+
+def _gatherer(tokenizer: Path | None) -> Gatherer:
+    from parity.report.gather import Gatherer
+    from parity.report.vocabulary import read_vocabulary
+
+    return Gatherer(lambda: read_vocabulary(tokenizer) if tokenizer else {})
+
+
+def _judged(found: Iterable[Case], gatherer: Gatherer) -> Report:
+    """Judge each case, and look at it while its traces are open."""
+    from parity.judge import judge
+    from parity.verdict import Comparison
+
+    judgements, last = [], None
+    for last in found:
+        judgement = judge(oracle=last.oracle, baseline=last.baseline, candidate=last.candidate, name=last.name)
+        gatherer.look(judgement, oracle=last.oracle, baseline=last.baseline, candidate=last.candidate)
+        judgements.append(judgement)
+    if last is None:
+        raise UsageError("no candidate's trace among these; give at least one")
+    return gatherer.report(Comparison(last.oracle.contract, last.oracle.manifest, tuple(judgements)))

@@ -1,0 +1,108 @@
+"""Traces that a command is given: who ran each, which belong together, and the judgements that they allow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parity.errors import UsageError
+
+if TYPE_CHECKING:
+    from parity.judge import Runs
+    from parity.trace import Trace
+
+Party = tuple[str, str]
+"""Backend and dtype."""
+
+ORACLE, BASELINE = "oracle", "baseline"
+"""What `parity compare --keep` calls the reference's traces."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A candidate's runs, with what they are judged against."""
+
+    name: str
+    oracle: Trace
+    baseline: Runs | None
+    candidate: Runs
+
+
+def parties(paths: Iterable[Path]) -> dict[Party, Runs]:
+    """Traces grouped by who ran, each group with its free run and its lockstep run.
+
+    Raises:
+        UsageError: when two are of the same party and mode.
+    """
+    from parity.judge import Runs
+    from parity.trace import Trace
+
+    found: dict[Party, dict[str, Trace]] = {}
+    for path in paths:
+        trace = Trace.read(path)
+        runs = found.setdefault((trace.manifest.backend, trace.manifest.dtype), {})
+        mode = trace.manifest.mode
+        if mode in runs:
+            raise UsageError(
+                f"{runs[mode].path} and {path} are both a {mode} run of {trace.manifest.backend}; give one"
+            )
+        runs[mode] = trace
+    return {party: Runs(free=runs.get("free"), lockstep=runs.get("lockstep")) for party, runs in found.items()}
+
+
+def by_dtype(found: Mapping[Party, Runs]) -> dict[str, Runs]:
+    """Baselines by their arithmetic.
+
+    Raises:
+        UsageError: when two parties claim the same.
+    """
+    baselines: dict[str, Runs] = {}
+    for (backend, dtype), runs in found.items():
+        if dtype in baselines:
+            raise UsageError(f"two baselines in {dtype}, one of them of {backend}; give the reference's alone")
+        baselines[dtype] = runs
+    return baselines
+
+
+def cases(oracle: Path, candidates: Iterable[Path], baselines: Iterable[Path]) -> Iterator[Case]:
+    """Single traces as cases, one a party.
+
+    Raises:
+        UsageError: when there is no baseline in a candidate's dtype though there are others.
+    """
+    from parity.trace import Trace
+
+    true, floors = Trace.read(oracle), by_dtype(parties(baselines))
+    for (backend, dtype), runs in parties(candidates).items():
+        if floors and dtype not in floors:
+            raise UsageError(f"no baseline in {dtype}, as {backend} has; a floor holds for its own arithmetic only")
+        yield Case(backend, true, floors.get(dtype), runs)
+
+
+def kept_cases(folder: Path) -> Iterator[Case]:
+    """What ``parity compare --keep`` left in a folder, by scenario (and dtype, where there were several).
+
+    Raises:
+        UsageError: when there is nothing of the kind.
+    """
+    found = sorted(
+        path.parent for depth in ("", "*/", "*/*/") for path in folder.glob(f"{depth}{ORACLE}/manifest.json")
+    )
+    if not found:
+        raise UsageError(f"{folder} is neither a report nor a trace nor a folder of traces (compare --keep)")
+    for oracle in found:
+        yield from _beside(oracle)
+
+
+def _beside(oracle: Path) -> Iterator[Case]:
+    """The cases of one scenario: an oracle, a baseline, and whoever else has a trace beside them."""
+    groups: dict[str, list[Path]] = {}
+    for path in sorted(oracle.parent.iterdir()):
+        if path != oracle and (path / "manifest.json").is_file():
+            groups.setdefault(path.name.rpartition(".")[0] or path.name, []).append(path)
+    baselines: Sequence[Path] = groups.pop(BASELINE, [])
+    for name, paths in groups.items():
+        for case in cases(oracle, paths, baselines):
+            yield Case(name, case.oracle, case.baseline, case.candidate)

@@ -1,0 +1,173 @@
+"""One step, examined: the three parties' statistics, where in the tensor the error is, and how large."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.dtypes import as_float64
+from parity.judge import Runs
+from parity.measure import error_of, validity
+from parity.report.detail import Column, Detail, Element, Heat, Role
+from parity.report.layers import LayerMaps
+from parity.report.matrix import (
+    Float,
+    as_matrix,
+    channel_map,
+    difference,
+    error_histogram,
+    rounded,
+    value_histogram,
+)
+from parity.report.vocabulary import label
+from parity.trace import Key, Mode, Record, Trace
+from parity.verdict import Judgement, StepVerdict
+
+ELEMENTS = 10
+"""Worst elements that a page lists."""
+_STATISTICS = ("min", "max", "mean", "std", "rms", "abs_max", "zero_fraction", "nan_count", "inf_count")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A judgement and the traces that it rests on."""
+
+    judgement: Judgement
+    oracle: Trace
+    baseline: Runs | None
+    candidate: Runs
+    pieces: Mapping[int, str]
+
+    def labels(self, phase: str) -> tuple[str, ...]:
+        """What the tokens of a phase are called, batch row after batch row."""
+        scenario = self.oracle.scenario
+        chunk = next(chunk for chunk in scenario.chunks if chunk.phase == phase)
+        rows = chunk.tokens or ((None,) * chunk.length,) * scenario.batch
+        several = scenario.batch > 1
+        start = scenario.end(phase) - chunk.length
+        return tuple(
+            label(start + place, token, self.pieces, row=row if several else None)
+            for row, tokens in enumerate(rows)
+            for place, token in enumerate(tokens)
+        )
+
+
+def examine(step: StepVerdict, evidence: Evidence, maps: LayerMaps) -> Detail:
+    """Everything that the step's page shows."""
+    key = Key(step.phase, step.step, step.occurrence)
+    mode: Mode = "lockstep" if evidence.candidate.lockstep is not None else "free"
+    judgement, record = evidence.judgement, evidence.oracle.records[key]
+    tensors = _Tensors.read(key, evidence, mode)
+    deviation = step.lockstep if mode == "lockstep" else step.free
+    floor = deviation.floor if deviation else 0.0
+    return Detail(
+        candidate=judgement.candidate,
+        dtype=judgement.dtype,
+        scenario=judgement.scenario,
+        phase=step.phase,
+        step=step.step,
+        occurrence=step.occurrence,
+        axes=tuple(record.axes),
+        mode=mode,
+        columns=tuple(_columns(key, evidence)),
+        layers=maps.of(step),
+        channels=tensors.channels(floor) if tensors else None,
+        values=value_histogram(tensors.parties) if tensors else None,
+        errors=error_histogram(tensors.errors, scale=tensors.scale) if tensors else None,
+        worst=tensors.worst() if tensors else (),
+    )
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    """The parties' tensors of one step as (tokens, channels), float64."""
+
+    record: Record
+    parties: dict[str, Float]
+    valid: NDArray[np.bool_]
+    labels: tuple[str, ...]
+
+    @classmethod
+    def read(cls, key: Key, evidence: Evidence, mode: Mode) -> _Tensors | None:
+        """None where tensors were not kept, or the candidate's has another shape."""
+        record = evidence.oracle.records[key]
+        runs = {"reference": evidence.oracle, "baseline": _run(evidence.baseline, mode), "candidate": None}
+        runs["candidate"] = _run(evidence.candidate, mode)
+        found = {name: run.tensor(key) for name, run in runs.items() if run is not None and key in run.records}
+        kept = {name: array for name, array in found.items() if array is not None and list(array.shape) == record.shape}
+        if not {"reference", "candidate"} <= set(kept) or not kept["reference"].size:
+            return None
+        axes, shape = tuple(record.axes), tuple(record.shape)
+        real = validity(axes, shape, evidence.oracle.scenario, key.phase)
+        valid = as_matrix(np.broadcast_to(np.True_ if real is None else real, shape), axes)
+        parties = {name: as_matrix(as_float64(array), axes) for name, array in kept.items()}
+        labels = evidence.labels(key.phase)
+        numbers = tuple(map(str, range(valid.shape[0])))
+        return cls(record, parties, valid, labels if len(labels) == valid.shape[0] else numbers)
+
+    @cached_property
+    def errors(self) -> dict[str, Float]:
+        """Differences to the reference; none at padding."""
+        true = self.parties["reference"]
+        others = {name: array for name, array in self.parties.items() if name != "reference"}
+        errors = {name: difference(oracle=true, candidate=array) for name, array in others.items()}
+        return {name: np.where(self.valid, error, 0.0) for name, error in errors.items()}
+
+    @cached_property
+    def scale(self) -> float:
+        """Root mean square of what is true."""
+        true = self.parties["reference"][self.valid]
+        finite = true[np.isfinite(true)]
+        return float(np.sqrt(np.mean(np.square(finite)))) if finite.size else 0.0
+
+    def channels(self, floor: float) -> Heat:
+        """Where in the tensor the candidate's error is."""
+        error = self.errors["candidate"]
+        return channel_map(error, scale=self.scale, floor=floor, labels=self.labels, valid=self.valid)
+
+    def worst(self) -> tuple[Element, ...]:
+        """The elements with the largest errors, largest first; none where all are exact."""
+        sizes = np.abs(self.errors["candidate"]).reshape(-1)
+        number = min(ELEMENTS, sizes.size)
+        largest = np.argpartition(sizes, -number)[-number:]
+        ordered = sorted(largest.tolist(), key=lambda at: (-sizes[at], at))
+        return tuple(self._element(at) for at in ordered if sizes[at] > 0)
+
+    def _element(self, at: int) -> Element:
+        row, column = divmod(at, self.valid.shape[1])
+        places = as_matrix(np.arange(self.valid.size).reshape(self.record.shape), self.record.axes)
+        index = np.unravel_index(int(places[row, column]), tuple(self.record.shape))
+        value = {name: float(array[row, column]) for name, array in self.parties.items()}
+        place, token = tuple(int(number) for number in index), self.labels[row]
+        return Element(place, token, value["reference"], value.get("baseline"), value["candidate"])
+
+
+def _columns(key: Key, evidence: Evidence) -> Iterator[Column]:
+    yield _column("reference", evidence.oracle, key, None)
+    parties: tuple[tuple[Role, Runs | None], ...] = (
+        ("baseline", evidence.baseline),
+        ("candidate", evidence.candidate),
+    )
+    for role, runs in parties:
+        for run in (runs.lockstep, runs.free) if runs else ():
+            if run is not None and key in run.records:
+                alike = run.records[key].shape == evidence.oracle.records[key].shape
+                error = error_of(key, oracle=evidence.oracle, candidate=run).relative if alike else None
+                yield _column(role, run, key, error)
+
+
+def _column(role: Role, run: Trace, key: Key, error: float | None) -> Column:
+    record = run.records[key]
+    numbers = {name: getattr(record, name) for name in _STATISTICS}
+    shown = None if error is None else rounded(error)
+    return Column(role, run.manifest.mode, record.dtype, tuple(record.shape), **numbers, error=shown)
+
+
+def _run(runs: Runs | None, mode: Mode) -> Trace | None:
+    if runs is None:
+        return None
+    return runs.lockstep if mode == "lockstep" else runs.free

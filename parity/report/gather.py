@@ -1,0 +1,56 @@
+"""Collects what a report shows of single steps, from the traces of a judgement, before they are gone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from parity.judge import Runs
+from parity.report.chosen import MOST, chosen
+from parity.report.detail import Detail, Report
+from parity.report.examine import Evidence, examine
+from parity.report.layers import LayerMaps
+from parity.scenario import Scenario
+from parity.trace import Trace
+from parity.verdict import Comparison, Judgement
+
+
+class Gatherer:
+    """Looks at each judgement of a comparison as it is made.
+
+    Args:
+        vocabulary: text of token ids; read when first needed, for it is a large file.
+    """
+
+    def __init__(self, vocabulary: Callable[[], Mapping[int, str]] = dict) -> None:
+        self._vocabulary = vocabulary
+        self._pieces: Mapping[int, str] | None = None
+        self._scenarios: dict[str, Scenario] = {}
+        self._details: list[Detail] = []
+
+    def look(self, judgement: Judgement, *, oracle: Trace, baseline: Runs | None, candidate: Runs) -> None:
+        """Take what the pages of a judgement's steps will show."""
+        self._scenarios[judgement.scenario] = oracle.scenario
+        if self._pieces is None:
+            self._pieces = self._vocabulary()
+        evidence = Evidence(judgement, oracle, baseline, candidate, self._pieces)
+        maps = LayerMaps(evidence)
+        for step in chosen(judgement, left=MOST - len(self._details)):
+            if not step.status.incomplete:
+                self._details.append(examine(step, evidence, maps))
+
+    def report(self, comparison: Comparison) -> Report:
+        """The comparison with everything that was taken."""
+        scenarios = tuple(self._scenarios.values())
+        pieces = {number: self._piece(number) for number in sorted(_ids(comparison, scenarios))}
+        known = {number: piece for number, piece in pieces.items() if piece is not None}
+        return Report(comparison, scenarios, tuple(self._details), known)
+
+    def _piece(self, number: int) -> str | None:
+        return (self._pieces or {}).get(number)
+
+
+def _ids(comparison: Comparison, scenarios: tuple[Scenario, ...]) -> set[int]:
+    """Token ids that the report names."""
+    said = {token for one in scenarios for chunk in one.chunks for row in chunk.tokens or () for token in row}
+    tokens = [token for judgement in comparison.judgements for token in judgement.tokens]
+    return said | {token.oracle for token in tokens} | {token.candidate for token in tokens}
