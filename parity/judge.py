@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from parity.contract import Contract, Step
 from parity.dtypes import as_float64, kind_of, unit_roundoff
 from parity.errors import UsageError
 from parity.floors import Floor, Floors
-from parity.measure import error_of, validity
+from parity.measure import Error, error_of, validity
 from parity.trace import Key, Record, Trace
 from parity.verdict import Deviation, Judgement, Status, StepVerdict, TokenVerdict
 
@@ -52,7 +53,8 @@ def judge(
         require_same(oracle=oracle, other=run)
         if run.manifest.dtype != first.dtype:
             raise UsageError(f"trace {run.path} is in {run.manifest.dtype}, the candidate in {first.dtype}")
-    bench = _Bench(oracle, baseline, candidate, unit_roundoff(first.dtype), allowed)
+    floors = _floors(oracle, *((baseline.free, baseline.lockstep) if baseline else (None, None)))
+    bench = Bench(oracle=oracle, candidate=candidate, floors=floors, allowed=allowed)
     return Judgement(
         candidate=name or first.backend,
         dtype=first.dtype,
@@ -90,17 +92,40 @@ def require_same(*, oracle: Trace, other: Trace) -> None:
             raise UsageError(f"trace {other.path} is of another {what}{shown}; write both with the same command")
 
 
-class _Bench:
-    """Everything that is needed to judge a step."""
+class Held(Protocol):
+    """What a candidate is held to: `parity.floors.Floors`, or what was kept of them."""
 
-    def __init__(self, oracle: Trace, baseline: Runs | None, candidate: Runs, roundoff: float, allowed: float) -> None:
+    def lockstep(self, key: Key) -> Floor:
+        """What the step errs from exact inputs."""
+        ...
+
+    def free(self, key: Key) -> Floor:
+        """What the step errs at the end of everything before it."""
+        ...
+
+
+class Measure(Protocol):
+    """How far one step of a candidate is from the oracle's."""
+
+    def __call__(self, key: Key, *, oracle: Trace, candidate: Trace) -> Error:
+        """The error."""
+        ...
+
+
+class Bench:
+    """Everything that is needed to judge a candidate's steps."""
+
+    def __init__(
+        self, *, oracle: Trace, candidate: Runs, floors: Held, allowed: float, measure: Measure = error_of
+    ) -> None:
         self._oracle = oracle
         self._candidate = candidate
         self._contract = oracle.contract
-        self._roundoff = roundoff
+        self._roundoff = unit_roundoff(candidate.present[0].manifest.dtype)
         self._allowed = allowed
         self._largest = 1.0
-        self._floors = _floors(oracle, *((baseline.free, baseline.lockstep) if baseline else (None, None)))
+        self._floors = floors
+        self._measure = measure
 
     def verdicts(self) -> Iterator[StepVerdict]:
         """All steps, phase after phase, in execution order; what the contract lacks behind each phase."""
@@ -156,7 +181,7 @@ class _Bench:
         """The error of one run over its floor, and how many values are non-finite on one side only."""
         if run is None:
             return None, 0
-        error = error_of(key, oracle=self._oracle, candidate=run)
+        error = self._measure(key, oracle=self._oracle, candidate=run)
         if step.kind == "float":
             floor = floor.at_least(self._roundoff)
         ratio = max(_times(error.relative, floor.relative), _times(error.worst, floor.worst))

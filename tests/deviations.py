@@ -125,6 +125,24 @@ DEVIATIONS = {
         "text.embed_tokens", "embed_tokens", "decode"),
 }  # fmt: skip
 
+FURTHER = {
+    "query_norm_skipped": Deviation(
+        "Gemma3nTextAttention.forward", "self.q_norm(query_states)",
+        f"(query_states if {OWN} else self.q_norm(query_states))", _in_layer("attn.q_norm"), ATTENTION),
+    "laurel_no_residual": Deviation(
+        "Gemma3nTextLaurelBlock.forward", "hidden_states + normed_laurel_hidden_states",
+        f"(0.0 if {OWN} else hidden_states) + normed_laurel_hidden_states", _in_layer("laurel.out"),
+        f"layers.{LAYER}.laurel"),
+    "gate_relu": Deviation(
+        "Gemma3nTextMLP.forward", "self.act_fn(gate_proj)",
+        f"(nn.functional.relu(gate_proj) if {OWN} else self.act_fn(gate_proj))", _in_layer("mlp.activations"), MLP),
+    "streams_not_averaged": Deviation(
+        "Gemma3nTextModel.forward", "torch.mean(hidden_states, dim=0)", "hidden_states[0]",
+        "text.altup.unembed.out"),
+    "no_soft_cap": Deviation(
+        "Gemma3nForConditionalGeneration.forward", "logits = torch.tanh(logits)", "logits = logits", "text.logits"),
+}  # fmt: skip
+
 REORDERINGS = {
     "attention_implementation": Deviation(
         "eager_attention_forward", "attn_output = torch.matmul(attn_weights, value_states)",
@@ -166,7 +184,7 @@ def _candidate(name: str, deviation: Deviation) -> type[Deviant]:
     return type(name, (Deviant,), {"name": name, "edits": (edit,), "marked": deviation.module})
 
 
-globals().update({name: _candidate(name, each) for name, each in {**DEVIATIONS, **REORDERINGS}.items()})
+globals().update({name: _candidate(name, each) for name, each in {**DEVIATIONS, **FURTHER, **REORDERINGS}.items()})
 
 
 class _Tapping(Reference):

@@ -10,29 +10,11 @@ from tests import deviations
 from tests.deviations import DEVIATIONS, REORDERINGS, TAPPED
 
 
-@pytest.fixture
-def candidate(harness):
-    """Makes a deviant of a name around the baseline's model, and unmarks the model afterwards."""
-    marked = []
-
-    def make(name):
-        kind = getattr(deviations, name)
-        model = harness.baseline("float32")._model
-        if getattr(kind, "marked", ""):
-            marked.append(model.model.language_model.get_submodule(kind.marked))
-            marked[-1].deviant = True
-        return kind(model, harness.checkpoint, "float32")
-
-    yield make
-    for module in marked:
-        del module.deviant
-
-
 @pytest.mark.parametrize("name", DEVIATIONS)
-def test_deviation_is_found_at_its_step(name, harness, candidate):
+def test_deviation_is_found_at_its_step(name, harness, deviant):
     """Exit 1, the right first step, and at most 3 steps flagged in lockstep."""
     deviation = DEVIATIONS[name]
-    judgement = harness.judge(candidate(name), "float32", deviation.scenario)
+    judgement = harness.judge(deviant(name), "float32", deviation.scenario)
     assert judgement.exit_code is ExitCode.DIVERGED
     assert judgement.first_divergence.step == deviation.first
     assert judgement.first_divergence.status is Status.INTRODUCED
@@ -41,9 +23,9 @@ def test_deviation_is_found_at_its_step(name, harness, candidate):
 
 @pytest.mark.parametrize("scenario", ["one-shot", "long"])
 @pytest.mark.parametrize("name", REORDERINGS)
-def test_reordering_is_not_flagged(name, scenario, harness, candidate):
+def test_reordering_is_not_flagged(name, scenario, harness, deviant):
     """The same mathematics in another order of operations is at parity."""
-    judgement = harness.judge(candidate(name), "float32", scenario)
+    judgement = harness.judge(deviant(name), "float32", scenario)
     assert judgement.first_divergence is None
     assert judgement.exit_code is ExitCode.PARITY
 
@@ -56,17 +38,17 @@ def test_reordering_is_not_flagged(name, scenario, harness, candidate):
         ("Doubled", {TAPPED: Status.UNEXPECTED}),
     ],
 )
-def test_wrong_tap_never_passes(name, statuses, harness, candidate):
+def test_wrong_tap_never_passes(name, statuses, harness, deviant):
     """A missing, renamed or doubled tap: exit 5 and the step's name."""
-    judgement = harness.judge(candidate(name), "float32", "one-shot")
+    judgement = harness.judge(deviant(name), "float32", "one-shot")
     assert judgement.exit_code is ExitCode.INCOMPLETE
     assert {step.step: step.status for step in judgement.missing} == statuses
 
 
 @pytest.mark.parametrize(("name", "status"), [("Transposed", Status.CONTRACT), ("NotFinite", Status.NONFINITE)])
-def test_broken_values_are_named(name, status, harness, candidate):
+def test_broken_values_are_named(name, status, harness, deviant):
     """Swapped axes break the contract; a NaN is a fault of the step that has it first."""
-    first = harness.judge(candidate(name), "float32", "one-shot").first_divergence
+    first = harness.judge(deviant(name), "float32", "one-shot").first_divergence
     assert (first.step, first.status) == (TAPPED, status)
 
 

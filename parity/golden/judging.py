@@ -1,0 +1,133 @@
+"""Judging a free run against a golden.
+
+Without the oracle's tensors no step starts from exact inputs, so a step cannot be told from what came before it. But
+errors only add up in execution order: the first step whose error exceeds its free floor is where something other than
+rounding entered. Steps behind it that exceed theirs pass it on, or err too; that only a lockstep run tells.
+
+Two things blunt the view, and the floors are doubled for them (`SPREAD`): an estimate from 31 numbers is up to 25 % off
+in 95 of 100 cases and up to 40 % in the worst of thousands; and it is not known how much more a candidate's own steps
+err than the baseline's, which the full judge measures in lockstep and multiplies the free floor by (up to K). A bug
+smaller than `2 * K` floors of a free run stays unseen here; `parity compare` sees those down to K floors of each step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from parity.dtypes import as_float64, kind_of
+from parity.errors import UsageError
+from parity.floors import Floor
+from parity.golden.format import Golden
+from parity.golden.packing import stored_floors
+from parity.golden.sketches import distance, folded, statistics_without_padding
+from parity.judge import ALLOWED, Bench, Runs, require_same
+from parity.measure import Error
+from parity.scale import samples, typical_power
+from parity.trace import Key, Trace
+from parity.verdict import Judgement, Status, StepVerdict, TokenVerdict
+
+SPREAD = 2.0
+"""How many times the baseline's free floor a free run is held to, within K of it."""
+
+BEHIND = "behind the first divergence; only a lockstep run tells whether it errs by itself"
+
+
+class StoredFloors:
+    """The free floors that a golden keeps of one arithmetic; there is no lockstep run to hold to any."""
+
+    def __init__(self, floors: dict[Key, Floor]) -> None:
+        self._floors = floors
+
+    def lockstep(self, key: Key) -> Floor:
+        """Not measured."""
+        return Floor()
+
+    def free(self, key: Key) -> Floor:
+        """What the step may err, within K times of it."""
+        return self._floors[key].times(SPREAD)
+
+
+def judge_golden(golden: Golden, *, oracle: Trace, candidate: Trace, name: str) -> Judgement:
+    """Judge a free run.
+
+    Args:
+        golden: holds the floors and the oracle's choices.
+        oracle: the golden as `parity.golden.stage` has it.
+        candidate: the run, with tensors.
+        name: what reports call the candidate.
+
+    Raises:
+        UsageError: when the golden has no floors in the candidate's arithmetic.
+    """
+    made = candidate.manifest
+    require_floors(golden, made.dtype)
+    require_same(oracle=oracle, other=candidate)
+    floors = StoredFloors(stored_floors(golden, oracle.contract, made.dtype))
+    runs = Runs(free=candidate, lockstep=None)
+    bench = Bench(oracle=oracle, candidate=runs, floors=floors, allowed=ALLOWED, measure=estimated)
+    return Judgement(
+        candidate=name,
+        dtype=made.dtype,
+        scenario=golden.manifest.name,
+        steps=tuple(_attributed(bench.verdicts())),
+        tokens=tuple(_tokens(golden, candidate, oracle.contract.logits)),
+        allowed=ALLOWED,
+        versions=tuple(made.versions.items()),
+    )
+
+
+def require_floors(golden: Golden, dtype: str) -> None:
+    """Refuse an arithmetic that the golden was not measured in.
+
+    Raises:
+        UsageError: naming those that it was.
+    """
+    if dtype not in golden.manifest.dtypes:
+        known = ", ".join(golden.manifest.dtypes)
+        raise UsageError(f"golden {golden.manifest.name} has no floors of {dtype}; it has those of {known}")
+
+
+def estimated(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
+    """The error of a step from folded sketches, padding left out."""
+    true, value = oracle.statistics(key), statistics_without_padding(candidate, key)
+    record = oracle.records[key]
+    tokens = samples(record.axes, record.shape)
+    error = distance(oracle=true.sketch, candidate=folded(value.sketch), exact=kind_of(record.dtype) != "float")
+    norm = max(true.norm, math.sqrt(typical_power(oracle)[key] * tokens))
+    relative = 0.0 if error == 0.0 else error / norm if norm else math.inf
+    broken = abs(value.nan_count - true.nan_count) + abs(value.inf_count - true.inf_count)
+    return Error(relative, nonfinite=broken, samples=tokens)
+
+
+def _attributed(verdicts: Iterator[StepVerdict]) -> Iterator[StepVerdict]:
+    """The first divergence as it is; what diverges behind it may all stem from it. A wrong shape cannot."""
+    found = False
+    for verdict in verdicts:
+        if found and verdict.status in (Status.INTRODUCED, Status.NONFINITE):
+            yield replace(verdict, status=Status.INHERITED, note=verdict.note or BEHIND)
+        else:
+            found = found or verdict.status.diverged
+            yield verdict
+
+
+def _tokens(golden: Golden, candidate: Trace, logits: str) -> Iterator[TokenVerdict]:
+    place = golden.manifest.dtypes.index(candidate.manifest.dtype)
+    chosen = {chunk.phase: _greedy(candidate, Key(chunk.phase, logits)) for chunk in golden.manifest.chunks}
+    for choice in golden.choices:
+        ids = chosen[choice.phase]
+        if ids is None or choice.row >= ids.shape[0] or choice.token >= ids.shape[1]:
+            continue  # the step's own verdict says why
+        found = int(ids[choice.row, choice.token])
+        # each of the two logits may err by K times the baseline's error, towards the other
+        noise = 2 * ALLOWED * choice.noise[place]
+        yield TokenVerdict(choice.phase, choice.row, choice.token, choice.id, found, choice.margin, noise)
+
+
+def _greedy(candidate: Trace, key: Key) -> np.ndarray | None:
+    """Ids with the largest logit, [batch, token]; None where the candidate has no such logits."""
+    tensor = candidate.tensor(key) if key in candidate.records else None
+    return None if tensor is None or tensor.ndim != 3 else np.argmax(as_float64(tensor), axis=-1)

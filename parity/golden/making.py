@@ -1,0 +1,146 @@
+"""Making goldens: the reference runs as the oracle and, in every arithmetic, as the baseline."""
+
+from __future__ import annotations
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from parity.checkpoint import Checkpoint, find_checkpoint
+from parity.compare import ORACLE_DTYPE, plan_of
+from parity.contract import Contract
+from parity.discovery import REFERENCES, find
+from parity.dtypes import as_float64
+from parity.floors import Floors
+from parity.golden.catalogue import Catalogue, Entry
+from parity.golden.format import Golden, GoldenManifest
+from parity.golden.packing import held_to, pack
+from parity.golden.tables import Choice, FamilyFloor
+from parity.judge import Runs, require_whole
+from parity.measure import validity
+from parity.media import FOLDER
+from parity.party import Party
+from parity.progress import Progress
+from parity.scale import family
+from parity.trace import Key, Trace
+
+AT_ONCE = 2
+"""Baselines that run at the same time: each keeps several cores busy for part of the time."""
+
+
+class Maker:
+    """The reference's parties, loaded once for all goldens of a set. Use as a context.
+
+    Attributes:
+        dtypes: arithmetics whose floors are measured; the oracle's is not one.
+    """
+
+    def __init__(self, catalogue: Catalogue, work: Path, progress: Progress) -> None:
+        self._catalogue = catalogue
+        self._work = work
+        self._progress = progress
+        self._stack = ExitStack()
+        self._checkpoint: Checkpoint = find_checkpoint(catalogue.model)
+        known = catalogue.dtypes or find(catalogue.reference, REFERENCES).dtypes
+        self.dtypes = tuple(dtype for dtype in known if dtype != ORACLE_DTYPE)
+
+    def make(self, entries: Sequence[Entry]) -> Iterator[tuple[Golden, Contract]]:
+        """Each golden, and the contract that it keeps to. Its media lie in the work folder until the next is made."""
+        with self._stack:
+            oracle, baselines = self._load()
+            pool = self._stack.enter_context(ThreadPoolExecutor(AT_ONCE))
+            for entry in entries:
+                folder = self._work / entry.name
+                plan = plan_of(oracle, entry.scenario, entry.prompt, entry.media)
+                true = oracle.run(folder / "oracle", scenario=plan)
+                jobs = {dtype: pool.submit(_runs, party, folder, dtype, true) for dtype, party in baselines.items()}
+                yield self._golden(entry, true, {dtype: job.result() for dtype, job in jobs.items()}), true.contract
+                shutil.rmtree(folder)
+
+    def _load(self) -> tuple[Party, dict[str, Party]]:
+        oracle = self._party("oracle", ORACLE_DTYPE)
+        return oracle, {dtype: self._party(dtype, dtype) for dtype in self.dtypes}
+
+    def _party(self, name: str, dtype: str) -> Party:
+        party = Party(name, self._catalogue.reference, group=REFERENCES, progress=self._progress)
+        return self._stack.enter_context(party).load(self._checkpoint, dtype)
+
+    def _golden(self, entry: Entry, oracle: Trace, runs: Mapping[str, Runs]) -> Golden:
+        require_whole(oracle)
+        floors = {dtype: Floors(oracle=oracle, free=run.free, lockstep=run.lockstep) for dtype, run in runs.items()}
+        packed = [pack(oracle, chunk, floors) for chunk in oracle.scenario.chunks]
+        choices = tuple(_choices(oracle, [run.free for run in runs.values()]))
+        made = oracle.manifest
+        manifest = GoldenManifest(
+            name=entry.name,
+            model=made.model,
+            weights=made.weights,
+            contract=made.contract,
+            steps=self._catalogue.steps,
+            reference=made.backend,
+            versions=made.versions,
+            dtypes=list(runs),
+            prompt=entry.prompt,
+            command=self._catalogue.command((entry.name,)),
+            scenario=made.scenario,
+            tokens=len(choices),
+            chunks=[chunk for chunk, _ in packed],
+        )
+        arrays = {chunk.phase: kept for chunk, kept in packed}
+        media = oracle.path / FOLDER
+        return Golden(manifest, arrays, choices, tuple(_families(oracle, floors)), media if media.is_dir() else None)
+
+
+def _runs(party: Party, folder: Path, dtype: str, oracle: Trace) -> Runs:
+    free = party.run(folder / f"{dtype}.free", oracle=oracle, mode="free")
+    return Runs(free, party.run(folder / f"{dtype}.lockstep", oracle=oracle, mode="lockstep"))
+
+
+def _choices(oracle: Trace, baselines: Iterable[Trace | None]) -> Iterator[Choice]:
+    """The oracle's greedy token at every real position, its margin, and each baseline's largest error there."""
+    runs = [run for run in baselines if run is not None]
+    for chunk in oracle.scenario.chunks:
+        key = Key(chunk.phase, oracle.contract.logits)
+        true, others = _logits(oracle, key), [_logits(run, key) for run in runs]
+        valid = validity(("batch", "token"), true.shape[:2], oracle.scenario, chunk.phase)
+        second, first = np.sort(true, axis=-1)[..., -2:].transpose(2, 0, 1)
+        noise = [np.max(np.abs(other - true), axis=-1) for other in others]
+        for row, token in np.argwhere(np.broadcast_to(True if valid is None else valid, true.shape[:2])).tolist():
+            yield Choice(
+                chunk.phase,
+                row,
+                token,
+                int(np.argmax(true[row, token])),
+                float(first[row, token] - second[row, token]),
+                tuple(float(one[row, token]) for one in noise),
+            )
+
+
+def _logits(run: Trace, key: Key) -> npt.NDArray[np.float64]:
+    tensor = run.tensor(key)
+    assert tensor is not None  # the maker keeps all
+    return as_float64(tensor)
+
+
+def _families(oracle: Trace, floors: Mapping[str, Floors]) -> Iterator[FamilyFloor]:
+    """The largest floors of each family, in the order in which the families begin."""
+    largest: dict[str, list[list[float]]] = defaultdict(list)
+    for chunk in oracle.scenario.chunks:
+        for step in oracle.contract.expected(chunk.holds):
+            key = Key(chunk.phase, step.name)
+            held = [
+                held_to(floor, step, dtype)
+                for run in ("lockstep", "free")
+                for dtype, measured in floors.items()
+                for floor in (getattr(measured, run)(key),)
+            ]
+            largest[family(step.name)].append(held)
+    for name, rows in largest.items():
+        numbers = tuple(map(max, zip(*rows, strict=True)))
+        yield FamilyFloor(name, numbers[: len(floors)], numbers[len(floors) :])

@@ -1,0 +1,61 @@
+"""The goldens of the embedded checkpoint: which there are, and where they lie.
+
+To add one, add a line to `TABLE` and type ``parity golden update --only NAME``. This module imports no framework.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from parity.contract import Step
+from parity.golden.catalogue import Catalogue, Entry
+from parity.media import Part
+from reference.steps import StepAt
+
+ROOT = Path(__file__).resolve().parent
+SAMPLES = ROOT.parents[1] / "samples"
+"""Pictures and sounds; they are needed to make a golden, not to check one, for it keeps its own copies."""
+
+PROMPT = "Hello world, what do you see?"
+
+
+def _text(scenario: str) -> Entry:
+    return Entry(scenario, scenario, PROMPT)
+
+
+def _image(scenario: str, *files: str) -> Entry:
+    return Entry(f"image.{scenario}", scenario, PROMPT, tuple(Part("image", str(SAMPLES / file)) for file in files))
+
+
+def _audio(scenario: str, *files: str) -> Entry:
+    return Entry(f"audio.{scenario}", scenario, PROMPT, tuple(Part("audio", str(SAMPLES / file)) for file in files))
+
+
+TABLE = (
+    _text("one-shot"),
+    _text("cached"),
+    _text("decode"),
+    _text("chunked"),
+    _text("long"),
+    _text("warm"),
+    _text("batch"),
+    _text("square"),
+    _text("outside"),
+)
+
+
+def catalogue() -> Catalogue:
+    """The set, for the entry point."""
+    return Catalogue(ROOT / "tiny", TABLE, steps=_steps())
+
+
+def _steps() -> str:
+    """Digest of what the table of steps says of their values; it is there without torch, other than the contract."""
+    from reference.contract import ALL_STEPS
+    from reference.inputs import INPUT_STEPS
+
+    steps: tuple[Step | StepAt, ...] = (*INPUT_STEPS, *ALL_STEPS)
+    binding = [(step.name, step.axes, step.kind, step.needs) for step in steps]
+    return hashlib.sha256(json.dumps(binding).encode()).hexdigest()[:16]
