@@ -51,8 +51,9 @@ def unpacked(integers: npt.NDArray[np.uint8], scales: npt.NDArray[np.float32]) -
     """Inverse of `packed`, (n, FOLDED)."""
     words = np.zeros((len(integers), FOLDED, 4), dtype=np.uint8)
     words[..., 1:] = integers.reshape(-1, FOLDED, BYTES)
-    numbers = words.view("<i4")[..., 0] >> 8  # shifted back with their sign
-    return numbers * scales[:, None].astype(np.float64)
+    shifted = words.view("<i4")[..., 0] >> 8  # back, with their sign
+    numbers: Sketches = shifted.astype(np.float64) * scales[:, None].astype(np.float64)
+    return numbers
 
 
 def distance(*, oracle: npt.ArrayLike, candidate: npt.ArrayLike, exact: bool) -> float:
