@@ -28,14 +28,12 @@ def judged(harness, **options):
 
 
 def test_an_overflow_is_found_where_it_happens(large):
-    """The first step whose oracle leaves the range is the first that is flagged: non-finite, not merely inexact."""
+    """The product that makes the per-layer inputs leaves the range before it is scaled by hidden_size^-0.5."""
     judgement = judged(large)
-    oracle = large.oracle_trace("one-shot")
-    limit = 32752
-    first = next(step.name for step in oracle.contract.expected(()) if peak(oracle, step.name) > limit)
+    first = judgement.first_divergence
     assert judgement.exit_code is ExitCode.DIVERGED
-    assert judgement.first_divergence.status is Status.NONFINITE
-    assert judgement.first_divergence.step == first
+    assert (first.step, first.status) == ("text.per_layer_inputs.projection", Status.NONFINITE)
+    assert peak(large.oracle_trace("one-shot"), first.step) * math.sqrt(128) > 32752
 
 
 def test_alpha_brings_it_into_range(large):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,11 +53,14 @@ class Store:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Only one process at a time changes the set. The lock ends with the process; its file lies elsewhere."""
-        place = hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:16]
-        with Path(tempfile.gettempdir(), f"parity-{os.getuid()}-{place}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        """Only one process at a time changes the set. The lock, on the folder around it, ends with the process."""
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.folder.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(descriptor)
 
     def replace(self, made: Mapping[str, Golden], contract: Contract, keep: frozenset[str]) -> None:
         """Put `made` in place of the goldens of the same names; of the others only those of `keep` stay.
