@@ -316,6 +316,7 @@ class TestCommand:
         """Runs the command in this process, on the toy's goldens: its exit code, standard output and standard error."""
         monkeypatch.setattr("parity.golden.catalogue.find_catalogue", lambda name: made)
         monkeypatch.setattr(signal, "signal", lambda number, handler: None)
+        monkeypatch.setenv("COLUMNS", "160")
 
         def run(*arguments):
             with pytest.raises(SystemExit) as left:
@@ -327,7 +328,7 @@ class TestCommand:
     def test_check(self, parity, tmp_path):
         """Parity, and a divergence with the command that shows more; the report is written."""
         code, out, _ = parity("check", "--backend", TOY, "--report", str(tmp_path / "report"))
-        assert (code, (tmp_path / "report" / "report.json").exists()) == (ExitCode.PARITY, True)
+        assert (code, (tmp_path / "report" / "index.html").exists()) == (ExitCode.PARITY, True)
         assert "8 of 8 steps covered" in out
         code, out, _ = parity("check", "--backend", "tests.test_golden:Wrong")
         assert code == ExitCode.DIVERGED

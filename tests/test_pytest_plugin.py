@@ -85,6 +85,8 @@ def test_right_and_wrong_port(port):
     assert properties["test_wrong"]["parity_first_divergence"] == "embed (prefill)"
     reports = [json.loads(path.read_text()) for path in sorted((port.path / "reports").glob("*/report.json"))]
     assert [report["verdict"] for report in reports] == ["parity", "diverged"]
+    assert "embed" in [detail["step"] for detail in reports[1]["details"]]
+    assert len([*(port.path / "reports").glob("*/index.html")]) == 2
 
 
 def test_options_replace_the_markers_arguments(port):

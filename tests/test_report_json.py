@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.errors import StaleTrace, UsageError
-from parity.report.json import FILE, dumps, prepare, read_comparison, to_json, write_comparison
+from parity.report.json import FILE, dumps, prepare, read_comparison, to_json, write_whole
 from parity.verdict import Deviation, Status, StepVerdict
 from tests import report_samples as samples
 
@@ -40,6 +40,12 @@ verdicts = st.builds(
 def refuse(name):
     """JSON has neither NaN nor Infinity."""
     raise AssertionError(name)
+
+
+def write_comparison(comparison, folder):
+    """What ``--json`` prints, as a file."""
+    prepare(folder)
+    return write_whole(folder / FILE, dumps(comparison))
 
 
 @pytest.mark.parametrize("name", samples.SAMPLES)
@@ -123,10 +129,10 @@ def test_a_failure_leaves_the_old_report(tmp_path, monkeypatch):
     """A report is replaced whole, or stays."""
     write_comparison(samples.parity(), tmp_path)
 
-    def fail(comparison):
+    def fail(source, target):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("parity.report.json.dumps", fail)
+    monkeypatch.setattr("parity.report.json.os.replace", fail)
     with pytest.raises(OSError, match="No space"):
         write_comparison(samples.diverged(), tmp_path)
     assert read_comparison(tmp_path) == samples.parity()

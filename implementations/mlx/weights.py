@@ -11,7 +11,7 @@ from mlx.nn.layers.base import Module
 from mlx.utils import tree_flatten
 
 from implementations.gemma3n.config import Config
-from implementations.gemma3n.weights import require_names, text_only, weight_files
+from implementations.gemma3n.weights import require_names, require_shape, text_only, weight_files
 from implementations.mlx.layers import RMSNorm
 from implementations.mlx.model import Gemma3n
 from parity.checkpoint import require_whole
@@ -56,7 +56,7 @@ def fill(module: Module, tensors: Mapping[str, mx.array], dtype: mx.Dtype, check
     expected = shapes(module)
     require_names(tensors, expected, checkpoint)
     for name, array in tensors.items():
-        _require_shape(name, array, expected[name], checkpoint)
+        require_shape(name, array.shape, expected[name], checkpoint)
     module.load_weights([(name, _channels_last(array).astype(dtype)) for name, array in tensors.items()])
     _widen_gains(module)
     mx.eval(module.parameters())
@@ -90,10 +90,6 @@ def _tensors(checkpoint: Path) -> Iterator[tuple[str, mx.array]]:
         assert isinstance(arrays, dict)  # of safetensors, MLX makes nothing else
         yield from arrays.items()
 
-
-def _require_shape(name: str, array: mx.array, shape: tuple[int, ...], checkpoint: Path) -> None:
-    if tuple(array.shape) != shape:
-        raise UsageError(f"checkpoint {checkpoint}: {name} is {list(array.shape)}; its config.json needs {list(shape)}")
 
 
 def _widen_gains(module: Module) -> None:

@@ -37,17 +37,21 @@ def check(
     """Judge a backend's free run in each golden's scenario; the reference need not be installed."""
     from parity.golden.catalogue import find_catalogue
     from parity.golden.checking import check as run
-    from parity.report.json import prepare, write_comparison
+    from parity.report.detail import Report as Rendered
+    from parity.report.folder import write_report
+    from parity.report.html import require_templates
+    from parity.report.json import prepare
     from parity.report.progress import TerminalProgress
 
     if report:
+        require_templates()
         prepare(report)
     chosen, arithmetic = names(only, "--only") if only else (), one_name(dtype, "--dtype")
     catalogue = find_catalogue(which)
     with TerminalProgress() as progress:
         comparison = run(catalogue, one_name(backend, "--backend"), arithmetic, only=chosen, progress=progress)
     if report:
-        write_comparison(comparison, report)
+        write_report(Rendered(comparison), report)
     _print_check(comparison, as_json=as_json)
     return comparison.exit_code
 

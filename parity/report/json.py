@@ -55,7 +55,7 @@ def dumps_report(report: Report) -> str:
 
 
 def read_comparison(path: Path) -> Comparison:
-    """Read a report that `write_comparison` or ``--json`` wrote; a directory means the report in it.
+    """Read a report that `write_report` or ``--json`` wrote; a directory means the report in it.
 
     Raises:
         StaleTrace: when it has another version.
@@ -97,12 +97,6 @@ def _validated(kind: type[T], file: Path, data: dict[str, Any]) -> T:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise UsageError(f"report {file}: {where}: {problem['msg']}") from error
-
-
-def write_comparison(comparison: Comparison, folder: Path) -> Path:
-    """Write ``report.json`` into `folder`, whole or not at all."""
-    prepare(folder)
-    return write_whole(folder / FILE, dumps(comparison))
 
 
 def write_whole(target: Path, text: str) -> Path:

@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from parity.errors import ExitCode, ParityError
 from parity.testing.request import Asked
 from parity.verdict import Comparison, Judgement, StepVerdict
+
+if TYPE_CHECKING:
+    from parity.compare import Look
 
 WIDTH = 100
 """Columns of a report inside pytest's own."""
@@ -97,21 +101,30 @@ class ParityResult:
 
 def run(request: pytest.FixtureRequest) -> ParityResult:
     """Compare what the test asks for. What cannot be compared fails the test in one line."""
+    from parity.checkpoint import find_checkpoint
+    from parity.report.folder import write_report
+    from parity.report.gather import Gatherer
+    from parity.report.html import require_templates
+    from parity.report.vocabulary import read_vocabulary
+
     item = request.node
+    report = item.config.getoption("parity_report")
     try:
+        if report:
+            require_templates()
         with _importable():
             asked = Asked.of(item)
-            result = _golden(asked, item) if asked.golden else _compare(asked)
-        report = item.config.getoption("parity_report")
+            gatherer = Gatherer(lambda: read_vocabulary(find_checkpoint(asked.checkpoint).path))
+            result = _golden(asked, item) if asked.golden else _compare(asked, gatherer.look if report else None)
         if report:
-            _write(result.comparison, Path(report) / _folder_name(item.nodeid))
+            write_report(gatherer.report(result.comparison), Path(report) / _folder_name(item.nodeid))
     except ParityError as error:
         pytest.fail(f"parity: {error}", pytrace=False)
     item.user_properties.extend(result.properties())
     return result
 
 
-def _compare(asked: Asked) -> ParityResult:
+def _compare(asked: Asked, look: Look | None) -> ParityResult:
     from parity.checkpoint import find_checkpoint
     from parity.compare import Request, compare
     from parity.progress import Silent
@@ -125,7 +138,7 @@ def _compare(asked: Asked) -> ParityResult:
         reference=asked.reference,
     )
     following = f"pytest {shlex.quote(asked.test)} --parity-report parity-report"
-    return ParityResult(compare(request, progress=Silent()), following)
+    return ParityResult(compare(request, progress=Silent(), look=look), following)
 
 
 def _golden(asked: Asked, item: pytest.Item) -> ParityResult:
@@ -162,15 +175,8 @@ def _full_comparison(asked: Asked, comparison: Comparison) -> str:
     return f"pytest {shlex.quote(asked.test)} --parity-report parity-report"
 
 
-def _write(comparison: Comparison, folder: Path) -> None:
-    """No two tests have one folder, so no two xdist workers write the same file."""
-    from parity.report.json import write_comparison
-
-    write_comparison(comparison, folder)
-
-
 def _folder_name(test: str) -> str:
-    """A test's id as a name that every file system takes."""
+    """A test's id as a name that every file system takes; no two xdist workers write the same file."""
     from hashlib import sha256
 
     readable = re.sub(r"[^A-Za-z0-9_.-]+", "-", test).strip("-.")[:80]
