@@ -11,7 +11,7 @@ import pytest
 from reference.tiny import pictures, samples, sounds
 
 
-def test_committed_recordedare_what_the_script_makes() -> None:
+def test_committed_samples_are_what_the_script_makes() -> None:
     """Byte for byte; and the folder holds nothing else but its README."""
     assert samples.differing(samples.DIRECTORY) == []
     assert {file.name for file in samples.DIRECTORY.iterdir()} - {"README.md"} == set(samples.files())
@@ -111,9 +111,9 @@ def test_drawn_sounds_repeat_and_fit(draw) -> None:
 def test_descriptions() -> None:
     """What a picture or a sound is called."""
     assert [pictures.phrase(one) for one in samples.PICTURES.values()] == [
-        "a red circle",
-        "three blue squares",
-        "a yellow triangle",
+        "a red shape",
+        "three blue shapes",
+        "a yellow shape",
     ]
     assert [sounds.phrase(one) for one in samples.SOUNDS.values()] == [
         "a low tone",

@@ -1,7 +1,10 @@
-"""Rebuild the embedded checkpoint byte for byte.
+"""Build the embedded checkpoint as it is before training, byte for byte the same everywhere.
 
-python -m reference.tiny.build            write reference/tiny/checkpoint anew
-python -m reference.tiny.build --check    rebuild elsewhere and compare; exit 1 naming the files that differ
+python -m reference.tiny.build --output DIR    write it: where training starts
+python -m reference.tiny.build --check         hold the committed checkpoint to it; exit 1 naming what differs
+
+Training changes some tensors (`reference.tiny.parts`) and its arithmetic depends on the machine, so those are held to
+the digest in training.json; every other file and tensor is held to its rebuild.
 """
 
 import argparse
@@ -13,10 +16,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from reference import tiny
-from reference.tiny import config, processor, safetensors_file, tokenizer, weights
+from reference.tiny import config, parts, processor, safetensors_file, tokenizer, weights
 from reference.tiny.config import JsonObject
+
+WEIGHTS: Final = "model.safetensors"
+RECORD: Final = Path(__file__).with_name("training.json")
+"""What the committed weights are, and what they were made with."""
 
 
 def json_files() -> dict[str, JsonObject]:
@@ -39,7 +47,7 @@ def write_files(directory: Path) -> None:
         (directory / name).write_text(text, encoding="utf-8", newline="\n")
     (directory / "chat_template.jinja").write_text(processor.CHAT_TEMPLATE, encoding="utf-8", newline="\n")
     tensors = {name: weights.draw(name, shape) for name, shape in weights.shapes(config.config()).items()}
-    safetensors_file.write(directory / "model.safetensors", tensors)
+    safetensors_file.write(directory / WEIGHTS, tensors)
 
 
 def build(output: Path) -> None:
@@ -73,33 +81,48 @@ def digests(directory: Path) -> dict[str, str]:
 
 def differing(committed: Path) -> list[str]:
     """Rebuild into a temporary directory; return the files that differ, are missing or are surplus."""
+    found = digests(committed) if committed.is_dir() else {}
     with tempfile.TemporaryDirectory() as directory:
         write_files(Path(directory))
-        rebuilt = digests(Path(directory))
-    found = digests(committed) if committed.is_dir() else {}
-    return sorted(name for name in rebuilt.keys() | found.keys() if rebuilt.get(name) != found.get(name))
+        expected = digests(Path(directory))
+        if found.get(WEIGHTS) == recorded() and untouched(committed) == untouched(Path(directory)):
+            expected[WEIGHTS] = recorded()
+    return sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+
+
+def recorded() -> str:
+    """Return the digest of the trained weights."""
+    digest: str = json.loads(RECORD.read_text(encoding="utf-8"))["weights"]
+    return digest
+
+
+def untouched(directory: Path) -> dict[str, bytes]:
+    """Return the tensors that training leaves as they were drawn."""
+    tensors = safetensors_file.read(directory / WEIGHTS)
+    return {name: tensor.tobytes() for name, tensor in tensors.items() if not parts.trained(name)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m reference.tiny.build", description="Rebuild the tiny checkpoint.")
-    parser.add_argument("--output", type=Path, default=tiny.path(), help="the checkpoint's directory")
-    parser.add_argument("--check", action="store_true", help="compare a rebuild with the directory; write nothing")
+    parser = argparse.ArgumentParser(prog="python -m reference.tiny.build", description="Build the tiny checkpoint.")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--output", type=Path, help="write the checkpoint before training into this directory")
+    what.add_argument("--check", action="store_true", help="hold the committed checkpoint to it; write nothing")
     options = parser.parse_args(arguments)
     if options.check:
-        return check(options.output)
+        return check(tiny.path())
     build(options.output)
     print(f"{options.output}: {sum(file.stat().st_size for file in options.output.iterdir()) / 1e6:.1f} MB")
     return 0
 
 
 def check(committed: Path) -> int:
-    """Print what a rebuild would change; return 1 if anything."""
+    """Print what differs from a rebuild, or from what was trained; return 1 if anything."""
     names = differing(committed)
     for name in names:
         print(f"{committed / name}: differs from a rebuild", file=sys.stderr)
     if names:
-        print("to rebuild: python -m reference.tiny.build", file=sys.stderr)
+        print("to make it anew: python -m reference.tiny.train all --work DIR", file=sys.stderr)
     return 1 if names else 0
 
 

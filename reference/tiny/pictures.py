@@ -18,7 +18,7 @@ Choice = TypeVar("Choice")
 
 COLORS: Final = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 230), "yellow": (240, 220, 50)}
 SHAPES: Final = ("circle", "square", "triangle")
-GRAYS: Final = 48  # backgrounds are black to dark gray
+GRAYS: Final = 32  # backgrounds are black to dark gray
 # Centres, in pixels. Four quadrants of 96 pixels, and the middle for a shape that is alone.
 PLACES: Final = {
     "top left": (48, 48),
@@ -29,8 +29,8 @@ PLACES: Final = {
 }
 QUADRANTS: Final = tuple(PLACES)[:4]
 NUMBERS: Final = ("one", "two", "three", "four")
-JITTER: Final = 8
-RADII: Final = (28, 38)
+JITTER: Final = 6
+RADII: Final = (32, 37)
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,9 @@ class Picture:
 
 
 def phrase(picture: Picture) -> str:
-    """Say what a picture of like figures shows: "a red circle", "three blue squares"."""
-    first, count = picture.figures[0], len(picture.figures)
-    noun = f"{first.color} {first.shape}"
-    return f"a {noun}" if count == 1 else f"{NUMBERS[count - 1]} {noun}s"
+    """Say what a picture of like figures shows: "a red shape", "three blue shapes"."""
+    color, count = picture.figures[0].color, len(picture.figures)
+    return f"a {color} shape" if count == 1 else f"{NUMBERS[count - 1]} {color} shapes"
 
 
 def pick(draw: random.Random, choices: Sequence[Choice]) -> Choice:

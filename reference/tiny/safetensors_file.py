@@ -40,3 +40,14 @@ def shapes(path: Path) -> dict[str, tuple[int, ...]]:
     with path.open("rb") as file:
         entries = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     return {name: tuple(entry["shape"]) for name, entry in entries.items() if name != "__metadata__"}
+
+
+def read(path: Path) -> dict[str, npt.NDArray[np.uint16]]:
+    """Read the bfloat16 bit patterns of a file that `write` wrote, by name."""
+    sizes = shapes(path)
+    with path.open("rb") as file:
+        file.seek(int.from_bytes(file.read(8), "little"), 1)
+        data = np.frombuffer(file.read(), "<u2")
+    ends = np.cumsum([int(np.prod(shape, dtype=np.int64)) for shape in sizes.values()])
+    parts = np.split(data, ends[:-1])
+    return {name: part.reshape(shape) for (name, shape), part in zip(sizes.items(), parts, strict=True)}

@@ -99,9 +99,10 @@ RULES: Final = (
     Rule(BLOCK + r"(bn[12]|norm|(dw_start|dw_mid|pw_exp|pw_proj)\.bn)\.weight", Uniform(0.6, 1.4)),
     Rule(BLOCK + r"attn\.(key|value)\.norm\.weight", Uniform(0.6, 1.4)),
     # Scores' spread near 3: attention that is almost uniform would hide its queries and keys.
-    Rule(BLOCK + r"attn\.(query|key)\.proj\.weight", Bell(1.7, fan_in=True)),
+    Rule(BLOCK + r"attn\.(query|key)\.proj\.weight", Bell(1.4, fan_in=True)),
     Rule(BLOCK + r"attn\.((key|value)\.down_conv|(value|output)\.proj)\.weight", Bell(1.0, fan_in=True)),
-    Rule(BLOCK + r"layer_scale\.gamma", Uniform(0.3, 0.7)),
+    Rule(VISION + r"blocks\.\d\.0\.layer_scale\.gamma", Uniform(0.6, 1.4)),
+    Rule(VISION + r"blocks\.\d\.(?!0\.)\d+\.layer_scale\.gamma", Uniform(0.04, 0.1)),
     # Audio.
     Rule(AUDIO + r"subsample_conv_projection\.conv_[01]\.conv\.weight", Bell(1.0, fan_in=True)),
     Rule(AUDIO + r"subsample_conv_projection\.conv_[01]\.norm\.weight", Uniform(0.6, 1.4)),
