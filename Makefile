@@ -6,7 +6,7 @@
 PYTHON ?= python3
 VENV = .venv
 PARITY = $(VENV)/bin/parity
-EXTRAS = hf,mlx,ane,report,fast,test,dev,bench
+EXTRAS = hf,media,mlx,ane,report,fast,test,dev,bench
 STAMP = $(VENV)/.installed
 RUN = $(VENV)/bin/python -m
 

@@ -50,7 +50,7 @@ class Alone(nn.Module):
         chosen = arithmetic(dtype)
         config = Gemma3nAudioConfig(**json.loads((folder / "config.json").read_text())["audio_config"])
         with chosen.loading(), no_init_weights():
-            self.audio_tower = Gemma3nAudioEncoder(config).to(getattr(torch, dtype)).eval()
+            self.audio_tower = Gemma3nAudioEncoder(config).to(getattr(torch, chosen.storage)).eval()
         weights = load_file(folder / "model.safetensors")
         self.audio_tower.load_state_dict({name.removeprefix(TOWER): value for name, value in weights.items()})
         prepare(self, chosen)

@@ -6,7 +6,9 @@ import dataclasses
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 
+from parity.arithmetic import Plain
 from parity.backend import Backend, Reference
 from parity.contract import Contract
 from parity.scenario import Chunk, Scenario
@@ -84,9 +86,9 @@ class Audio(Reference):
 
     def forward(self, token_ids, *, prompts=(), tap=SILENT):
         """Run the model on audio placeholders; other steps than the audio path's stay unheard."""
-        mel, mask = torch.from_numpy(self._clips.mel), torch.from_numpy(self._clips.mask)
+        mel, mask = torch.from_numpy(self._clips.mel).to(self._model.dtype), torch.from_numpy(self._clips.mask)
         with torch.no_grad(), running(self._arithmetic), self._woven.listening(only_audio(tap)):
-            self._run(mel.to(self._model.dtype), mask)
+            self._run(self._arithmetic.rounded(mel), mask)
         return np.zeros((1, 1, 1))
 
     def _run(self, mel, mask):
@@ -116,33 +118,20 @@ class Tower(Audio):
         self._model.audio_tower(mel, ~mask)
 
 
-class MlxTower(Backend):
-    """The MLX model's audio tower.
+class Listener(Backend):
+    """What the implementations' parties have in common.
 
     Args:
         checkpoint: a directory.
-        dtype: name of MLX's.
         clips: what it hears.
     """
 
-    name = "mlx-audio"
-
-    def __init__(self, checkpoint, dtype, clips):
-        import mlx.core as mx
-
+    def __init__(self, checkpoint, clips):
         from implementations.gemma3n.config import Config
-        from implementations.mlx.audio.tower import AudioTower
-        from implementations.mlx.tensors import MlxTensors
 
         self.config = Config.from_directory(checkpoint)
-        self.tensors, self.clips = MlxTensors(), clips
-        self._checkpoint, self._dtype = checkpoint, getattr(mx, dtype)
-        self.tower = self._load(AudioTower(self.config.audio), "model.audio_tower")
-
-    def _load(self, module, name):
-        from implementations.mlx.weights import load_part
-
-        return load_part(module, self._checkpoint, self._dtype, name)
+        self.clips = clips
+        self._checkpoint = checkpoint
 
     @classmethod
     def versions(cls):
@@ -156,6 +145,27 @@ class MlxTower(Backend):
 
     def start(self, *, padding, cache):
         """Nothing to forget."""
+
+
+class MlxTower(Listener):
+    """The MLX model's audio tower; `dtype` is the name of MLX's."""
+
+    name = "mlx-audio"
+
+    def __init__(self, checkpoint, dtype, clips):
+        import mlx.core as mx
+
+        from implementations.mlx.audio.tower import AudioTower
+        from implementations.mlx.tensors import MlxTensors
+
+        super().__init__(checkpoint, clips)
+        self.tensors, self._dtype = MlxTensors(), getattr(mx, dtype)
+        self.tower = self._load(AudioTower(self.config.audio), "model.audio_tower")
+
+    def _load(self, module, name):
+        from implementations.mlx.weights import load_part
+
+        return load_part(module, self._checkpoint, self._dtype, name)
 
     def forward(self, token_ids, *, prompts=(), tap=SILENT):
         """Run on the clips."""
@@ -187,3 +197,76 @@ class MlxAudio(MlxTower):
         scope = tap.into("embed_audio")
         soft = self.embedder.soft(features, tap=scope)
         return soft_tokens(soft, mask, self.embedder.last(), SOFT_TOKENS, tap=scope)
+
+
+class AneTower(Listener):
+    """The audio tower of the Neural Engine's form; `dtype` is an arithmetic of the backend's."""
+
+    name = "ane-audio"
+
+    def __init__(self, checkpoint, dtype, clips):
+        from implementations.ane.arithmetic import Float16Ane
+        from implementations.ane.audio.host import AudioHost
+        from implementations.ane.audio.tower import AudioTower, within
+        from implementations.ane.limits import LIMIT
+
+        super().__init__(checkpoint, clips)
+        is_half = dtype == "float16-ane"
+        self.arithmetic = Float16Ane() if is_half else Plain(dtype)
+        config = within(self.config.audio, LIMIT) if is_half else self.config.audio
+        self.tensors = self._translation(config)
+        self.tower = self._load(AudioTower(config), "model.audio_tower.")
+        self.host = AudioHost(config, self.arithmetic.rounded)
+
+    def _translation(self, audio):
+        from implementations.ane.shapes import Shapes
+        from implementations.ane.tensors import AneTensors
+
+        never = lambda step: False  # noqa: E731
+        shapes = Shapes(64, 64, self.config.text.sliding_window)
+        how = {"alpha": 1, "carries_alpha": never, "arithmetic": self.arithmetic, "audio": audio}
+        return AneTensors(self.config.text, shapes, **how)
+
+    def _load(self, module, prefix):
+        weights = load_file(self._checkpoint / "model.safetensors")
+        state = {
+            name: self.arithmetic.rounded(weights[prefix + name].float().reshape(parameter.shape))
+            for name, parameter in module.named_parameters()
+        }
+        module.load_state_dict(state, assign=True)
+        return module.requires_grad_(False).eval()
+
+    @torch.inference_mode()
+    def forward(self, token_ids, *, prompts=(), tap=SILENT):
+        """Run on the clips."""
+        self.run(torch.from_numpy(self.clips.mel), torch.from_numpy(self.clips.mask), tap)
+        return np.zeros((1, 1, 1))
+
+    def run(self, mel, mask, tap=SILENT):
+        """Features ``[clip, hidden, 1, frame]`` and their mask ``[clip, frame]``."""
+        inner = tap.into("audio")
+        mel = inner("mel", self.arithmetic.rounded(mel))
+        tables, kept = self.host.prepare(mask, tap=inner)
+        with self.arithmetic.running():
+            return self.tower(mel[:, None], *tables, tap=inner), kept
+
+
+class AneAudio(AneTower):
+    """The audio path of the Neural Engine's form."""
+
+    def __init__(self, checkpoint, dtype, clips):
+        from implementations.ane.embedder import MultimodalEmbedder
+
+        super().__init__(checkpoint, dtype, clips)
+        embedder = MultimodalEmbedder(self.config.audio, self.config.text.hidden_size)
+        self.embedder = self._load(embedder, "model.embed_audio.")
+
+    def run(self, mel, mask, tap=SILENT):
+        """Soft tokens ``[clip, hidden, 1, token]``."""
+        from implementations.ane.senses import soft_tokens
+
+        features, kept = super().run(mel, mask, tap)
+        scope = tap.into("embed_audio")
+        with self.arithmetic.running():
+            soft = self.embedder.soft(features, tap=scope)
+        return soft_tokens(soft, kept, self.arithmetic.rounded(self.embedder.last()), SOFT_TOKENS, tap=scope)

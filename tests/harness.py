@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from parity.backend import Backend
+from parity.errors import ExitCode
 from parity.execute import Run, execute
 from parity.judge import Runs, judge
 from parity.trace import Trace
@@ -67,3 +68,11 @@ class Harness:
         output = self._folder / f"trace-{self._count}"
         execute(backend, Run(output, "tiny", "weights", dtype, **run), lambda step: None)
         return Trace.read(output)
+
+
+def require_parity(judgement: Judgement) -> None:
+    """Every step covered, none introduced, none beyond 4 floors from exact inputs or in the free run; exit 0."""
+    assert not judgement.missing
+    assert judgement.first_divergence is None, judgement.first_divergence
+    assert judgement.worst.ratio <= 4
+    assert judgement.exit_code is ExitCode.PARITY

@@ -9,10 +9,11 @@ torch = pytest.importorskip("torch")
 
 from implementations.ane import Backend  # noqa: E402  # behind importorskip
 from implementations.ane.layers import RMSNorm, root_mean_square  # noqa: E402
+from implementations.gemma3n.config import Config  # noqa: E402
 from implementations.gemma3n.generation import generate_ids, prefill  # noqa: E402
+from implementations.gemma3n.inputs import NOTHING, Media, Sound  # noqa: E402
 from parity.errors import UsageError  # noqa: E402
 from parity.generation import Sampling  # noqa: E402
-from parity.media import Part  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
 from reference.tiny import path  # noqa: E402
 
@@ -102,7 +103,7 @@ def call_inputs(backend, count, garbage=0.0):
     backend.forward(random.integers(9, 512, size=(1, 7)))
     tokens = torch.from_numpy(random.integers(9, 512, size=(1, count)))
     with torch.inference_mode():
-        chunk = program._host.prepare(tokens, program.conversation, tap=SILENT)
+        chunk = program._host.prepare(tokens, NOTHING, program.conversation, tap=SILENT)
         (part,) = program.shapes.parts(7, count)
         inputs = [*chunk.inputs(part, program.shapes), *program.conversation.caches]
     inputs = [tensor.clone() for tensor in inputs]  # ordinary tensors, which may be changed and traced
@@ -262,10 +263,36 @@ def test_a_second_chunk_needs_a_cache(backend):
         backend.forward(np.array([[3]]))
 
 
-def test_pictures_are_refused(backend):
-    backend.start(padding=(0,), cache=True)
-    with pytest.raises(UsageError, match="text alone"):
-        backend.forward(np.array([[2]]), prompts=[(Part("image", "cat.png"),)])
+@pytest.mark.parametrize(
+    ("places", "media", "said"),
+    [
+        (3, {"pixels": np.zeros((1, 3, 64, 64), np.float32)}, "16 soft tokens for 3 places"),
+        (
+            32,
+            {"sound": Sound(np.zeros((1, 600, 128), np.float32), np.ones((1, 600), bool))},
+            "38 soft tokens, the prompt has places for 32; shorten",
+        ),
+    ],
+)
+def test_media_that_do_not_fit_their_places(backend, places, media, said):
+    """And the conversation stays where it was."""
+    backend.begin()
+    config = Config.from_directory(path())
+    token = config.image_token_id if "pixels" in media else config.audio_token_id
+    with pytest.raises(UsageError, match=said):
+        backend.read([2, *[token] * places], Media(**media))
+    assert backend._program.conversation.start == 0
+
+
+def test_media_are_read_once(backend):
+    """Behind a picture, text alone goes on; the picture is in the cache, and another one gives other logits."""
+    image = Config.from_directory(path()).image_token_id
+    first, second = [], []
+    for pixels, behind in ((np.zeros, first), (np.ones, second)):
+        backend.begin()
+        backend.read([2, *[image] * 16], Media(pixels=pixels((1, 3, 64, 64), np.float32)))
+        behind.append(backend.read([9, 10]))
+    assert not np.array_equal(first, second)
 
 
 def test_unknown_dtype():

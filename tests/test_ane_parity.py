@@ -10,6 +10,7 @@ from implementations.ane import Backend, masks  # behind importorskip
 from implementations.ane.shapes import Shapes
 from parity.errors import ExitCode
 from reference.scenarios import MEANINGS
+from tests.harness import require_parity
 
 LONG = "Hello world, what do you see? " * 9
 """Two prefill calls, the second of them partial."""
@@ -81,11 +82,3 @@ def test_a_window_that_is_too_wide_is_found(ane, harness, monkeypatch):
     monkeypatch.setattr("implementations.ane.host.visible", wide)
     judgement = harness.judge(ane("float32"), "float32", "long")
     assert judgement.first_divergence.step == "text.mask.sliding_attention"
-
-
-def require_parity(judgement):
-    """Exit 0 with everything covered."""
-    assert not judgement.missing
-    assert judgement.first_divergence is None
-    assert judgement.worst.ratio <= 4
-    assert judgement.exit_code is ExitCode.PARITY

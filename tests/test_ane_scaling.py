@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from implementations.ane.scaling import EMBEDDING, HEAD, carries_alpha, reads_alpha, scale_weights, scaled_eps
 from parity.errors import UsageError
 from parity.tap import ScopedTap
+from parity.variant import Variant
 from parity.weave import Edit
 from reference.huggingface import Reference
 from reference.steps import MODELING
@@ -66,7 +67,8 @@ def scaled_reference(weights, alpha: float) -> Reference:
     """The oracle with scaled weights, its epsilons too; the merge multiplies hard embeddings."""
     merged = ("vision_embeds, inputs_embeds)", "audio_embeds, inputs_embeds)")
     edits = tuple(Edit(f"{MODELING}:Gemma3nModel.forward", old, f"{alpha!r} * {old}") for old in merged)
-    backend = type("Scaled", (Reference,), {"edits": edits}).load(path(), "float64")
+    backend = Reference.load(path(), "float64")
+    backend._woven.variants = (Variant("scaled-merge", "text", "alpha", "text.inputs_embeds", edits),)
     model, scaled = backend._model, scale_weights({name: each.double() for name, each in weights.items()}, alpha)
     model.lm_head.weight = torch.nn.Parameter(scaled[HEAD])
     language = model.model.language_model

@@ -18,7 +18,8 @@ from parity.errors import UsageError  # noqa: E402
 from reference.contract import ALL_STEPS  # noqa: E402
 from reference.tiny import path  # noqa: E402
 
-CONFIG = Config.from_directory(path()).text
+WHOLE = Config.from_directory(path())
+CONFIG, AUDIO = WHOLE.text, WHOLE.audio
 SHAPES = Shapes(context=64, batch=8, window=CONFIG.sliding_window)
 SLIDING, FULL = "sliding_attention", "full_attention"
 SIZES = {"stream": 4, "stream_from": 4, "stream_to": 4, "layer": 25, "head": 3, "kv_head": 2, "head_dim": 32, "one": 1}
@@ -26,7 +27,9 @@ SIZES = {"stream": 4, "stream_from": 4, "stream_to": 4, "layer": 25, "head": 3, 
 
 def tensors(part, rows=2, alpha=1.0):
     """A translation in the middle of a call."""
-    found = AneTensors(CONFIG, SHAPES, alpha=alpha, carries_alpha="out".__eq__, arithmetic=Plain("float32"))
+    found = AneTensors(
+        CONFIG, SHAPES, alpha=alpha, carries_alpha="out".__eq__, arithmetic=Plain("float32"), audio=AUDIO
+    )
     found.rows, found.part = rows, part
     return found
 
@@ -44,14 +47,57 @@ def step_of(axes, name="text.x"):
 
 KEYS = "batch kv_head key head_dim"
 PARTS = [Part(4, 4, 9, 8), Part(4, 12, 20, 8), Part(0, 3, 4, 1)]
-CHANNELWISE = sorted(axes for axes in LAYOUTS if "key" not in axes.split())
+CHANNELWISE = sorted(axes for axes in LAYOUTS if axes != KEYS and "batch" in axes.split())
+MEDIA = sorted(axes for axes in LAYOUTS if "batch" not in axes.split())
+HEADS = {"head": AUDIO.conf_num_attention_heads, "head_dim": AUDIO.head_dim}
+LOCAL = {"query": AUDIO.conf_attention_chunk_size, "key": 24, "distance": 13}
 
 
-def test_every_axes_of_the_text_path_has_a_layout():
-    """Of the contract's text steps; the towers' are not this model's."""
-    axes = {step.axes for step in ALL_STEPS if step.name.startswith("text.")}
-    merged = {step.axes for step in ALL_STEPS if step.name.startswith("text.merged.")}
-    assert axes - merged <= {*LAYOUTS, *PLAIN}
+def test_every_axes_of_the_contract_has_a_layout():
+    assert {step.axes for step in ALL_STEPS} == {*LAYOUTS, *PLAIN}
+
+
+@pytest.mark.parametrize("axes", MEDIA)
+def test_media_to_the_contract_and_back(axes):
+    """Every number arrives at the index that its axes say, where heads and blocks are one axis in memory too."""
+    sizes = {**HEADS, **LOCAL, "one": 1, "clip": 2, "image": 2, "block": 3, "frame": 5, "token": 5, "soft_token": 5}
+    memory, step = LAYOUTS[axes].split(), step_of(axes, "audio.x")
+    whole = torch.arange(float(np.prod([sizes.get(axis, 6) for axis in memory])))
+    whole = whole.reshape([sizes.get(axis, 6) for axis in memory])
+    value = whole.reshape(as_held(whole.shape, memory))
+    tool = tensors(None)
+    array = tool.to_numpy(value, step)
+    assert array.shape == tuple(sizes.get(axis, 6) for axis in step.axes)
+    place = dict(zip(step.axes, (size - 1 for size in array.shape), strict=True))
+    for axis in step.axes:
+        index = {"one": 0, **place, axis: 0}
+        assert array[tuple(index[name] for name in step.axes)] == whole[tuple(index[name] for name in memory)]
+    assert tool.fits(value, array.shape, step)
+    assert torch.equal(tool.from_numpy(array, value, step), value)
+    changed = tool.from_numpy(array + 0.5, value, step)
+    np.testing.assert_array_equal(tool.to_numpy(changed, step), array + 0.5)
+
+
+def as_held(shape, memory):
+    """The shape in the model: heads beside blocks, or beside their channels, are one axis of four."""
+    sizes = dict(zip(memory, shape, strict=True))
+    if "block" in sizes and "head" in sizes:
+        return (sizes["clip"], sizes["head"] * sizes["block"], *shape[3:])
+    if "block" in sizes:
+        return (sizes["clip"], 1, sizes["block"] * sizes["query"], sizes["key"])
+    if "head" in sizes:
+        return (shape[0], sizes["head"] * sizes["head_dim"], 1, shape[-1])
+    return shape
+
+
+def test_masks_of_ones_and_zeros():
+    """The engine has no booleans for inputs; the contract has them."""
+    step = Step("audio.x", ("clip", "block", "query", "key"), "mask", "", "")
+    value = (torch.arange(2 * 3 * 12 * 24) % 3 == 0).float().reshape(2, 1, 36, 24)
+    array = tensors(None).to_numpy(value, step)
+    assert array.dtype == bool
+    assert array.shape == (2, 3, 12, 24)
+    assert torch.equal(tensors(None).from_numpy(array, value, step), value)
 
 
 @given(st.sampled_from(CHANNELWISE), st.sampled_from(PARTS), st.integers(1, 3))

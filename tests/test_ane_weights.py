@@ -1,6 +1,7 @@
 """Conversion of checkpoints to the ANE-style model: every tensor is accounted for, and broken ones are refused."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -28,9 +29,8 @@ def config():
 
 @pytest.fixture(scope="module")
 def weights():
-    """The embedded checkpoint's tensors, without the towers."""
-    found = load_file(path() / "model.safetensors")
-    return {name: tensor for name, tensor in found.items() if "_tower." not in name}
+    """The embedded checkpoint's tensors."""
+    return load_file(path() / "model.safetensors")
 
 
 def save(folder, weights):
@@ -49,7 +49,7 @@ def refusal(folder):
 
 
 def test_every_tensor_is_accounted_for(config):
-    """Once each; towers and the keys of KV-shared layers are ignored with a reason, and nothing else is."""
+    """Once each; the keys of KV-shared layers are ignored with a reason, and nothing else is."""
     entries = {entry.name: entry for entry in account(path(), config)}
     found = shapes(path())
     assert entries.keys() == found.keys()
@@ -60,8 +60,48 @@ def test_every_tensor_is_accounted_for(config):
     assert entries[f"{LANGUAGE}layers.3.mlp.gate_proj.weight"].action == "reshaped"
     assert entries[NORM].action == "used"
     ignored = {name for name, entry in entries.items() if entry.action == "ignored"}
-    assert ignored == {name for name in found if "_tower." in name or ".soft_embedding_norm" in name or shared(name)}
-    assert any(map(shared, ignored))
+    assert ignored == {name for name in found if shared(name)}
+    assert ignored
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "became"),
+    [
+        ("vision_tower.timm_model.conv_stem.conv.weight", "used", r"\[\d+, 3, 3, 3\]"),
+        ("vision_tower.timm_model.conv_stem.bn.weight", "used", r"\[\d+\]"),
+        ("embed_vision.soft_embedding_norm.weight", "used", r"\[2048\]"),
+        ("embed_vision.embedding_projection.weight", "reshaped", r"\[128, 2048, 1, 1\]"),
+        ("audio_tower.subsample_conv_projection.conv_0.conv.weight", "used", r"\[128, 1, 3, 3\]"),
+        ("audio_tower.conformer.0.ffw_layer_start.ffw_layer_1.weight", "reshaped", r"\[\d+, \d+, 1, 1\]"),
+        ("audio_tower.conformer.1.lconv1d.depthwise_conv1d.weight", "reshaped", r"\[\d+, 1, 1, 5\]"),
+        ("audio_tower.conformer.1.attention.attn.per_dim_scale", "used", r"\[\d+\]"),
+    ],
+)
+def test_towers_are_accounted_for(name, action, became, config):
+    """Matrices become convolutions; what is one already stays as it is."""
+    entry = next(entry for entry in account(path(), config) if entry.name == f"model.{name}")
+    assert entry.action == action
+    assert re.fullmatch(became, entry.became)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.vision_tower.timm_model.conv_stem.conv.weight",
+        "model.audio_tower.conformer.2.attention.attn.per_dim_scale",
+        "model.embed_audio.soft_embedding_norm.weight",
+    ],
+)
+def test_a_tower_that_is_incomplete_is_refused(tmp_path, weights, name):
+    rest = {each: tensor for each, tensor in weights.items() if each != name}
+    assert f"lacks {name}" in refusal(save(tmp_path, rest))
+
+
+def test_a_kernel_of_other_axes_is_refused(tmp_path, weights):
+    """A depthwise kernel has one axis in time; as the two of a map it would be another checkpoint's."""
+    name = "model.audio_tower.conformer.0.lconv1d.depthwise_conv1d.weight"
+    message = refusal(save(tmp_path, {**weights, name: weights[name][:, :, None]}))
+    assert name in message
 
 
 def shared(name):
@@ -90,7 +130,8 @@ def test_the_report(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(shapes(path())) + 1
     assert "1 tied" in lines[-1]
-    assert any(line.startswith("ignored") and "towers serve images and sound" in line for line in lines)
+    assert any(line.startswith("ignored") and "shares its donor's keys and values" in line for line in lines)
+    assert any(line.startswith("reshaped") and "model.audio_tower." in line for line in lines)
 
 
 def test_the_report_of_nothing(tmp_path, capsys):

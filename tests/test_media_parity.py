@@ -9,9 +9,11 @@ import pytest
 
 from parity.discovery import find
 from parity.errors import ExitCode, UsageError
+from parity.generation import Message, Sampling
 from parity.judge import judge
 from parity.media import Part
 from reference.media_scenarios import WITH_MEDIA
+from tests.harness import require_parity
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 PICTURE = Part("image", str(SAMPLES / "three-blue-squares.png"))
@@ -28,45 +30,70 @@ MEDIA = {
 }
 
 
-@pytest.fixture(scope="module")
-def mlx(harness):
-    """The MLX model, loaded once per dtype."""
-    return functools.cache(functools.partial(find("mlx").load, harness.checkpoint))
+DTYPES = {"mlx": ("float32", "bfloat16"), "ane": ("float32", "float16-ane")}
+"""Arithmetics in which each implementation is held to the reference."""
+SMALL = [(name, dtypes[1]) for name, dtypes in DTYPES.items()]
 
 
 @pytest.fixture(scope="module")
-def run(harness, mlx):
-    """Judges MLX with media, the reference run once for each case."""
+def load(harness):
+    """An implementation, loaded once for each arithmetic and set of options."""
+    return functools.cache(lambda name, dtype, **options: find(name).load(harness.checkpoint, dtype, **options))
+
+
+@pytest.fixture(scope="module")
+def run(harness, load):
+    """Judges an implementation with media, the reference run once for each case."""
 
     @functools.cache
     def oracle(scenario, media):
         plan = harness.oracle.scenario(scenario, "What is it?", media)
         return harness.trace(harness.oracle, "float64", scenario=plan)
 
-    def judged(scenario, media, dtype):
-        true = oracle(scenario, media)
-        baseline = harness.runs(harness.baseline(dtype), dtype, true)
-        return judge(oracle=true, baseline=baseline, candidate=harness.runs(mlx(dtype), dtype, true))
+    @functools.cache
+    def baseline(scenario, media, dtype):
+        return harness.runs(harness.baseline(dtype), dtype, oracle(scenario, media))
+
+    def judged(name, scenario, media, dtype, **options):
+        true, floor = oracle(scenario, media), baseline(scenario, media, dtype)
+        candidate = harness.runs(load(name, dtype, **options), dtype, true)
+        return judge(oracle=true, baseline=floor, candidate=candidate)
 
     return judged
 
 
+@pytest.mark.parametrize("name", DTYPES)
 @pytest.mark.parametrize("media", MEDIA)
-def test_mlx(media, run):
-    """Every step covered, none introduced, worst ratio at most 4 floors, exit 0."""
-    require_parity(run("one-shot", MEDIA[media], "float32"))
+def test_every_kind_of_media(media, name, run):
+    require_parity(run(name, "one-shot", MEDIA[media], "float32"))
 
 
+@pytest.mark.parametrize("name", DTYPES)
 @pytest.mark.parametrize("scenario", [name for name in WITH_MEDIA if name not in ("one-shot", "cached")])
-def test_mlx_in_every_schedule(scenario, run):
-    require_parity(run(scenario, (PICTURE, CHIRP), "float32"))
+def test_every_schedule(scenario, name, run):
+    require_parity(run(name, scenario, (PICTURE, CHIRP), "float32"))
 
 
-def test_mlx_bfloat16(run):
-    require_parity(run("one-shot", (GRADIENT, BEEPS), "bfloat16"))
+@pytest.mark.parametrize(("name", "dtype"), SMALL)
+def test_small_arithmetics(name, dtype, run):
+    require_parity(run(name, "one-shot", (GRADIENT, BEEPS), dtype))
 
 
-def test_a_picture_that_is_read_sideways_is_found(run, monkeypatch):
+@pytest.mark.parametrize("dtype", DTYPES["ane"])
+def test_a_scaled_residual_stream(dtype, run):
+    """Soft tokens are merged with alpha, as hard ones are; what is recorded is without it."""
+    require_parity(run("ane", "one-shot", (GRADIENT, BEEPS), dtype, alpha="0.125"))
+
+
+def test_soft_tokens_without_alpha_are_found(run, monkeypatch):
+    """A merge that forgets it gives eight times the reference's rows."""
+    monkeypatch.setattr("implementations.ane.senses.Senses._scaled", lambda self, soft: soft)
+    judgement = run("ane", "one-shot", (GRADIENT, BEEPS), "float32", alpha="0.125")
+    assert [verdict.step for verdict in judgement.introduced] == ["text.merged.image", "text.merged.audio"]
+
+
+@pytest.mark.parametrize("name", DTYPES)
+def test_a_picture_that_is_read_sideways_is_found(name, run, monkeypatch):
     """Rows and columns swapped in preprocessing: the processor's pixels say so."""
     from implementations.gemma3n import inputs
 
@@ -74,21 +101,23 @@ def test_a_picture_that_is_read_sideways_is_found(run, monkeypatch):
     monkeypatch.setattr(
         inputs, "pixel_batch", lambda images, **given: right(images, **given).swapaxes(2, 3) if images else None
     )
-    judgement = run("one-shot", (GRADIENT,), "float32")
+    judgement = run(name, "one-shot", (GRADIENT,), "float32")
     assert judgement.exit_code is ExitCode.DIVERGED
     assert judgement.first_divergence.step == "vision.pixels"
     assert len(judgement.introduced) == 1
 
 
-def test_a_sound_that_is_not_merged_is_found(run, monkeypatch):
-    from implementations.mlx import model
-
-    right = model.filled
+@pytest.mark.parametrize(
+    ("name", "module"), [("mlx", "implementations.mlx.model"), ("ane", "implementations.ane.senses")]
+)
+def test_a_sound_that_is_not_merged_is_found(name, module, run, monkeypatch):
+    where = pytest.importorskip(module)
+    right = where.filled
     calls = iter(range(99))
     monkeypatch.setattr(
-        model, "filled", lambda embedded, places, soft: embedded if next(calls) % 2 else right(embedded, places, soft)
+        where, "filled", lambda embedded, places, soft: embedded if next(calls) % 2 else right(embedded, places, soft)
     )
-    judgement = run("one-shot", (PICTURE, CHIRP), "float32")
+    judgement = run(name, "one-shot", (PICTURE, CHIRP), "float32")
     assert judgement.first_divergence.step == "text.merged.audio"
 
 
@@ -97,9 +126,15 @@ def test_schedules_that_media_cannot_run_in_are_refused(harness):
         harness.oracle.scenario("chunked", "What?", (PICTURE,))
 
 
-def require_parity(judgement):
-    """Exit 0 with everything covered."""
-    assert not judgement.missing
-    assert judgement.first_divergence is None, judgement.first_divergence
-    assert judgement.worst.ratio <= 4
-    assert judgement.exit_code is ExitCode.PARITY
+def test_implementations_answer_alike(load):
+    """Greedy, to a picture and a sound, and to a second question, which goes on behind what was read."""
+    first = Message("user", (PICTURE, CHIRP, Part("text", "What is it?")))
+    said = {name: "".join(load(name, "float32").generate([first], Sampling(max_tokens=8))) for name in DTYPES}
+    assert len(set(said.values())) == 1
+    assert all(said.values())
+    answer = Message("model", (Part("text", said["ane"]),))
+    second = Message("user", (BEEPS, Part("text", "And this?")))
+    again = {
+        "".join(load(name, "float32").generate([first, answer, second], Sampling(max_tokens=8))) for name in DTYPES
+    }
+    assert len(again) == 1

@@ -18,6 +18,7 @@ from parity.tap import SILENT  # noqa: E402
 from tests import audio_worker  # noqa: E402
 from tests.audio_checkpoint import Alone, write  # noqa: E402
 from tests.audio_parties import SCENARIO, Audio, Clips, MlxAudio, MlxTower, Tower  # noqa: E402
+from tests.harness import require_parity  # noqa: E402
 
 CLIPS = {
     "unequal": Clips.of(150, 61),
@@ -64,13 +65,6 @@ def judged(harness):
 def tower(harness):
     """The embedded checkpoint's, in float32."""
     return MlxTower(harness.checkpoint, "float32", CLIPS["unequal"])
-
-
-def require_parity(judgement):
-    """Every step covered, none else, none beyond 4 floors from exact inputs or in the free run."""
-    assert not judgement.missing
-    assert judgement.first_divergence is None
-    assert judgement.worst.ratio <= 4
 
 
 @pytest.mark.parametrize("name", CLIPS)

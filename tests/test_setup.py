@@ -244,10 +244,11 @@ def test_an_unsuitable_interpreter_is_refused_in_one_line(make, python):
 
 
 def requirements() -> dict[str, list[Requirement]]:
-    """Return what the core and each extra require."""
+    """Return what the core and each extra require of other packages."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = {"core": project["dependencies"], **project["optional-dependencies"]}
-    return {name: [Requirement(line) for line in lines] for name, lines in named.items()}
+    found = {name: [Requirement(line) for line in lines] for name, lines in named.items()}
+    return {name: [each for each in lines if each.name != project["name"]] for name, lines in found.items()}
 
 
 def pins() -> dict[str, str]:

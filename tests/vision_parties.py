@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from parity.arithmetic import Arithmetic, Plain
 from parity.backend import Backend
 from parity.contract import Contract
 from parity.execute import Run, execute
@@ -42,6 +43,7 @@ class VisionReference(Reference):
 
     def __init__(self, loaded: Reference, pixels: NDArray[np.float32], edits: tuple[Any, ...] = ()) -> None:
         super().__init__(loaded._model, loaded._checkpoint, loaded._arithmetic.storage)
+        self._arithmetic = loaded._arithmetic  # which need not be its storage's
         self._pixels = torch.from_numpy(pixels)
         with mock.patch("reference.woven.ALL_STEPS", VISION_STEPS):
             self._woven = Woven(loaded._model, edits)
@@ -55,13 +57,28 @@ class VisionReference(Reference):
         """There is no conversation."""
 
     def forward(self, token_ids: NDArray[np.int64], *, prompts: Any = (), tap: Tap = SILENT) -> NDArray[Any]:
-        """Run the whole model on placeholders alone."""
-        model: Any = self._model
-        count = len(self._pixels) * model.config.vision_soft_tokens_per_image
-        placeholders = torch.full((1, count), model.config.image_token_id)
+        """Run on the pixels."""
         with torch.no_grad(), running(self._arithmetic), self._woven.listening(tap):
-            model.model(input_ids=placeholders, pixel_values=self._pixels.to(model.dtype), use_cache=False)
+            self._run(self._model, self._cast(self._pixels))
         return NO_LOGITS
+
+    def _run(self, model: Any, pixels: torch.Tensor) -> None:
+        """The whole model on placeholders alone."""
+        count = len(pixels) * model.config.vision_soft_tokens_per_image
+        placeholders = torch.full((1, count), model.config.image_token_id)
+        model.model(input_ids=placeholders, pixel_values=pixels, use_cache=False)
+
+
+class TowerReference(VisionReference):
+    """The reference's vision tower alone."""
+
+    def contract(self) -> Contract:
+        """The steps up to the tower's soft tokens."""
+        whole = super().contract()
+        return Contract(whole.model, tuple(step for step in whole if step.name.startswith("vision.")), whole.logits)
+
+    def _run(self, model: Any, pixels: torch.Tensor) -> None:
+        model.model.get_image_features(pixels)
 
 
 class VisionMlx(Backend):
@@ -113,6 +130,62 @@ class VisionMlx(Backend):
         return NO_LOGITS
 
 
+class VisionAne(Backend):
+    """The tower of the Neural Engine's form, alone."""
+
+    name = "ane"
+    dtypes = ("float32", "float16-ane")
+
+    def __init__(self, tower: Any, tensors: Any, arithmetic: Arithmetic, pixels: NDArray[np.float32]) -> None:
+        self.tensors, self.tower = tensors, tower
+        self._arithmetic = arithmetic
+        self._pixels = arithmetic.rounded(torch.from_numpy(pixels))
+
+    @classmethod
+    def versions(cls) -> dict[str, str]:
+        """Of no matter here."""
+        return {}
+
+    @classmethod
+    def load(cls, checkpoint: Path, dtype: str, pixels: NDArray[np.float32] | None = None, **options: str) -> Self:
+        """Load the tower alone."""
+        from implementations.ane.arithmetic import Float16Ane
+        from implementations.ane.shapes import Shapes
+        from implementations.ane.tensors import AneTensors
+        from implementations.ane.vision.tower import VisionTower
+        from implementations.gemma3n.config import Config
+
+        config = Config.from_directory(checkpoint)
+        arithmetic: Arithmetic = Float16Ane() if dtype == "float16-ane" else Plain(dtype)
+        with torch.device("meta"):
+            tower = VisionTower(config.vision)
+        weights = tensors_below(checkpoint, "model.vision_tower.")
+        tower.load_state_dict({name: arithmetic.rounded(each) for name, each in weights.items()}, assign=True)
+        shapes, never = Shapes(64, 64, config.text.sliding_window), lambda step: False
+        tensors = AneTensors(config.text, shapes, alpha=1, carries_alpha=never, arithmetic=arithmetic)
+        assert pixels is not None
+        return cls(tower.requires_grad_(False).eval(), tensors, arithmetic, pixels)
+
+    def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
+        """There is no conversation."""
+
+    def forward(self, token_ids: NDArray[np.int64], *, prompts: Any = (), tap: Tap = SILENT) -> NDArray[Any]:
+        """Run the tower."""
+        with torch.inference_mode(), self._arithmetic.running():
+            self.tower(self._pixels, tap=tap.into("vision"))
+        return NO_LOGITS
+
+
+def tensors_below(checkpoint: Path, prefix: str) -> dict[str, torch.Tensor]:
+    """A checkpoint's tensors with a prefix, without it, in float32."""
+    from safetensors.torch import load_file
+
+    from implementations.gemma3n.weights import weight_files
+
+    whole = {name: tensor for file in weight_files(checkpoint) for name, tensor in load_file(file).items()}
+    return {name.removeprefix(prefix): x.float() for name, x in whole.items() if name.startswith(prefix)}
+
+
 class Gallery:
     """Judges parties on one batch of images; the oracle's and the baselines' traces are kept.
 
@@ -121,17 +194,24 @@ class Gallery:
         load: the reference in a dtype.
         pixels: ``[image, channel, height, width]``.
         lockstep: whether there are lockstep runs too, for which tensors must be kept.
+        truth: the path, or the tower alone.
     """
 
     def __init__(
-        self, folder: Path, load: Callable[[str], Reference], pixels: NDArray[np.float32], *, lockstep: bool = True
+        self,
+        folder: Path,
+        load: Callable[[str], Reference],
+        pixels: NDArray[np.float32],
+        *,
+        lockstep: bool = True,
+        truth: type[VisionReference] = VisionReference,
     ) -> None:
         self.pixels = pixels
         self.load = load
-        self._folder, self._lockstep = folder, lockstep
+        self._folder, self._lockstep, self._truth = folder, lockstep, truth
         self._baselines: dict[str, Runs] = {}
         folder.mkdir()
-        self.oracle = self.trace(VisionReference(load("float64"), pixels), "float64", scenario=SCENARIO)
+        self.oracle = self.trace(truth(load("float64"), pixels), "float64", scenario=SCENARIO)
 
     def judge(self, candidate: Backend | Runs, dtype: str) -> Judgement:
         """Run a candidate, unless it has run, and judge it."""
@@ -142,7 +222,7 @@ class Gallery:
     def baseline(self, dtype: str) -> Runs:
         """The reference's runs in a dtype; the first call runs it."""
         if dtype not in self._baselines:
-            self._baselines[dtype] = self.runs(VisionReference(self.load(dtype), self.pixels), dtype)
+            self._baselines[dtype] = self.runs(self._truth(self.load(dtype), self.pixels), dtype)
         return self._baselines[dtype]
 
     def runs(self, backend: Backend, dtype: str) -> Runs:

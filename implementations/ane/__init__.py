@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from implementations.ane.options import MEANINGS, Options
-from implementations.gemma3n.inputs import NOTHING, Media
+from implementations.gemma3n.inputs import NOTHING, Inputs, Media
 from implementations.gemma3n.preprocessor import Preprocessor
 from parity.backend import Backend as Base
 from parity.errors import BackendUnavailable, UsageError
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from implementations.gemma3n.dialogue import Dialogue
     from parity.media import Prompt
 
-NO_TOWERS = "backend ane has no towers for pictures and sounds; give it text alone"
 INSTALL = "torch is not installed: pip install torch"
 
 
@@ -88,11 +87,10 @@ class Backend(Base):
 
         Raises:
             UsageError: for ids outside the vocabulary, another batch, a chunk beyond the compiled context, a second
-                chunk without a cache, or pictures and sounds.
+                chunk without a cache, or files that the model cannot take.
         """
-        if any(part.kind != "text" for prompt in prompts for part in prompt):
-            raise UsageError(NO_TOWERS)
-        return self._run(token_ids, tap, last_only=False)
+        inputs = self._preprocessor.inputs(token_ids, prompts, tap=tap)
+        return self._run(inputs, tap, last_only=False)
 
     def generate(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
         """Pieces of text as they are decoded; a conversation that goes on is read from where it was left."""
@@ -107,20 +105,16 @@ class Backend(Base):
         self.start(padding=(0,), cache=True)
 
     def read(self, token_ids: list[int], media: Media = NOTHING) -> NDArray[Any]:
-        """Run the next chunk of one row; returns logits behind its last token, ``[vocabulary]``.
+        """Run the next chunk of one row; returns logits behind its last token, ``[vocabulary]``."""
+        inputs = Inputs(np.array([token_ids], dtype=np.int64), media)
+        return self._run(inputs, SILENT, last_only=True)[0, -1]
 
-        Raises:
-            UsageError: for media, as `forward`.
-        """
-        if media:
-            raise UsageError(NO_TOWERS)
-        return self._run(np.array([token_ids], dtype=np.int64), SILENT, last_only=True)[0, -1]
-
-    def _run(self, token_ids: NDArray[np.int64], tap: Tap, *, last_only: bool) -> NDArray[Any]:
+    def _run(self, inputs: Inputs, tap: Tap, *, last_only: bool) -> NDArray[Any]:
         import torch
 
-        self._require_valid(token_ids)
-        logits = self._program.run(torch.from_numpy(token_ids), tap=tap, last_only=last_only)
+        self._require_valid(inputs.token_ids)
+        ids = torch.from_numpy(inputs.token_ids)
+        logits = self._program.run(ids, inputs.media, tap=tap, last_only=last_only)
         return self.tensors.to_numpy(logits, None)
 
     def _require_valid(self, token_ids: NDArray[np.int64]) -> None:

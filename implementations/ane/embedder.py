@@ -1,6 +1,7 @@
-"""Embedding of token ids on the host: text, per-layer, and vision and audio ids (the hard path).
+"""Embeddings of all modalities: text, per-layer, and vision's and audio's, by ids (hard) and by features (soft).
 
-Tables of a quarter of a million rows are looked up by the processor; the engine gets the rows.
+Tables of a quarter of a million rows are looked up by the processor; the engine gets the rows. Soft embeddings are the
+engine's own: they end the compiled parts that see and hear.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from implementations.ane.layers import RMSNorm
+from implementations.ane.layers import Projection, RMSNorm
 from implementations.gemma3n.config import Config, ModalityConfig
 from parity.tap import Tap
 
+Rounded = Callable[[Tensor], Tensor]
+
 
 class MultimodalEmbedder(nn.Module):
-    """Ids of one modality in the language model's space: ``norm(projection(norm(embedding)))``.
+    """Ids and features of one modality in the language model's space: ``norm(projection(norm(x)))``.
+
+    Both paths have the projection in common, and each its own first norm.
 
     A hard embedding depends on the id alone, so all of them are computed once; from then on embedding is a look-up.
     """
@@ -26,26 +31,48 @@ class MultimodalEmbedder(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
         self.hard_embedding_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
-        self.embedding_projection = nn.Linear(config.hidden_size, hidden, bias=False)
+        self.soft_embedding_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.embedding_projection = Projection(config.hidden_size, hidden)
         self._last_norm = RMSNorm(hidden, config.rms_norm_eps, gain=False)
         self._config = config
         self._table: Tensor | None = None
 
     def hard(self, token_ids: Tensor, is_modality: Tensor) -> Tensor:
         """Embed ids of this modality, ``[batch, token]`` to ``[batch, token, hidden]``; others as its last id."""
-        if self._table is None:
-            normed = self.hard_embedding_norm(self.embedding.weight, axis=1)
-            self._table = self._last_norm(self.embedding_projection(normed), axis=1)
         rows = torch.where(is_modality, token_ids, self._config.last_id) - self._config.vocab_offset
-        return self._table[rows]
+        return self._embedded()[rows]
+
+    def last(self) -> Tensor:
+        """Hard embedding of the modality's last id, ``[1, hidden, 1, 1]``: it stands for the end of a short clip."""
+        return self._embedded()[-1][None, :, None, None]
+
+    def soft(self, features: Tensor, *, tap: Tap) -> Tensor:
+        """Embed a tower's features, ``[image, channel, 1, token]``; the channels become the language model's.
+
+        Args:
+            features: of pictures, or of clips ``[clip, channel, 1, frame]``.
+            tap: of the scope ``embed_vision`` or ``embed_audio``.
+        """
+        return tap("soft", self._project(self.soft_embedding_norm(features)))
+
+    def _embedded(self) -> Tensor:
+        """Every id of the modality, ``[vocabulary, hidden]``."""
+        if self._table is None:
+            ids = self.embedding.weight.t()[None, :, None]  # the vocabulary stands where tokens do
+            self._table = self._project(self.hard_embedding_norm(ids))[0, :, 0].t().contiguous()
+        return self._table
+
+    def _project(self, normed: Tensor) -> Tensor:
+        """To the language model's width, ``[..., channel, 1, token]``; the last norm has no gain."""
+        return self._last_norm(self.embedding_projection(normed))
 
 
 class Embedder(nn.Module):
-    """Token ids to the decoder's inputs. Parameter names are the checkpoint's.
+    """Token ids to embeddings. Parameter names are the checkpoint's.
 
     Attributes:
-        alpha: factor of the residual stream. It is in the weights of the text table; hard embeddings, which end in a
-            norm without a gain, are multiplied here.
+        alpha: factor of the residual stream. It is in the weights of the text table; hard and soft embeddings, which
+            end in a norm without a gain, are multiplied where they are merged.
     """
 
     def __init__(self, config: Config, alpha: float) -> None:
@@ -59,22 +86,21 @@ class Embedder(nn.Module):
         self.alpha = alpha
         self._config = config
 
-    def forward(self, token_ids: Tensor, rounded: Callable[[Tensor], Tensor], *, tap: Tap) -> tuple[Tensor, Tensor]:
+    def forward(self, token_ids: Tensor, rounded: Rounded, *, tap: Tap) -> tuple[Tensor, Tensor]:
         """Embed token ids ``[batch, token]``; `rounded` is applied to every result.
 
         Returns:
-            Embeddings ``[batch, hidden, 1, token]``, and the token term of the per-layer inputs
+            Embeddings ``[batch, hidden, 1, token]``, of placeholders too, and the token term of the per-layer inputs
             ``[batch, layer * ple, 1, token]``; ids outside the per-layer table use its row 0.
         """
         text, inner = self._config.text, tap.into("text")
-        token_ids = inner("input_ids", token_ids)
         embedded = inner("embed_tokens", channels(rounded(self.embed_tokens(token_ids) * text.hidden_size**0.5)))
         in_table = torch.where(token_ids < text.vocab_size_per_layer_input, token_ids, 0)
         rows = functional.embedding(in_table, self.embed_tokens_per_layer.weight)
         term = inner("per_layer_inputs.token", channels(rounded(rows * text.hidden_size_per_layer_input**0.5)))
-        return inner("inputs_embeds", self._merge(token_ids, embedded, rounded, tap)), term
+        return self._merge(token_ids, embedded, rounded, tap), term
 
-    def _merge(self, token_ids: Tensor, embedded: Tensor, rounded: Callable[[Tensor], Tensor], tap: Tap) -> Tensor:
+    def _merge(self, token_ids: Tensor, embedded: Tensor, rounded: Rounded, tap: Tap) -> Tensor:
         """Put hard embeddings where the ids are of another modality."""
         is_audio = token_ids >= self._config.audio.vocab_offset
         is_vision = (token_ids >= self._config.vision.vocab_offset) & ~is_audio

@@ -13,8 +13,10 @@ from implementations.ane.conversation import Conversation
 from implementations.ane.decoder import kinds
 from implementations.ane.embedder import Embedder
 from implementations.ane.masks import positions, slot_mask, slot_update, visible
+from implementations.ane.senses import Senses
 from implementations.ane.shapes import Part, Shapes
 from implementations.gemma3n.config import TextConfig
+from implementations.gemma3n.inputs import Media
 from implementations.gemma3n.rope import SLIDING
 from parity.tap import Tap
 
@@ -51,21 +53,26 @@ class Host:
     Args:
         config: the language model's.
         embedder: its tables.
+        senses: what makes soft tokens of pictures and sounds.
         rounded: applied to what is handed to the compiled parts. Angles are not rounded: in float16, positions beyond
             2,048 are not even whole.
     """
 
-    def __init__(self, config: TextConfig, embedder: Embedder, rounded: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, config: TextConfig, embedder: Embedder, senses: Senses, rounded: Callable[[Tensor], Tensor]
+    ) -> None:
         self._config = config
-        self._embedder, self._rounded = embedder, rounded
+        self._embedder, self._senses, self._rounded = embedder, senses, rounded
         self._frequencies = {
             kind: torch.from_numpy(config.ropes[kind].inverse_frequencies(config.head_dim)) for kind in kinds(config)
         }
 
-    def prepare(self, token_ids: Tensor, conversation: Conversation, *, tap: Tap) -> Chunk:
-        """Everything that the calls of a chunk of ids ``[batch, token]`` need."""
-        embedded, token_term = self._embedder(token_ids, self._rounded, tap=tap)
+    def prepare(self, token_ids: Tensor, media: Media, conversation: Conversation, *, tap: Tap) -> Chunk:
+        """Everything that the calls of a chunk of ids ``[batch, token]``, and of their media, need."""
         text = tap.into("text")
+        token_ids = text("input_ids", token_ids)
+        embedded, token_term = self._embedder(token_ids, self._rounded, tap=tap)
+        embedded = text("inputs_embeds", self._senses.merge(embedded, token_ids, media, tap=tap))
         start, count = conversation.start, token_ids.shape[1]
         queries = text("position_ids", positions(start, count, conversation.padding))
         rotary, seen = {}, {}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from implementations.ane.arithmetic import Float16Ane
+from implementations.ane.audio.tower import within
+from implementations.ane.model import Gemma3n
 from implementations.ane.options import Options
 from implementations.ane.program import Program
 from implementations.ane.scaling import carries_alpha, scale_weights
@@ -21,12 +24,24 @@ def load(checkpoint: Path, dtype: str, options: Options) -> tuple[Program, AneTe
     Raises:
         UsageError: for another architecture, an option that does not fit it, or weights that do not.
     """
-    config = Config.from_directory(checkpoint)
-    text = config.text
+    config, arithmetic = Config.from_directory(checkpoint), _arithmetic(dtype, options)
+    text, alpha = config.text, options.alpha
     shapes = Shapes(options.fitted(text.max_position_embeddings), options.batch, text.sliding_window)
-    arithmetic: Arithmetic = Float16Ane(options.limit) if dtype == "float16-ane" else Plain(dtype)
+    if isinstance(arithmetic, Float16Ane):
+        config = replace(config, audio=within(config.audio, options.limit))
+    model = _model(checkpoint, config, arithmetic, options)
+    tensors = AneTensors(
+        text, shapes, alpha=alpha, carries_alpha=carries_alpha, arithmetic=arithmetic, audio=config.audio
+    )
+    return Program(config, model, shapes, tensors, arithmetic), tensors
+
+
+def _model(checkpoint: Path, config: Config, arithmetic: Arithmetic, options: Options) -> Gemma3n:
+    """The model with its weights scaled, then rounded."""
     weights = load_weights(checkpoint, account(checkpoint, config))
     scaled = weights if options.alpha == 1 else scale_weights(weights, options.alpha, limit=options.limit)
-    model = build(config, {name: arithmetic.rounded(x) for name, x in scaled.items()}, alpha=options.alpha)
-    tensors = AneTensors(text, shapes, alpha=options.alpha, carries_alpha=carries_alpha, arithmetic=arithmetic)
-    return Program(text, model, shapes, tensors, arithmetic), tensors
+    return build(config, {name: arithmetic.rounded(x) for name, x in scaled.items()}, alpha=options.alpha)
+
+
+def _arithmetic(dtype: str, options: Options) -> Arithmetic:
+    return Float16Ane(options.limit) if dtype == "float16-ane" else Plain(dtype)

@@ -1,11 +1,13 @@
-"""Gemma 3n: what runs on the host, and the two compiled parts."""
+"""Gemma 3n: what runs on the host, and the compiled parts."""
 
 from __future__ import annotations
 
 from torch import nn
 
+from implementations.ane.audio.tower import AudioTower
 from implementations.ane.decoder import Decoder, Head
 from implementations.ane.embedder import Embedder
+from implementations.ane.vision.tower import VisionTower
 from implementations.gemma3n.config import Config
 
 LANGUAGE = "model.language_model."
@@ -14,18 +16,22 @@ PREFIXES = {
     "embedder.embed_tokens": f"{LANGUAGE}embed_tokens",
     "embedder.embed_vision.": "model.embed_vision.",
     "embedder.embed_audio.": "model.embed_audio.",
+    "vision_tower.": "model.vision_tower.",
+    "audio_tower.": "model.audio_tower.",
 }
 """Where the parameters of a part are in the checkpoint."""
 
 
 class Gemma3n(nn.Module):
-    """All parameters of the language model."""
+    """All parameters. The embedders of pictures and sounds serve the processor and the engine."""
 
     def __init__(self, config: Config, alpha: float) -> None:
         super().__init__()
         self.embedder = Embedder(config, alpha)
         self.decoder = Decoder(config.text)
         self.head = Head(config.text)
+        self.vision_tower = VisionTower(config.vision)
+        self.audio_tower = AudioTower(config.audio)
 
 
 def checkpoint_name(parameter: str) -> str | None:

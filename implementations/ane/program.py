@@ -11,9 +11,11 @@ from implementations.ane.conversation import Conversation
 from implementations.ane.decoder import kinds
 from implementations.ane.host import Chunk, Host
 from implementations.ane.model import Gemma3n
+from implementations.ane.senses import Senses
 from implementations.ane.shapes import Part, Shapes
 from implementations.ane.tensors import AneTensors
-from implementations.gemma3n.config import TextConfig
+from implementations.gemma3n.config import Config
+from implementations.gemma3n.inputs import NOTHING, Media
 from parity.arithmetic import Arithmetic
 from parity.errors import UsageError
 from parity.tap import Tap
@@ -23,7 +25,7 @@ class Program:
     """The model and its conversation.
 
     Args:
-        config: the language model's.
+        config: the model's.
         model: its parts.
         shapes: what is compiled.
         tensors: told which part of a chunk is running.
@@ -32,15 +34,16 @@ class Program:
 
     def __init__(
         self,
-        config: TextConfig,
+        config: Config,
         model: Gemma3n,
         shapes: Shapes,
         tensors: AneTensors,
         arithmetic: Arithmetic,
     ) -> None:
-        self.config, self.model, self.shapes = config, model, shapes
+        self.config, self.model, self.shapes = config.text, model, shapes
         self._tensors, self._arithmetic = tensors, arithmetic
-        self._host = Host(config, model.embedder, arithmetic.rounded)
+        senses = Senses(config, model, arithmetic)
+        self._host = Host(config.text, model.embedder, senses, arithmetic.rounded)
         self.start((0,))
 
     def start(self, padding: tuple[int, ...]) -> None:
@@ -49,11 +52,12 @@ class Program:
         self.conversation = Conversation(self.config, self.shapes, padding)
 
     @torch.inference_mode()
-    def run(self, token_ids: Tensor, *, tap: Tap, last_only: bool = False) -> Tensor:
+    def run(self, token_ids: Tensor, media: Media = NOTHING, *, tap: Tap, last_only: bool = False) -> Tensor:
         """Run the next chunk.
 
         Args:
             token_ids: ``[batch, token]``, int64.
+            media: what the placeholders among them stand for.
             tap: where steps go.
             last_only: whether only the last token's logits are wanted, as generation does.
 
@@ -61,11 +65,11 @@ class Program:
             Logits ``[batch, token or 1, vocabulary]``.
 
         Raises:
-            UsageError: for a chunk beyond the compiled context, or another number of rows.
+            UsageError: for a chunk beyond the compiled context, another number of rows, or media that do not fit.
         """
         count = token_ids.shape[1]
         parts = list(self.shapes.parts(self.conversation.start, count))
-        chunk = self._host.prepare(token_ids, self.conversation, tap=tap)
+        chunk = self._host.prepare(token_ids, media, self.conversation, tap=tap)
         try:
             logits = [self._call(chunk, part, tap, last_only) for part in parts]
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,8 +12,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from implementations.ane.altup import StreamProjections
+from implementations.ane.audio.conformer import Depthwise
 from implementations.ane.decoder import Decoder, piece_sizes
-from implementations.ane.layers import RMSNorm
+from implementations.ane.layers import Projection, RMSNorm
 from implementations.ane.model import LANGUAGE, Gemma3n, checkpoint_name
 from implementations.ane.scaling import reads_alpha, scaled_eps
 from implementations.gemma3n.config import Config
@@ -50,11 +51,11 @@ def account(checkpoint: Path, config: Config) -> list[Entry]:
         UsageError: for a file or tensor that is missing, unknown, truncated or misshapen.
     """
     found, parameters = shapes(checkpoint), _parameters(config)
-    reasons = ignored(config.text)
+    reasons = _unused(config, parameters)
     kept = {name: shape for name, shape in found.items() if not name.startswith(tuple(reasons))}
     require_names(kept, parameters, checkpoint)
     for name, shape in kept.items():
-        require_shape(name, shape, _flat(parameters[name].shape), checkpoint)
+        require_shape(name, shape, parameters[name].stored, checkpoint)
     return [_entry(name, shape, parameters, reasons) for name, shape in sorted(found.items())]
 
 
@@ -116,25 +117,52 @@ def _shapes(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
         raise UsageError(f"checkpoint file {file} cannot be loaded: {error}") from error
 
 
-def _parameters(config: Config) -> dict[str, nn.Parameter]:
+@dataclass(frozen=True)
+class Parameter:
+    """One of the model's parameters.
+
+    Attributes:
+        shape: in the model.
+        stored: in the checkpoint.
+    """
+
+    shape: tuple[int, ...]
+    stored: tuple[int, ...]
+
+
+def _parameters(config: Config) -> dict[str, Parameter]:
     """The model's parameters by the checkpoint's names; no memory is allocated."""
     with torch.device("meta"):
         model = Gemma3n(config, 1.0)
-    return {source: parameter for name, parameter in model.named_parameters() if (source := checkpoint_name(name))}
+    return {
+        source: Parameter(tuple(tensor.shape), _stored(module, tensor))
+        for path, module in model.named_modules()
+        for name, tensor in module.named_parameters(path, recurse=False)
+        if (source := checkpoint_name(name))
+    }
 
 
-def _flat(shape: torch.Size) -> tuple[int, ...]:
-    """A parameter's shape in the checkpoint: matrices have no axes of the kernel."""
-    return tuple(shape[:2]) if len(shape) == 4 else tuple(shape)
+def _stored(module: nn.Module, tensor: Tensor) -> tuple[int, ...]:
+    """A parameter's shape in the checkpoint: matrices have no axes of a kernel, and kernels in time have one."""
+    shape = tuple(tensor.shape)
+    if isinstance(module, Projection):
+        return shape[:2]
+    return (*shape[:2], shape[3]) if isinstance(module, Depthwise) else shape
+
+
+def _unused(config: Config, parameters: Iterable[str]) -> dict[str, str]:
+    """Prefixes of tensors that no parameter holds, and why."""
+    held = tuple(parameters)
+    return {
+        prefix: why for prefix, why in ignored(config.text).items() if not any(name.startswith(prefix) for name in held)
+    }
 
 
 def _head_names(model: Gemma3n) -> list[str]:
     return [name for name, _ in model.named_parameters() if checkpoint_name(name) is None]
 
 
-def _entry(
-    name: str, shape: tuple[int, ...], parameters: Mapping[str, nn.Parameter], reasons: Mapping[str, str]
-) -> Entry:
+def _entry(name: str, shape: tuple[int, ...], parameters: Mapping[str, Parameter], reasons: Mapping[str, str]) -> Entry:
     if name not in parameters:
         return Entry(name, shape, "ignored", next(why for prefix, why in reasons.items() if name.startswith(prefix)))
     target = list(parameters[name].shape)
