@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.contract import Contract, Step
-from parity.errors import BackendUnavailable
+from parity.errors import BackendUnavailable, UsageError
 from parity.generation import Message, Sampling
 from parity.media import Part, Prompt
 from parity.scenario import Scenario
@@ -61,12 +61,15 @@ class Backend(ABC):
         name: what users call it.
         dtypes: names of the arithmetics that it can run in.
         options: what a user may set when it is loaded, name and one-line meaning; see `parity.discovery.Choice`.
+        hidden: steps that it computes where no tap can stand, or not at all: their names, with ``*`` for any text, and
+            the reason. Such a step is counted as not observable, never as compared.
         tensors: translation between its tensors and NumPy's.
     """
 
     name: ClassVar[str]
     dtypes: ClassVar[tuple[str, ...]]
     options: ClassVar[Mapping[str, str]] = {}
+    hidden: ClassVar[Mapping[str, str]] = {}
     tensors: Tensors
 
     @classmethod
@@ -148,3 +151,12 @@ class Reference(Backend):
         Raises:
             UsageError: for an unknown name, an empty prompt, or one longer than the context.
         """
+
+    def vary(self, variants: Sequence[tuple[str, int | None]]) -> None:
+        """From now on, have these known bugs, by name and layer (None: the variant's own); none: be true again.
+
+        Raises:
+            UsageError: for an unknown variant, or a layer that it cannot be in.
+        """
+        if variants:
+            raise UsageError(f"reference {self.name} has no variants")

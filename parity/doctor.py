@@ -15,7 +15,9 @@ Finding = tuple[str, bool, str, str]
 
 def examine(backends: tuple[str, ...]) -> Iterator[Finding]:
     """Findings on the installed references and on `backends` (none named: all that are installed)."""
-    for group, names in ((REFERENCES, tuple(available(REFERENCES))), (BACKENDS, backends or tuple(available()))):
+    references = tuple(available(REFERENCES))
+    others = tuple(name for name in available() if name not in references)
+    for group, names in ((REFERENCES, references), (BACKENDS, backends or others)):
         for name in names:
             yield from _examine(name, group)
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from parity.backend import Backend, Reference
 from parity.discovery import Choice, find
 from parity.errors import ParityError, UsageError
@@ -22,6 +24,7 @@ from parity.execute import Run, execute
 from parity.generation import Message, Sampling
 from parity.media import parse
 from parity.scenario import Scenario
+from parity.trace import Key, Trace
 
 Job = Mapping[str, Any]
 
@@ -78,6 +81,19 @@ class Worker:
             command=tuple(job["command"]),
         )
         execute(self._loaded, run, lambda step: self.tell("step", step=step))
+
+    def do_vary(self, job: Job) -> None:
+        """Give the loaded reference known bugs, or take them back."""
+        self._reference.vary([(name, layer) for name, layer in job["variants"]])
+
+    def do_probe(self, job: Job) -> None:
+        """Write the tensors of a few steps, which the loaded reference with known bugs has in lockstep."""
+        from parity.diagnosis.probe import planted
+
+        keys = [Key(*key) for key in job["keys"]]
+        variants = [(name, layer) for name, layer in job["variants"]]
+        found = planted(self._reference, variants, Trace.read(Path(job["oracle"])), keys)
+        np.savez(job["output"], **{str(keys.index(key)): tensor for key, tensor in found.items()})
 
     def do_generate(self, job: Job) -> None:
         """Send text as it is decoded."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,7 +18,7 @@ from parity.errors import BackendUnavailable, UsageError
 from parity.media import Part, Prompt
 from parity.scenario import Scenario
 from parity.tap import SILENT, Tap
-from parity.weave import Edit, locate
+from parity.weave import locate
 from reference.contract import ALL_STEPS, contract
 from reference.media_scenarios import WITH_MEDIA, Rows, build_media
 from reference.scenarios import MEANINGS, Facts, build
@@ -38,8 +39,10 @@ class Reference(backend.Reference):
     dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32", "bfloat16", "float16", *available())
     scenarios: ClassVar[Mapping[str, str]] = MEANINGS
     with_media: ClassVar[tuple[str, ...]] = WITH_MEDIA
-    edits: ClassVar[tuple[Edit, ...]] = ()
-    """Deviations; the reference itself has none, a variant of it has."""
+    options: ClassVar[Mapping[str, str]] = {
+        "variant": "a known bug that it has, see `parity variants list`",
+        "layer": "the layer that the bug is in, for a bug of layers",
+    }
 
     def __init__(self, model: Gemma3nForConditionalGeneration, checkpoint: Path, dtype: str) -> None:
         from reference.arithmetics import arithmetic, prepare
@@ -52,7 +55,7 @@ class Reference(backend.Reference):
         self._checkpoint = checkpoint
         self._arithmetic = arithmetic(dtype)
         prepare(model, self._arithmetic)
-        self._woven = Woven(model, self.edits)
+        self._woven = Woven(model)
         self._process = Processing(checkpoint)
         self._padding: tuple[int, ...] = (0,)
         self._cache: Any = None
@@ -81,7 +84,7 @@ class Reference(backend.Reference):
         """Load a checkpoint with transformers; float64 is the oracle's arithmetic.
 
         Raises:
-            UsageError: for another architecture, or a checkpoint that lacks tensors.
+            UsageError: for another architecture, a checkpoint that lacks tensors, or an option that cannot be.
             BackendUnavailable: when torch, transformers or timm is missing.
         """
         if dtype not in cls.dtypes:
@@ -94,11 +97,13 @@ class Reference(backend.Reference):
         chosen = arithmetic(dtype)
         with chosen.loading():
             model = load(checkpoint, chosen.storage)
-        return cls(model, checkpoint, dtype)
+        backend = cls(model, checkpoint, dtype)
+        backend.vary(_chosen(options))
+        return backend
 
     def contract(self) -> Contract:
         """The steps of this checkpoint's configuration."""
-        return contract(self._model.model)
+        return self._contract
 
     def scenario(self, name: str, prompt: str | None, media: Sequence[Part] = ()) -> Scenario:
         """Scenario `name`: the prompt with BOS, or the single token "What" without; with media, in the template."""
@@ -110,6 +115,20 @@ class Reference(backend.Reference):
         vocabulary = self._model.config.get_text_config().vocab_size
         ids = tokenize(self._checkpoint, LIGHTEST if prompt is None else prompt, vocabulary, prompt is not None)
         return build(name, ids if prompt != "" else [], self._facts)
+
+    def vary(self, variants: Sequence[tuple[str, int | None]]) -> None:
+        """Have known bugs: lines of the woven source, in force while a chunk runs and in its processing."""
+        from reference.variants import catalogue
+
+        found = [catalogue().get(name).at(layer) for name, layer in variants]
+        for variant in found:
+            if self.contract().get(variant.first) is None:
+                raise UsageError(f"variant {variant.name} cannot be there: the model has no step {variant.first}")
+        self._woven.variants = tuple(found)
+
+    @functools.cached_property
+    def _contract(self) -> Contract:
+        return contract(self._model.model)
 
     @property
     def _facts(self) -> Facts:
@@ -143,11 +162,12 @@ class Reference(backend.Reference):
         from reference.arithmetics import running
 
         ids, media = torch.from_numpy(token_ids), {}
-        if prompts:
-            inputs = self._process(prompts, tap=tap)
-            ids, media = inputs.token_ids, inputs.media
-        with torch.no_grad(), running(self._arithmetic), self._woven.listening(tap):
-            logits = self._logits(ids, media)
+        with self._woven.listening(tap):
+            if prompts:
+                inputs = self._process(prompts, tap=tap)
+                ids, media = inputs.token_ids, inputs.media
+            with torch.no_grad(), running(self._arithmetic):
+                logits = self._logits(ids, media)
         return self.tensors.to_numpy(logits, None)
 
     def _logits(self, ids: torch.Tensor, media: Mapping[str, torch.Tensor]) -> torch.Tensor:
@@ -170,3 +190,15 @@ class Reference(backend.Reference):
     def _cast(self, given: torch.Tensor) -> torch.Tensor:
         """Pixels and features in the model's dtype, as users of the reference cast them; masks as they are."""
         return self._arithmetic.rounded(given.to(self._model.dtype)) if given.is_floating_point() else given
+
+
+def _chosen(options: Mapping[str, str]) -> list[tuple[str, int | None]]:
+    """The variant that options name, and its layer.
+
+    Raises:
+        UsageError: for a layer that is no number, or is of no variant.
+    """
+    layer = options.get("layer")
+    if layer is not None and ("variant" not in options or not layer.isdecimal()):
+        raise UsageError(f"the reference's option layer={layer} is no layer of a variant; give variant=NAME:layer=3")
+    return [(options["variant"], None if layer is None else int(layer))] if "variant" in options else []

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from torch import nn
 
 from parity.tap import SILENT, Tap
-from parity.weave import Edit, Site, weave
+from parity.variant import Variant
+from parity.weave import Site, weave
 from reference.contract import ALL_STEPS
 from reference.steps import StepAt
+from reference.variants.deviant import edits_of, marked
 
 LAYER = re.compile(r"language_model\.layers\.(\d+)")
 TOWER = re.compile(r"(?:vision_tower\.timm_model|audio_tower)\.(.+)")
@@ -24,11 +26,12 @@ class Woven:
 
     Args:
         model: its module tree tells which layer a module belongs to.
-        edits: deviations of the reference that are in force while it runs.
+        variants: known bugs that it has while it runs.
     """
 
-    def __init__(self, model: nn.Module, edits: tuple[Edit, ...] = ()) -> None:
-        self._edits = edits
+    def __init__(self, model: nn.Module, variants: Sequence[Variant] = ()) -> None:
+        self._model = model
+        self.variants = tuple(variants)
         self._places = {id(module): place_of(name) for name, module in model.named_modules()}
         self._steps: dict[Site, list[StepAt]] = {}
         for step in ALL_STEPS:
@@ -36,7 +39,7 @@ class Woven:
 
     @contextmanager
     def listening(self, tap: Tap) -> Iterator[None]:
-        """Send every site's value through `tap` while the context is open; a silent tap needs no weaving."""
+        """Send every site's value through `tap` while the context is open, with the variants in force."""
 
         def handle(site: Site, owner: Any, value: Any, used: Mapping[str, Any]) -> Any:
             step = self._step(site)
@@ -45,7 +48,10 @@ class Woven:
                 return {key: tap(step.name.format(key=key), item) for key, item in value.items()}
             return tap(step.name.format(**place, **used), value)
 
-        with weave(() if tap is SILENT else self._steps, handle, self._edits):
+        with (
+            weave(() if tap is SILENT else self._steps, handle, edits_of(self.variants)),
+            marked(self._model, self.variants),
+        ):
             yield
 
     def _step(self, site: Site) -> StepAt:

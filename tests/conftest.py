@@ -25,19 +25,14 @@ def harness(tmp_path_factory):
 
 @pytest.fixture
 def deviant(harness):
-    """Makes a deviant of a name around the baseline's model, and unmarks the model afterwards."""
+    """Makes a candidate around the baseline's model: with known bugs, by name, or with a wrong tap of `deviations`."""
+    from reference.huggingface import Reference
     from tests import deviations
 
-    marked = []
+    def make(*names):
+        kind = getattr(deviations, names[0], Reference)
+        candidate = kind(harness.baseline("float32")._model, harness.checkpoint, "float32")
+        candidate.vary([(name, None) for name in names if kind is Reference])
+        return candidate
 
-    def make(name):
-        kind = getattr(deviations, name)
-        model = harness.baseline("float32")._model
-        if getattr(kind, "marked", ""):
-            marked.append(model.model.language_model.get_submodule(kind.marked))
-            marked[-1].deviant = True
-        return kind(model, harness.checkpoint, "float32")
-
-    yield make
-    for module in marked:
-        del module.deviant
+    return make

@@ -14,11 +14,19 @@ from parity.tap import ScopedTap  # noqa: E402
 from parity.verdict import Status  # noqa: E402
 from parity.weave import locate  # noqa: E402
 from reference.audio import AUDIO_STEPS, audio_steps  # noqa: E402
-from tests.audio_deviations import DEVIATIONS  # noqa: E402
+from reference.variants import catalogue  # noqa: E402
 from tests.audio_parties import SCENARIO, Audio, Clips  # noqa: E402
 from tests.test_reference import _Float32Watch  # noqa: E402
 
 CLIPS = Clips.of(150, 61)
+# Of every part of the tower; tests/test_variants.py scores a tenth of the whole catalogue.
+BUGS = (
+    "audio-mask-shifted", "audio-mask-ignored", "sscp-layernorm", "sscp-eps", "sscp-padding-symmetric",
+    "sscp-channels-outside", "mask-not-subsampled", "residual-weight-one", "per-dim-scale-dropped",
+    "q-scale-without-softplus", "softcap-dropped", "sines-interleaved", "distances-ascending",
+    "relative-shift-off-by-one", "light-convolution-unmasked", "light-convolution-symmetric", "glu-halves-swapped",
+    "reduction-offset", "output-unmasked", "soft-padding-wrong-id",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +45,13 @@ def truth(harness, oracle):
 
 @pytest.fixture
 def deviant(harness):
-    """Makes the float32 reference with deviations; their modules are unmarked afterwards."""
-    tower, marked = harness.baseline("float32")._model.model.audio_tower, []
+    """Makes the float32 reference with known bugs."""
 
-    def make(*deviations):
-        marked.extend(tower.get_submodule(each.module) for each in deviations if each.module)
-        for module in marked:
-            module.deviant = True
-        edits = tuple(edit for each in deviations for edit in each.edits)
-        return Audio(harness.baseline("float32")._model, "float32", CLIPS, edits)
+    def make(*names):
+        variants = tuple(catalogue().get(name).at() for name in names)
+        return Audio(harness.baseline("float32")._model, "float32", CLIPS, variants)
 
-    yield make
-    for module in marked:
-        del module.deviant
+    return make
 
 
 def heard(party):
@@ -142,13 +144,13 @@ def test_masks_are_true_where_there_is_sound(oracle):
         assert oracle.tensors.fits(like, values[name].shape, step)
 
 
-@pytest.mark.parametrize("name", DEVIATIONS)
+@pytest.mark.parametrize("name", BUGS)
 def test_deviation_is_found_at_its_step(name, harness, truth, deviant):
     """The right first step, and at most 3 steps flagged in lockstep."""
     trace, baseline = truth
-    runs = harness.runs(deviant(DEVIATIONS[name]), "float32", trace)
+    runs = harness.runs(deviant(name), "float32", trace)
     judgement = judge(oracle=trace, baseline=baseline, candidate=runs)
-    assert judgement.first_divergence.step == DEVIATIONS[name].first
+    assert judgement.first_divergence.step == catalogue().get(name).first
     assert judgement.first_divergence.status is Status.INTRODUCED
     assert len(judgement.introduced) <= 3
 
@@ -156,10 +158,10 @@ def test_deviation_is_found_at_its_step(name, harness, truth, deviant):
 def test_several_deviations_are_all_found(harness, truth, deviant):
     """One lockstep run finds every independent fault."""
     trace, baseline = truth
-    chosen = [DEVIATIONS[name] for name in ("sscp-padding-symmetric", "softcap-dropped", "glu-halves-swapped")]
+    chosen = ("sscp-padding-symmetric", "softcap-dropped", "glu-halves-swapped")
     runs = harness.runs(deviant(*chosen), "float32", trace)
     judgement = judge(oracle=trace, baseline=baseline, candidate=runs)
-    assert [step.step for step in judgement.introduced] == [deviation.first for deviation in chosen]
+    assert [step.step for step in judgement.introduced] == [catalogue().get(name).first for name in chosen]
 
 
 def test_the_baseline_is_at_parity_with_itself(truth):

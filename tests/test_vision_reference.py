@@ -10,10 +10,17 @@ from parity.errors import ExitCode
 from parity.tap import ScopedTap
 from parity.verdict import Status
 from parity.weave import locate
+from reference.variants import catalogue
 from reference.vision import VISION_STEPS
 from tests.test_reference import _Float32Watch
-from tests.vision_deviations import DEVIATIONS
 from tests.vision_parties import Gallery, VisionReference, images
+
+# Of every part of the tower; tests/test_variants.py scores a tenth of the whole catalogue.
+BUGS = (
+    "gelu-erf", "stem-no-bias", "pad-symmetric-stem", "pad-symmetric-exp", "pad-symmetric-mid", "image-transposed",
+    "channels-reversed", "msfa-no-norm", "msfa-bilinear", "msfa-order", "msfa-max-pool", "vision-norm-epsilon",
+    "vision-attn-unscaled", "vision-heads-swapped", "no-layer-scale", "no-skip", "soft-tokens-by-column",
+)  # fmt: skip
 
 
 def loaded(harness, dtype):
@@ -31,22 +38,13 @@ def gallery(harness, tmp_path_factory):
 
 @pytest.fixture
 def deviant(gallery):
-    """Makes the reference with a planted bug, in one module where the bug belongs to one; unmarks it afterwards."""
-    marked = []
+    """Makes the reference with known bugs."""
 
-    def make(*deviations):
-        reference = gallery.load("float32")
-        tower = reference._model.model.vision_tower.timm_model
-        for deviation in deviations:
-            if deviation.module:
-                marked.append(tower.get_submodule(deviation.module))
-                marked[-1].deviant = True
-        edits = tuple(edit for deviation in deviations for edit in deviation.woven)
-        return VisionReference(reference, gallery.pixels, edits)
+    def make(*names):
+        variants = tuple(catalogue().get(name).at() for name in names)
+        return VisionReference(gallery.load("float32"), gallery.pixels, variants)
 
-    yield make
-    for module in marked:
-        del module.deviant
+    return make
 
 
 def record(party):
@@ -94,12 +92,12 @@ def test_no_float32_tensor_survives_in_the_tower(harness):
     assert not watch.found
 
 
-@pytest.mark.parametrize("name", DEVIATIONS)
+@pytest.mark.parametrize("name", BUGS)
 def test_deviation_is_found_at_its_step(name, gallery, deviant):
     """The right first step, introduced, and at most 3 steps flagged in lockstep."""
-    judgement = gallery.judge(deviant(DEVIATIONS[name]), "float32")
+    judgement = gallery.judge(deviant(name), "float32")
     assert judgement.exit_code is ExitCode.DIVERGED
-    assert judgement.first_divergence.step == f"vision.{DEVIATIONS[name].first}"
+    assert judgement.first_divergence.step == catalogue().get(name).first
     assert judgement.first_divergence.status is Status.INTRODUCED
     assert len(judgement.introduced) <= 3
 
@@ -107,8 +105,8 @@ def test_deviation_is_found_at_its_step(name, gallery, deviant):
 def test_independent_faults_are_all_found(gallery, deviant):
     """One lockstep run finds three bugs in three places."""
     names = ("stem-no-bias", "msfa-bilinear", "no-layer-scale")
-    found = {step.step for step in gallery.judge(deviant(*(DEVIATIONS[name] for name in names)), "float32").introduced}
-    assert {f"vision.{DEVIATIONS[name].first}" for name in names} <= found
+    found = {step.step for step in gallery.judge(deviant(*names), "float32").introduced}
+    assert {catalogue().get(name).first for name in names} <= found
 
 
 def test_the_reference_is_at_parity_with_itself(gallery):

@@ -10,6 +10,7 @@ import typer
 from parity.cli import comparing, generating, reading, reporting, running
 from parity.cli.golden import golden
 from parity.cli.plugins import Commands
+from parity.cli.variants import variants
 
 DISTRIBUTION = "gemma3n-parity"
 
@@ -35,6 +36,7 @@ COMMANDS: tuple[Callable[..., int], ...] = (
 for command in COMMANDS:
     app.command()(command)
 app.add_typer(golden, name="golden")
+app.add_typer(variants, name="variants")
 
 
 def _print_version(wanted: bool) -> None:

@@ -25,12 +25,11 @@ def _text(scenario: str) -> Entry:
     return Entry(scenario, scenario, PROMPT)
 
 
-def _image(scenario: str, *files: str) -> Entry:
-    return Entry(f"image.{scenario}", scenario, PROMPT, tuple(Part("image", str(SAMPLES / file)) for file in files))
-
-
-def _audio(scenario: str, *files: str) -> Entry:
-    return Entry(f"audio.{scenario}", scenario, PROMPT, tuple(Part("audio", str(SAMPLES / file)) for file in files))
+def _media(scenario: str, *files: str) -> Entry:
+    """A golden of samples; its name begins with what they are: ``image``, ``audio`` or ``both``."""
+    parts = tuple(Part("image" if file.endswith(".png") else "audio", str(SAMPLES / file)) for file in files)
+    kinds = {part.kind for part in parts}
+    return Entry(f"{kinds.pop() if len(kinds) == 1 else 'both'}.{scenario}", scenario, PROMPT, parts)
 
 
 TABLE = (
@@ -43,6 +42,13 @@ TABLE = (
     _text("batch"),
     _text("square"),
     _text("outside"),
+    _media("one-shot", "gradient.png"),
+    _media("decode", "red-circle.png"),
+    _media("batch", "three-blue-squares.png", "yellow-triangle.png"),
+    _media("one-shot", "low-tone.wav"),
+    _media("decode", "three-high-beeps.wav"),
+    _media("batch", "rising-chirp.wav", "low-tone.wav"),
+    _media("cached", "red-circle.png", "rising-chirp.wav"),
 )
 
 

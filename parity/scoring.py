@@ -1,0 +1,202 @@
+"""How well the harness finds known bugs: what became of each variant, and the promises that all together keep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from parity import judge
+from parity.errors import ExitCode
+from parity.floors import Floors
+from parity.measure import Error, error_of
+from parity.trace import Key, Mode, Trace
+from parity.variant import Variant
+from parity.verdict import Judgement, Status
+
+FLOAT32 = "float32"
+STEPS = 3
+"""So many steps at most may be flagged in lockstep, in `FEW` of all variants."""
+AT_HOME, FEW = 0.99, 0.95
+FOUND = 0.8
+"""The share of variants that must be found where the arithmetic is coarse."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """What became of one variant.
+
+    Attributes:
+        variant: with its layer.
+        dtype: the arithmetic that it ran in.
+        flagged: whether it was found to diverge at all.
+        first: the first divergence, the step; empty for none.
+        status: of that step; empty for none.
+        steps: how many steps (a step counts once, in however many phases) are flagged in lockstep.
+        ratio: at its own step in lockstep, in floors, the largest of all phases; NaN where that was not measured.
+        crash: why it could not be judged, or not whole; empty where it was.
+    """
+
+    variant: Variant
+    dtype: str
+    flagged: bool
+    first: str = ""
+    status: str = ""
+    steps: int = 0
+    ratio: float = float("nan")
+    crash: str = ""
+
+    @classmethod
+    def of(cls, variant: Variant, judgement: Judgement) -> Score:
+        """Read the judgement on a variant."""
+        first = judgement.first_divergence
+        return cls(
+            variant=variant,
+            dtype=judgement.dtype,
+            flagged=judgement.exit_code is ExitCode.DIVERGED,
+            first=first.step if first else "",
+            status=str(first.status) if first else "",
+            steps=len({step.step for step in judgement.introduced}),
+            ratio=_ratio(variant, judgement),
+            crash=_gap(judgement),
+        )
+
+    @property
+    def expected(self) -> bool:
+        """Whether it is a bug that shows in this arithmetic."""
+        return self.variant.shows_in(self.dtype)
+
+    @property
+    def at_home(self) -> bool:
+        """Whether the first divergence is its own step, and a fault of that step itself."""
+        return self.first == self.variant.first and self.status != Status.INHERITED
+
+
+def _gap(judgement: Judgement) -> str:
+    """A variant whose edit hides a step, or says one twice, is badly written."""
+    return next((f"{step.step} is {step.status}: {step.note}" for step in judgement.missing), "")
+
+
+def _ratio(variant: Variant, judgement: Judgement) -> float:
+    own = [step.lockstep.ratio for step in judgement.steps if step.step == variant.first and step.lockstep]
+    return max(own, default=float("nan"))
+
+
+class Bench:
+    """Judges the variants of one case. They differ from the baseline in a few steps alone, which makes it quick.
+
+    Args:
+        oracle: its run.
+        baseline: both runs of the reference in the variants' arithmetic.
+    """
+
+    def __init__(self, oracle: Trace, baseline: judge.Runs) -> None:
+        self.oracle = oracle
+        self._baseline = {run.manifest.mode: run for run in baseline.present}
+        self._errors: dict[tuple[Mode, Key], Error] = {}
+        self._floors = Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep)
+
+    def score(self, variant: Variant, run: Callable[[Mode], Trace]) -> Score:
+        """Run a variant in lockstep, which shows any fault of a step's own; freely too where that shows none."""
+        lockstep = run("lockstep")
+        score = Score.of(variant, self.judgement(judge.Runs(free=None, lockstep=lockstep)))
+        if score.flagged:
+            return score
+        return Score.of(variant, self.judgement(judge.Runs(free=run("free"), lockstep=lockstep)))
+
+    def judgement(self, candidate: judge.Runs) -> Judgement:
+        """The judge's word on a candidate's steps."""
+        bench = judge.Bench(
+            oracle=self.oracle, candidate=candidate, floors=self._floors, allowed=judge.ALLOWED, measure=self._measured
+        )
+        made = candidate.present[0].manifest
+        steps, scenario = tuple(bench.verdicts()), self.oracle.scenario.name
+        return Judgement(made.backend, made.dtype, scenario, steps, tokens=(), allowed=judge.ALLOWED)
+
+    def _measured(self, key: Key, *, oracle: Trace, candidate: Trace) -> Error:
+        """A step's error; where the candidate equals the baseline to the bit, the baseline's."""
+        mode = candidate.manifest.mode
+        other = self._baseline[mode]
+        if not _equal(key, other, candidate):
+            return error_of(key, oracle=oracle, candidate=candidate)
+        if (mode, key) not in self._errors:
+            self._errors[mode, key] = error_of(key, oracle=oracle, candidate=other)
+        return self._errors[mode, key]
+
+
+def _equal(key: Key, one: Trace, other: Trace) -> bool:
+    """Whether two traces hold the same values at a step."""
+    first, second = one.records.get(key), other.records[key]
+    return first is not None and (first.digest, first.shape, first.dtype) == (second.digest, second.shape, second.dtype)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The scores of many variants in one arithmetic."""
+
+    scores: tuple[Score, ...]
+    dtype: str
+
+    @cached_property
+    def bugs(self) -> tuple[Score, ...]:
+        """Variants that must be found."""
+        return tuple(score for score in self.scores if score.expected)
+
+    @cached_property
+    def harmless(self) -> tuple[Score, ...]:
+        """Variants that are the same by algebra and must not be flagged."""
+        return tuple(score for score in self.scores if score.variant.equivalent)
+
+    @property
+    def missed(self) -> tuple[Score, ...]:
+        """Bugs that were not flagged."""
+        return tuple(score for score in self.bugs if not score.flagged)
+
+    @property
+    def elsewhere(self) -> tuple[Score, ...]:
+        """Bugs that were found, but first at another step than their own."""
+        return tuple(score for score in self.bugs if score.flagged and not score.at_home)
+
+    @property
+    def many(self) -> tuple[Score, ...]:
+        """Bugs that flag more than `STEPS` steps in lockstep."""
+        return tuple(score for score in self.bugs if score.steps > STEPS)
+
+    @property
+    def false(self) -> tuple[Score, ...]:
+        """Harmless ones that were flagged."""
+        return tuple(score for score in self.harmless if score.flagged)
+
+    @property
+    def crashed(self) -> tuple[Score, ...]:
+        """Variants that could not be judged."""
+        return tuple(score for score in self.scores if score.crash)
+
+    def broken(self) -> Iterator[str]:
+        """The promises that are not kept, each in a sentence."""
+        if self.crashed:
+            yield f"{len(self.crashed)} could not be judged: {_names(self.crashed)}"
+        if self.false:
+            yield f"{len(self.false)} equivalent variants are flagged: {_names(self.false)}"
+        yield from self._strict() if self.dtype == FLOAT32 else self._coarse()
+
+    def _strict(self) -> Iterator[str]:
+        if self.missed:
+            yield f"{len(self.missed)} bugs are not flagged: {_names(self.missed)}"
+        if len(self.elsewhere) + len(self.missed) > (1 - AT_HOME) * len(self.bugs):
+            yield f"{len(self.elsewhere)} bugs are found first at another step than their own: {_names(self.elsewhere)}"
+        if len(self.many) > (1 - FEW) * len(self.bugs):
+            yield f"{len(self.many)} bugs flag more than {STEPS} steps in lockstep: {_names(self.many)}"
+
+    def _coarse(self) -> Iterator[str]:
+        if len(self.missed) > (1 - FOUND) * len(self.bugs):
+            yield f"{len(self.missed)} of {len(self.bugs)} bugs stay below the noise: {_names(self.missed)}"
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """1 where a promise is broken."""
+        return ExitCode.DIVERGED if any(self.broken()) else ExitCode.PARITY
+
+
+def _names(scores: Sequence[Score]) -> str:
+    return ", ".join(score.variant.name for score in scores)

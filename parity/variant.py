@@ -1,0 +1,174 @@
+"""Variants: known bugs as code. Each is a named deviation of the reference, with the step at which it must be found.
+
+What they are is the reference's business: the engine finds its catalogue through an entry point of `parity.variants`,
+asks the loaded reference to behave as one (`parity.backend.Reference.vary`), and judges it as it judges any candidate.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Self
+
+from parity.entries import load
+from parity.errors import UsageError
+from parity.media import Kind, Part
+from parity.weave import Edit
+
+VARIANTS = "parity.variants"
+DEFAULT = "transformers"
+
+_KINDS: dict[str, Kind] = {".png": "image", ".jpg": "image", ".wav": "audio"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One known bug.
+
+    Attributes:
+        name: in small letters, words joined by hyphens.
+        component: the part of the model that it is in.
+        meaning: one line.
+        first: the step at which it must be found; ``{layer}`` stands for the layer that it is planted in.
+        edits: the lines of the reference that are wrong; `DEVIANT` in them holds in `module` alone.
+        module: path of the one module that deviates, which may hold ``{layer}``; empty where all do.
+        layer: where it is planted unless told otherwise; None for what belongs to no layer.
+        scenario: what it needs to show.
+        media: names of sample files that go before the prompt.
+        source: where it was seen, repository and number of an issue, several with commas; empty for the plausible.
+        equivalent: why it is the same by algebra, so that it must not be flagged; empty for a bug.
+        dtypes: arithmetics in which it shows; none for all.
+    """
+
+    name: str
+    component: str
+    meaning: str
+    first: str
+    edits: tuple[Edit, ...]
+    module: str = ""
+    layer: int | None = None
+    scenario: str = "one-shot"
+    media: tuple[str, ...] = ()
+    source: str = ""
+    equivalent: str = ""
+    dtypes: tuple[str, ...] = ()
+
+    def at(self, layer: int | None = None) -> Self:
+        """The variant in a layer; in its own for None.
+
+        Raises:
+            UsageError: for a layer, where it belongs to none.
+        """
+        if layer is not None and self.layer is None:
+            raise UsageError(f"variant {self.name} belongs to no layer; leave the option layer out")
+        place = self.layer if layer is None else layer
+        return replace(self, first=self.first.format(layer=place), module=self.module.format(layer=place), layer=place)
+
+    def shows_in(self, dtype: str) -> bool:
+        """Whether it is a bug that can be seen in that arithmetic."""
+        return not self.equivalent and (not self.dtypes or dtype in self.dtypes)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All variants of a reference.
+
+    Attributes:
+        variants: in the order of the forward pass.
+        prompt: the text that they are judged with.
+        samples: folder of the files that `Variant.media` names.
+        reference: the backend that they are variants of.
+
+    Raises:
+        UsageError: when two have the same name.
+    """
+
+    variants: tuple[Variant, ...]
+    prompt: str
+    samples: Path
+    reference: str = DEFAULT
+
+    def __post_init__(self) -> None:
+        names = [variant.name for variant in self.variants]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise UsageError(f"several variants have the same name: {', '.join(doubled)}")
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The parts of the model that there are variants of."""
+        return tuple(dict.fromkeys(variant.component for variant in self.variants))
+
+    def get(self, name: str) -> Variant:
+        """The variant of that name.
+
+        Raises:
+            UsageError: for an unknown name, with the nearest.
+        """
+        known = {variant.name: variant for variant in self.variants}
+        if name not in known:
+            raise UsageError(f"unknown variant {name!r}; {_nearest(name, known)}; see parity variants list")
+        return known[name]
+
+    def of(self, component: str) -> tuple[Variant, ...]:
+        """The variants of one component.
+
+        Raises:
+            UsageError: when there is none.
+        """
+        if component not in self.components:
+            raise UsageError(f"no variants of component {component!r}; there are {', '.join(self.components)}")
+        return tuple(variant for variant in self.variants if variant.component == component)
+
+    def like(self, pattern: str) -> tuple[Variant, ...]:
+        """The variants whose name matches a pattern with asterisks.
+
+        Raises:
+            UsageError: when there is none.
+        """
+        found = tuple(variant for variant in self.variants if fnmatchcase(variant.name, pattern))
+        if not found:
+            names = [variant.name for variant in self.variants]
+            raise UsageError(f"no variant matches {pattern!r}; {_nearest(pattern, names)}")
+        return found
+
+    def parts(self, variant: Variant) -> tuple[Part, ...]:
+        """The pictures and sounds that a variant needs.
+
+        Raises:
+            UsageError: for a sample that is not there.
+        """
+        files = [self.samples / name for name in variant.media]
+        if missing := [file for file in files if not file.is_file()]:
+            raise UsageError(f"variant {variant.name} needs {missing[0]}, which is not there")
+        return tuple(Part(_KINDS[file.suffix], str(file)) for file in files)
+
+
+def sample(variants: Sequence[Variant], number: int, of: int) -> tuple[Variant, ...]:
+    """Every `of`-th variant, beginning with the `number`-th, so that large components have more and no two the same.
+
+    Raises:
+        UsageError: when `number` is not from 1 to `of`.
+    """
+    if not 1 <= number <= of:
+        raise UsageError(f"no sample {number}/{of}; the first number is from 1 to the second")
+    return tuple(sorted(variants, key=lambda variant: variant.component)[number - 1 :: of])
+
+
+def find_variants(name: str = DEFAULT) -> Catalogue:
+    """The installed catalogue of that reference; its entry point is a function that makes it.
+
+    Raises:
+        UsageError: for an unknown name, or a target that makes no catalogue.
+    """
+    made = load(name, VARIANTS, "catalogue of variants")()
+    if not isinstance(made, Catalogue):
+        raise UsageError(f"catalogue of variants {name!r} is no parity Catalogue")
+    return made
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.4)
+    return f"the nearest: {', '.join(close)}" if close else "no name is like it"

@@ -1,0 +1,111 @@
+"""Wrong computations that take more than an expression; the edits of variants call them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.models.gemma3n.modeling_gemma3n import apply_rotary_pos_emb
+
+Tensor = torch.Tensor
+
+
+def wider(config: Any, more: int) -> Any:
+    """The configuration with a sliding window of `more` further positions."""
+    changed = copy.copy(config)
+    changed.sliding_window += more
+    return changed
+
+
+def with_diagonal_hidden(mask: Tensor) -> Tensor:
+    """An additive mask ``[batch, 1, token, key]`` in which no token sees itself, but the first of the chunk."""
+    hidden = torch.eye(mask.shape[-2], dtype=torch.bool).flip(0, 1)
+    hidden = nn.functional.pad(hidden, (mask.shape[-1] - mask.shape[-2], 0))
+    hidden[0] = False
+    return mask.masked_fill(hidden, torch.finfo(mask.dtype).min)
+
+
+def with_block_seen(mask: Tensor, start: int, end: int) -> Tensor:
+    """An additive mask in which the tokens from `start` to `end` see each other."""
+    changed = mask.clone()
+    changed[..., start:end, start:end] = 0
+    return changed
+
+
+def interleaved(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of neighbours instead of halves; `x` is ``[batch, token, head, head_dim]``."""
+    half = x.shape[-1] // 2
+    cos, sin = (angle[..., :half].repeat_interleave(2, -1).unsqueeze(2) for angle in (cos, sin))
+    turned = torch.stack((-x[..., 1::2], x[..., ::2]), -1).flatten(-2)
+    return x * cos + turned * sin
+
+
+def partly_rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of the first half of each head's channels."""
+    half = x.shape[-1] // 2
+    turned = apply_rotary_pos_emb(x[..., :half], cos[..., :half], sin[..., :half], unsqueeze_dim=2)
+    return torch.cat((turned, x[..., half:]), -1)
+
+
+def unshared(attention: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values of a shared layer's own: for want of projections, the first heads of its query projection."""
+    heads = attention.config.num_key_value_heads
+    own = attention.q_proj(hidden).unflatten(-1, (-1, attention.head_dim))[:, :, :heads]
+    keys = apply_rotary_pos_emb(attention.q_norm(own), cos, sin, unsqueeze_dim=2)
+    return keys.transpose(1, 2), own.transpose(1, 2)
+
+
+def renormed(cached: tuple[Tensor, Tensor], norm: nn.Module, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Cached keys normed and rotated once more, in decode."""
+    keys, values = cached
+    if cos.shape[-2] > 1:
+        return cached
+    return apply_rotary_pos_emb(norm(keys), cos, sin), values
+
+
+def turned(cached: tuple[Tensor, Tensor], new: Tensor) -> tuple[Tensor, Tensor]:
+    """The cache in the order of a ring buffer, in decode; `new` are the chunk's keys ``[batch, head, token, dim]``."""
+    return cached if new.shape[-2] > 1 else (cached[0].roll(1, -2), cached[1].roll(1, -2))
+
+
+def stale(cached: tuple[Tensor, Tensor], new: Tensor) -> tuple[Tensor, Tensor]:
+    """The cache whose last key is still that of the token before, in decode."""
+    keys, values = cached
+    return cached if new.shape[-2] > 1 else (torch.cat((keys[..., :-1, :], keys[..., -2:-1, :]), -2), values)
+
+
+def restarted(ids: Tensor, cache: Any) -> Tensor:
+    """Ids whose first are those of the conversation's first chunk; ``[batch, token]``, the cache remembers them."""
+    if cache is None or cache.get_seq_length() == 0:
+        if cache is not None:
+            cache.first_ids = ids
+        return ids
+    first = cache.first_ids[:, : ids.shape[1]]
+    return torch.cat((first, ids[:, first.shape[1] :]), 1)
+
+
+def rms_normed(x: Tensor, dims: tuple[int, ...], weight: Tensor, eps: float) -> Tensor:
+    """RMSNorm over other axes."""
+    return x * torch.rsqrt(x.pow(2).mean(dims, keepdim=True) + eps) * weight
+
+
+def quantised(x: Tensor, bits: int, group: int = 32) -> Tensor:
+    """`x` rounded to so many bits, symmetric about zero, with a scale for each group of the last axis."""
+    groups = x.unflatten(-1, (-1, min(group, x.shape[-1])))
+    scale = groups.abs().amax(-1, keepdim=True).clamp(min=1e-12) / (2 ** (bits - 1) - 1)
+    return ((groups / scale).round() * scale).flatten(-2)
+
+
+@contextmanager
+def reweighed(linear: nn.Linear, change: Callable[[Tensor], Tensor] | None) -> Iterator[None]:
+    """Run with other weights in one projection; with its own for None."""
+    true = linear.weight.data
+    linear.weight.data = true if change is None else change(true)
+    try:
+        yield
+    finally:
+        linear.weight.data = true
