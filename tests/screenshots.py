@@ -1,7 +1,7 @@
 """Takes the pictures in docs/screenshots of a real report: ``python -m tests.screenshots REPORT docs/screenshots``.
 
 The report is the README's example: ``parity compare --prompt "Hello world" --candidates
-tests.deviations:attn_scale_sqrt_d --report REPORT``.
+transformers@variant=attn-scale-sqrt-d --report REPORT``.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """The embedded checkpoint: rebuilt byte for byte, small, complete, and loaded by the reference's own classes."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_files_and_size() -> None:
 
 
 def test_rebuild_is_byte_identical(transformers: Any) -> None:
-    """A rebuild gives the committed bytes, file by file."""
+    """Every file and tensor that training leaves alone has the bytes of a rebuild; the weights have their digest."""
     assert build.differing(tiny.path()) == []
 
 
@@ -86,15 +87,30 @@ def test_check_names_what_differs(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`--check` exits 1 and names changed, missing and surplus files, and only those."""
-    monkeypatch.setattr(weights, "shapes", lambda _: {"model.language_model.norm.weight": (4,)})
-    build.build(tmp_path / "checkpoint")
-    assert build.main(["--output", str(tmp_path / "checkpoint"), "--check"]) == 0
-    (tmp_path / "checkpoint" / "config.json").write_text("{}")
-    (tmp_path / "checkpoint" / "tokenizer.json").unlink()
-    (tmp_path / "checkpoint" / "surplus").touch()
-    assert build.main(["--output", str(tmp_path / "checkpoint"), "--check"]) == 1
+    committed = tmp_path / "checkpoint"
+    monkeypatch.setattr(weights, "shapes", lambda _: {"model.language_model.embed_tokens.weight": (4,)})
+    monkeypatch.setattr(tiny, "path", lambda: committed)
+    monkeypatch.setattr(build, "RECORD", tmp_path / "training.json")
+    build.build(committed)
+    build.RECORD.write_text(json.dumps({"weights": build.digests(committed)[build.WEIGHTS]}))
+    assert build.main(["--check"]) == 0
+    (committed / "config.json").write_text("{}")
+    (committed / "tokenizer.json").unlink()
+    (committed / "surplus").touch()
+    assert build.main(["--check"]) == 1
     named = [line.split(":")[0].rsplit("/", 1)[1] for line in capsys.readouterr().err.splitlines() if "differs" in line]
     assert named == ["config.json", "surplus", "tokenizer.json"]
+
+
+def test_check_sees_a_weight_that_training_did_not_touch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not even a record of the changed file's digest hides it."""
+    committed, name = tmp_path / "checkpoint", "model.language_model.embed_tokens.weight"
+    monkeypatch.setattr(weights, "shapes", lambda _: {name: (4,)})
+    monkeypatch.setattr(build, "RECORD", tmp_path / "training.json")
+    build.build(committed)
+    safetensors_file.write(committed / build.WEIGHTS, {name: np.zeros(4, np.uint16)})
+    build.RECORD.write_text(json.dumps({"weights": build.digests(committed)[build.WEIGHTS]}))
+    assert build.differing(committed) == [build.WEIGHTS]
 
 
 def test_bfloat16_rounds_to_nearest_even() -> None:
