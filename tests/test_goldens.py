@@ -23,6 +23,12 @@ from tests.test_deviations import BUGS, REORDERINGS
 ROOT = Path(__file__).parents[1]
 NAMES = [entry.name for entry in find_catalogue().entries]
 TEXT = [name for name in NAMES if "." not in name]
+FAULTS = {
+    "image": ("stem-no-bias", "pad-symmetric-mid", "msfa-no-norm"),
+    "audio": ("mel-fft-overdrive", "sscp-layernorm", "audio-mask-ignored"),
+    "both": ("merge-early-return", "gelu-erf"),
+}
+IN_MEDIA = [(name, fault) for name in NAMES if "." in name for fault in FAULTS[name.partition(".")[0]]]
 
 FURTHER = (
     "attn-query-norm-missing", "laurel-no-residual", "mlp-gate-relu", "altup-unembed-active-only", "soft-cap-missing",
@@ -81,6 +87,12 @@ def test_deviation_is_found_at_its_step(name, judge, deviant):
 def test_each_golden_finds_a_fault(name, judge, deviant):
     """A gain of 1.0001 in one norm of one layer, the smallest of the faults."""
     assert found(judge(deviant("norm-gain-off"), name), catalogue().get("norm-gain-off").at().first)
+
+
+@pytest.mark.parametrize(("name", "variant"), IN_MEDIA)
+def test_each_golden_of_media_finds_a_fault_in_its_tower(name, variant, judge, deviant):
+    """In pictures, in sounds and where both are merged."""
+    assert found(judge(deviant(variant), name), catalogue().get(variant).at().first)
 
 
 @pytest.mark.parametrize("name", sorted(UNSEEN))
