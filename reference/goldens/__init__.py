@@ -47,7 +47,6 @@ TABLE = (
     _media("batch", "three-blue-squares.png", "yellow-triangle.png"),
     _media("one-shot", "low-tone.wav"),
     _media("decode", "three-high-beeps.wav"),
-    _media("batch", "rising-chirp.wav", "low-tone.wav"),
     _media("cached", "red-circle.png", "rising-chirp.wav"),
 )
 
