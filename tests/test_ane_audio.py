@@ -16,7 +16,7 @@ from implementations.ane.limits import LIMIT  # noqa: E402
 from implementations.ane.senses import filled, soft_tokens  # noqa: E402
 from implementations.gemma3n.config import AudioConfig  # noqa: E402
 from parity.errors import UsageError  # noqa: E402
-from parity.judge import Runs, judge  # noqa: E402
+from parity.judge import judge  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
 from tests.audio_checkpoint import Alone, write  # noqa: E402
 from tests.audio_parties import SCENARIO, AneAudio, AneTower, Audio, Clips, Tower  # noqa: E402
@@ -272,30 +272,3 @@ def test_soft_tokens_go_to_their_places():
     assert merged[:, 1, 0].tolist() == [[0, 2, 4], [6, 8, 0]]
     with pytest.raises(UsageError, match="4 soft tokens for 6 places"):
         filled(torch.zeros(2, 2, 1, 3), torch.ones_like(places), soft)
-
-
-@pytest.mark.slow
-@pytest.mark.stock
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("mode", "size"), [("free", (12, 3000)), ("lockstep", (1, 480))])
-def test_the_published_geometry(mode, size, dtype, harness, tmp_path):
-    """All 12 blocks of width 1536 on 30 s of sound; one block from exact inputs.
-
-    The free run's steps are compared by their sketches: tensors would be 7 GB a run.
-    """
-    blocks, frames = size
-    clips = Clips.of(frames)
-    folder = write(tmp_path, conf_num_hidden_layers=blocks)
-    keep = {"keep_tensors": mode == "lockstep"}
-    torch.set_num_threads(2)  # matrices are large here
-    oracle = harness.trace(Tower(Alone(folder, "float64"), "float64", clips), "float64", scenario=SCENARIO, **keep)
-    how = {"oracle": oracle.path, "mode": mode, **keep}
-    baseline = harness.trace(Tower(Alone(folder, dtype), dtype, clips), dtype, **how)
-    candidate = harness.trace(AneTower(folder, dtype, clips), dtype, **how)
-    torch.set_num_threads(1)
-    (folder / "model.safetensors").unlink()
-    floor, runs = (Runs(**{"free": None, "lockstep": None, mode: run}) for run in (baseline, candidate))
-    judgement = judge(oracle=oracle, baseline=floor, candidate=runs)
-    assert not judgement.missing
-    assert judgement.first_divergence is None
-    assert judgement.worst.ratio <= 4

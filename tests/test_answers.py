@@ -1,6 +1,6 @@
 """What backends say about held-out pictures and sounds: the reference's words, to the letter.
 
-A broken tower shows here as a wrong answer. A dozen of each in every run; 200 of each with the stock tests.
+A broken tower shows here as a wrong answer. A dozen of each in every run; 200 of each with ``pytest -m exhaustive``.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def test_answers_are_the_references(backend, reference, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.stock
+@pytest.mark.exhaustive
 def test_all_answers_are_the_references(backend, reference, tmp_path):
     """200 pictures, 200 sounds and 50 pairs; near ties are told apart, and are few."""
     wrong, near = differing(backend, reference, 200, tmp_path)

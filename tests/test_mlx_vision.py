@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
 mx = pytest.importorskip("mlx.core")
 
-from implementations.mlx import Backend  # noqa: E402  # behind importorskip
 from implementations.mlx.tensors import MlxTensors  # noqa: E402
 from parity.errors import ExitCode  # noqa: E402
-from parity.judge import Runs  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
-from parity.trace import Trace  # noqa: E402
-from reference.huggingface import Reference  # noqa: E402
 from reference.tiny import path  # noqa: E402
-from tests.stock_vision import SIDE, write_stock  # noqa: E402
 from tests.vision_parties import Gallery, VisionMlx, images  # noqa: E402
 
 
@@ -94,27 +85,3 @@ def test_maps_are_translated_both_ways(dtype, gallery):
     assert tensors.fits(maps, (2, 5, 3, 4), step)
     assert not tensors.fits(maps, (2, 3, 4, 5), step)
     assert mx.array_equal(tensors.from_numpy(array, maps, step), maps)
-
-
-@pytest.mark.slow
-@pytest.mark.stock
-def test_the_published_geometry(tmp_path):
-    """300 M parameters, 768 x 768 pixels, 256 soft tokens, float32: every step of the free run within 4 floors.
-
-    Errors are estimated from sketches, for the tensors would fill gigabytes; so there is no lockstep run. MLX runs in a
-    process of its own, with the BLAS that its worker has: the wheel's adds a product's terms one after the other.
-    """
-    checkpoint, pixels = write_stock(tmp_path / "stock"), images(SIDE, SIDE, 1)
-    np.save(tmp_path / "pixels.npy", pixels)
-    gallery = Gallery(tmp_path / "gallery", lambda dtype: Reference.load(checkpoint, dtype), pixels, lockstep=False)
-    output = tmp_path / "candidate"
-    arguments = map(str, (checkpoint, tmp_path / "pixels.npy", gallery.oracle.path, output))
-    command = [sys.executable, "-m", "tests.vision_parties", *arguments]
-    with subprocess.Popen(command, env={**os.environ, **Backend.environment()}) as process:
-        gallery.baseline("float32")  # meanwhile: each takes one core
-    assert process.returncode == 0
-    judgement = gallery.judge(Runs(Trace.read(output), None), "float32")
-    assert len(judgement.steps) == len(gallery.oracle.contract)
-    assert not judgement.missing
-    assert judgement.worst.ratio <= 4
-    assert judgement.exit_code is ExitCode.PARITY

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from parity.arithmetic import Arithmetic, Plain
 from parity.backend import Backend
 from parity.contract import Contract
 from parity.execute import Run, execute
@@ -69,18 +68,6 @@ class VisionReference(Reference):
         model.model(input_ids=placeholders, pixel_values=pixels, use_cache=False)
 
 
-class TowerReference(VisionReference):
-    """The reference's vision tower alone."""
-
-    def contract(self) -> Contract:
-        """The steps up to the tower's soft tokens."""
-        whole = super().contract()
-        return Contract(whole.model, tuple(step for step in whole if step.name.startswith("vision.")), whole.logits)
-
-    def _run(self, model: Any, pixels: torch.Tensor) -> None:
-        model.model.get_image_features(pixels)
-
-
 class VisionMlx(Backend):
     """The MLX tower and its embedder's soft path."""
 
@@ -131,15 +118,14 @@ class VisionMlx(Backend):
 
 
 class VisionAne(Backend):
-    """The tower of the Neural Engine's form, alone."""
+    """What the model in the Neural Engine's form sees."""
 
     name = "ane"
     dtypes = ("float32", "float16-ane")
 
-    def __init__(self, tower: Any, tensors: Any, arithmetic: Arithmetic, pixels: NDArray[np.float32]) -> None:
-        self.tensors, self.tower = tensors, tower
-        self._arithmetic = arithmetic
-        self._pixels = arithmetic.rounded(torch.from_numpy(pixels))
+    def __init__(self, program: Any, tensors: Any, pixels: NDArray[np.float32]) -> None:
+        self.tensors, self.tower = tensors, program.model.vision_tower
+        self._senses, self._pixels = program.senses, pixels
 
     @classmethod
     def versions(cls) -> dict[str, str]:
@@ -148,42 +134,21 @@ class VisionAne(Backend):
 
     @classmethod
     def load(cls, checkpoint: Path, dtype: str, pixels: NDArray[np.float32] | None = None, **options: str) -> Self:
-        """Load the tower alone."""
-        from implementations.ane.arithmetic import Float16Ane
-        from implementations.ane.shapes import Shapes
-        from implementations.ane.tensors import AneTensors
-        from implementations.ane.vision.tower import VisionTower
-        from implementations.gemma3n.config import Config
+        """Load the whole model."""
+        from implementations.ane.loading import load
+        from implementations.ane.options import Options
 
-        config = Config.from_directory(checkpoint)
-        arithmetic: Arithmetic = Float16Ane() if dtype == "float16-ane" else Plain(dtype)
-        with torch.device("meta"):
-            tower = VisionTower(config.vision)
-        weights = tensors_below(checkpoint, "model.vision_tower.")
-        tower.load_state_dict({name: arithmetic.rounded(each) for name, each in weights.items()}, assign=True)
-        shapes, never = Shapes(64, 64, config.text.sliding_window), lambda step: False
-        tensors = AneTensors(config.text, shapes, alpha=1, carries_alpha=never, arithmetic=arithmetic)
         assert pixels is not None
-        return cls(tower.requires_grad_(False).eval(), tensors, arithmetic, pixels)
+        return cls(*load(checkpoint, dtype, Options()), pixels)
 
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
         """There is no conversation."""
 
     def forward(self, token_ids: NDArray[np.int64], *, prompts: Any = (), tap: Tap = SILENT) -> NDArray[Any]:
-        """Run the tower."""
-        with torch.inference_mode(), self._arithmetic.running():
-            self.tower(self._pixels, tap=tap.into("vision"))
+        """Make soft tokens of the pixels."""
+        with torch.inference_mode():
+            self._senses.see(self._pixels, tap=tap)
         return NO_LOGITS
-
-
-def tensors_below(checkpoint: Path, prefix: str) -> dict[str, torch.Tensor]:
-    """A checkpoint's tensors with a prefix, without it, in float32."""
-    from safetensors.torch import load_file
-
-    from implementations.gemma3n.weights import weight_files
-
-    whole = {name: tensor for file in weight_files(checkpoint) for name, tensor in load_file(file).items()}
-    return {name.removeprefix(prefix): x.float() for name, x in whole.items() if name.startswith(prefix)}
 
 
 class Gallery:
@@ -194,24 +159,17 @@ class Gallery:
         load: the reference in a dtype.
         pixels: ``[image, channel, height, width]``.
         lockstep: whether there are lockstep runs too, for which tensors must be kept.
-        truth: the path, or the tower alone.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        load: Callable[[str], Reference],
-        pixels: NDArray[np.float32],
-        *,
-        lockstep: bool = True,
-        truth: type[VisionReference] = VisionReference,
+        self, folder: Path, load: Callable[[str], Reference], pixels: NDArray[np.float32], *, lockstep: bool = True
     ) -> None:
         self.pixels = pixels
         self.load = load
-        self._folder, self._lockstep, self._truth = folder, lockstep, truth
+        self._folder, self._lockstep = folder, lockstep
         self._baselines: dict[str, Runs] = {}
         folder.mkdir()
-        self.oracle = self.trace(truth(load("float64"), pixels), "float64", scenario=SCENARIO)
+        self.oracle = self.trace(VisionReference(load("float64"), pixels), "float64", scenario=SCENARIO)
 
     def judge(self, candidate: Backend | Runs, dtype: str) -> Judgement:
         """Run a candidate, unless it has run, and judge it."""
@@ -222,7 +180,7 @@ class Gallery:
     def baseline(self, dtype: str) -> Runs:
         """The reference's runs in a dtype; the first call runs it."""
         if dtype not in self._baselines:
-            self._baselines[dtype] = self.runs(self._truth(self.load(dtype), self.pixels), dtype)
+            self._baselines[dtype] = self.runs(VisionReference(self.load(dtype), self.pixels), dtype)
         return self._baselines[dtype]
 
     def runs(self, backend: Backend, dtype: str) -> Runs:

@@ -42,8 +42,8 @@ class Program:
     ) -> None:
         self.config, self.model, self.shapes = config.text, model, shapes
         self._tensors, self._arithmetic = tensors, arithmetic
-        senses = Senses(config, model, arithmetic)
-        self._host = Host(config.text, model.embedder, senses, arithmetic.rounded)
+        self.senses = Senses(config, model, arithmetic)
+        self._host = Host(config.text, model.embedder, self.senses, arithmetic.rounded)
         self.start((0,))
 
     def start(self, padding: tuple[int, ...]) -> None:

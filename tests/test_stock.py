@@ -1,0 +1,138 @@
+"""The published geometry in every implementation, on random, well-conditioned weights: ``make stock``.
+
+The oracle and the baseline of a tower run once, for they take most of the time. Free runs are judged by sketches: the
+tensors of one would fill 6 GB. MLX runs in a process of its own, with the BLAS that its worker has: the wheel's adds a
+product's terms one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the [hf] extra")
+pytest.importorskip("transformers", reason="needs the [hf] extra")
+pytest.importorskip("mlx.core", reason="needs the [mlx] extra")
+
+from implementations.mlx import Backend  # noqa: E402  # behind importorskip
+from implementations.mlx.blas import find_openblas  # noqa: E402
+from parity.judge import Runs, judge  # noqa: E402
+from parity.trace import Trace  # noqa: E402
+from reference.huggingface import Reference  # noqa: E402
+from tests import audio_worker  # noqa: E402
+from tests.audio_checkpoint import Alone, write  # noqa: E402
+from tests.audio_parties import SCENARIO, AneTower, Clips, Tower  # noqa: E402
+from tests.harness import require_parity  # noqa: E402
+from tests.stock_vision import SIDE, write_stock  # noqa: E402
+from tests.vision_parties import Gallery, VisionAne, images  # noqa: E402
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.stock,
+    pytest.mark.skipif(find_openblas() is None, reason="the wheel's own BLAS takes a second for a product of 0.02"),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_threads(harness):
+    """Matrices are large here."""
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory):
+    """The checkpoint of the vision tower, and a gallery of one image."""
+    folder = tmp_path_factory.mktemp("vision")
+    checkpoint, pixels = write_stock(folder / "stock"), images(SIDE, SIDE, 1)
+    load = lambda dtype: Reference.load(checkpoint, dtype)  # noqa: E731
+    return checkpoint, Gallery(folder / "gallery", load, pixels, lockstep=False)
+
+
+class TestVision:
+    """300 M parameters, 768 x 768 pixels, 256 soft tokens, float32: every step of the free run."""
+
+    def test_mlx(self, stock, tmp_path):
+        checkpoint, gallery = stock
+        np.save(tmp_path / "pixels.npy", gallery.pixels)
+        arguments = map(str, (checkpoint, tmp_path / "pixels.npy", gallery.oracle.path, tmp_path / "candidate"))
+        command = [sys.executable, "-m", "tests.vision_parties", *arguments]
+        subprocess.run(command, check=True, env={**os.environ, **Backend.environment()})
+        self.require_whole(gallery, Runs(Trace.read(tmp_path / "candidate"), None))
+
+    def test_ane(self, stock):
+        checkpoint, gallery = stock
+        self.require_whole(gallery, VisionAne.load(checkpoint, "float32", gallery.pixels))
+
+    @staticmethod
+    def require_whole(gallery, candidate):
+        """At parity in every step of the path."""
+        judgement = gallery.judge(candidate, "float32")
+        assert len(judgement.steps) == len(gallery.oracle.contract)
+        require_parity(judgement)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Clips that the reference has heard in float64, in one kind of run."""
+
+    harness: object
+    folder: Path
+    clips: Clips
+    oracle: Trace
+    how: dict
+
+    def reference(self, dtype):
+        """The reference's run in an arithmetic."""
+        party = Tower(Alone(self.folder, dtype), dtype, self.clips)
+        return self.harness.trace(party, dtype, oracle=self.oracle.path, **self.how)
+
+    def judge(self, baseline, candidate):
+        """The verdict on a candidate's run."""
+        mode = self.how["mode"]
+        floor, runs = (Runs(**{"free": None, "lockstep": None, mode: run}) for run in (baseline, candidate))
+        return judge(oracle=self.oracle, baseline=floor, candidate=runs)
+
+
+@pytest.fixture(scope="module", params=[("free", 12, 3000), ("lockstep", 1, 480)], ids=["free", "lockstep"])
+def heard(request, harness, tmp_path_factory):
+    """The oracle's run."""
+    mode, blocks, frames = request.param
+    folder = write(tmp_path_factory.mktemp("audio"), conf_num_hidden_layers=blocks)
+    clips, keep = Clips.of(frames), {"keep_tensors": mode == "lockstep"}
+    oracle = harness.trace(Tower(Alone(folder, "float64"), "float64", clips), "float64", scenario=SCENARIO, **keep)
+    return Heard(harness, folder, clips, oracle, {"mode": mode, **keep})
+
+
+@pytest.fixture(scope="module")
+def baseline(heard):
+    """The reference's run in float32."""
+    return heard.reference("float32")
+
+
+class TestAudio:
+    """12 blocks of width 1536 on exactly 30 s of sound; and one block from exact inputs."""
+
+    def test_mlx(self, heard, baseline, tmp_path):
+        run = audio_worker.run(tmp_path, heard.folder, heard.oracle, heard.clips, **heard.how)
+        require_parity(heard.judge(baseline, run))
+
+    def test_ane(self, heard, baseline):
+        require_parity(heard.judge(baseline, self.ane(heard, "float32")))
+
+    def test_ane_in_float16(self, heard):
+        """Under the Neural Engine's arithmetic."""
+        require_parity(heard.judge(heard.reference("float16-ane"), self.ane(heard, "float16-ane")))
+
+    @staticmethod
+    def ane(heard, dtype):
+        """The run of the Neural Engine's form."""
+        party = AneTower(heard.folder, dtype, heard.clips)
+        return heard.harness.trace(party, dtype, oracle=heard.oracle.path, **heard.how)
