@@ -107,4 +107,5 @@ def _manifest(backend: Backend, run: Run, contract: Contract, scenario: Scenario
         records=records,
         command=list(run.command),
         machine=machine(),
+        hidden=dict(backend.hidden),
     )

@@ -145,7 +145,7 @@ class Bench:
 
     def _verdict(self, key: Key, step: Step, exact: bool) -> StepVerdict:
         if any(key not in run.records for run in self._candidate.present):
-            return StepVerdict(key.phase, key.step, 0, Status.UNCOVERED, note="not emitted")
+            return self._absent(key)
         for run in self._candidate.present:
             if breach := _breach(self._oracle.records[key], run.records[key], step):
                 return StepVerdict(key.phase, key.step, 0, Status.CONTRACT, note=breach)
@@ -159,6 +159,14 @@ class Bench:
         if broken_free and status is Status.OK:
             status = Status.INHERITED
         return StepVerdict(key.phase, key.step, 0, status, free, lockstep)
+
+    def _absent(self, key: Key) -> StepVerdict:
+        """Hidden where all runs say why the step cannot be observed, and none emits it; the logits never are."""
+        runs = self._candidate.present
+        shown = key.step == self._contract.logits or any(key in run.records for run in runs)
+        why = "" if shown else min(run.manifest.why_hidden(key.step) for run in runs)
+        status = Status.HIDDEN if why else Status.UNCOVERED
+        return StepVerdict(key.phase, key.step, 0, status, note=why or "not emitted")
 
     def _spread(self, lockstep: Deviation | None) -> float:
         """How many floors any step so far erred from exact inputs, at least 1 and at most K.

@@ -12,6 +12,7 @@ import math
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -60,6 +61,11 @@ class Manifest(_Strict):
     records: int
     command: list[str] = []
     machine: dict[str, str] = {}
+    hidden: dict[str, str] = {}
+
+    def why_hidden(self, step: str) -> str:
+        """Why no tap can stand at a step that was not emitted; empty where the writer does not say that."""
+        return next((reason for pattern, reason in self.hidden.items() if fnmatchcase(step, pattern)), "")
 
 
 class Record(_Strict):

@@ -22,6 +22,7 @@ class Status(StrEnum):
     CONTRACT = "contract"
     UNCOVERED = "uncovered"
     UNEXPECTED = "unexpected"
+    HIDDEN = "hidden"
 
     @property
     def diverged(self) -> bool:
@@ -35,8 +36,13 @@ class Status(StrEnum):
 
     @property
     def incomplete(self) -> bool:
-        """Whether the step was not compared at all."""
+        """Whether the step was not compared, and ought to have been."""
         return self in (Status.UNCOVERED, Status.UNEXPECTED)
+
+    @property
+    def compared(self) -> bool:
+        """Whether there is something to show of the step: it was held against the oracle's."""
+        return not self.incomplete and self is not Status.HIDDEN
 
 
 MEANING = {
@@ -47,6 +53,7 @@ MEANING = {
     Status.CONTRACT: "wrong shape, axes or kind",
     Status.UNCOVERED: "in the contract, not emitted by the candidate",
     Status.UNEXPECTED: "emitted by the candidate, not in the contract (or emitted twice)",
+    Status.HIDDEN: "not observable, as the candidate declares with a reason; not compared",
 }
 
 
@@ -125,6 +132,56 @@ class TokenVerdict:
 
 
 @dataclass(frozen=True)
+class Cause:
+    """What a step's error is, or is like.
+
+    Attributes:
+        name: of the variant, or of the generic cause.
+        meaning: one line.
+        alpha: how many times what it would cause the error is, in least squares; 1 for a cause that is just that.
+        explained: the share of the error's energy that is explained so (of several causes: by all together).
+        variant: whether it is a known bug; else a generic cause.
+        source: where the bug was seen.
+        alike: further causes that would look the same.
+    """
+
+    name: str
+    meaning: str
+    alpha: float
+    explained: float
+    variant: bool
+    source: str = ""
+    alike: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Why a step errs from exact inputs.
+
+    Attributes:
+        step: the first of `steps`.
+        steps: those that are evidence, several of one family where one alone did not say it.
+        phases: those that are evidence.
+        values: number of values that the evidence is.
+        noise: the share of the error's energy that correct arithmetic would have.
+        causes: what is named with confidence; several where they add up. Nothing but noise is left without them.
+        nearest: where nothing is named, what explains most.
+        tried: how many known bugs of that step were tried.
+        where: the places that hold the whole error; empty where it is everywhere.
+    """
+
+    step: str
+    steps: tuple[str, ...]
+    phases: tuple[str, ...]
+    values: int
+    noise: float
+    causes: tuple[Cause, ...] = ()
+    nearest: tuple[Cause, ...] = ()
+    tried: int = 0
+    where: str = ""
+
+
+@dataclass(frozen=True)
 class Judgement:
     """One candidate in one scenario. Steps stand in execution order, phase after phase.
 
@@ -133,6 +190,7 @@ class Judgement:
         allowed: K, how many floors an error may be.
         crash: where and why the candidate's worker ended; empty where it did not.
         measured: whether there was a baseline; without one the unit roundoff alone is the floor.
+        diagnoses: of introduced steps, in execution order.
     """
 
     candidate: str
@@ -144,6 +202,11 @@ class Judgement:
     crash: str = ""
     versions: tuple[tuple[str, str], ...] = ()
     measured: bool = True
+    diagnoses: tuple[Diagnosis, ...] = ()
+
+    def diagnosis(self, step: str) -> Diagnosis | None:
+        """Why a step errs, where that was looked into."""
+        return next((said for said in self.diagnoses if step in said.steps), None)
 
     @cached_property
     def counts(self) -> Counter[Status]:

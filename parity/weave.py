@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import gc
 import importlib
 import inspect
 import textwrap
@@ -38,10 +39,14 @@ class Assigned:
 
 @dataclass(frozen=True)
 class Passed:
-    """The positional argument number `position` of the first call of `callee` (as written, e.g. ``self.down_proj``)."""
+    """The positional argument number `position` of a call of `callee` (as written, e.g. ``self.down_proj``).
+
+    It is the `occurrence`-th call with so many arguments, in source order; of nested calls the inner one counts first.
+    """
 
     callee: str
     position: int
+    occurrence: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,8 +80,9 @@ class Site:
         match self.target:
             case Assigned(variable, occurrence):
                 return f"{function}: {variable}" + (f" (assignment {occurrence + 1})" if occurrence else "")
-            case Passed(callee, position):
-                return f"{function}: argument {position + 1} of {callee}"
+            case Passed(callee, position, occurrence):
+                place = f" (call {occurrence + 1})" if occurrence else ""
+                return f"{function}: argument {position + 1} of {callee}{place}"
             case Parameter(variable):
                 return f"{function}: parameter {variable}"
             case Returned():
@@ -148,6 +154,8 @@ def weave(sites: Iterable[Site], handler: Handler, edits: Iterable[Edit] = ()) -
 def resolve(path: str) -> FunctionType:
     """The innermost function behind ``package.module:Class.function``, decorators taken off.
 
+    A wrapper that is not written in Python, as a compiler makes it, is asked for the Python function that it holds.
+
     Raises:
         UsageError: when there is no such function.
     """
@@ -159,6 +167,8 @@ def resolve(path: str) -> FunctionType:
     except (ImportError, AttributeError) as error:
         raise UsageError(f"no function {path}: {error}") from error
     found = inspect.unwrap(getattr(found, "__func__", found))
+    if type(found) is not FunctionType:  # some wrappers claim to be one
+        found = next((held for held in gc.get_referents(found) if type(held) is FunctionType), found)
     if not isinstance(found, FunctionType):
         raise UsageError(f"{path} is not a Python function")
     return found
@@ -208,6 +218,7 @@ class _Weaver(ast.NodeTransformer):
         self.lines: dict[Site, int] = {}
         self._owner = owner
         self._seen: Counter[str] = Counter()
+        self._calls: Counter[Site] = Counter()
 
     def entry(self) -> list[ast.stmt]:
         return [
@@ -247,8 +258,9 @@ class _Weaver(ast.NodeTransformer):
         self.generic_visit(node)
         for site in self.sites:
             match site.target:
-                case Passed(callee, position) if ast.unparse(node.func) == callee and position < len(node.args):
-                    if site not in self.lines:
+                case Passed(callee, position, occurrence) if _calls(node, callee, position):
+                    self._calls[site] += 1
+                    if self._calls[site] == occurrence + 1:
                         node.args[position] = self._call(site, node.args[position], node.lineno)
         return node
 
@@ -273,6 +285,11 @@ class _Weaver(ast.NodeTransformer):
         used = [ast.keyword(name, ast.Name(name, ast.Load())) for name in site.uses]
         call = ast.Call(ast.Name(HANDLER, ast.Load()), [ast.Constant(id(site)), owner, value], used)
         return ast.copy_location(call, value) if hasattr(value, "lineno") else call
+
+
+def _calls(node: ast.Call, callee: str, position: int) -> bool:
+    """Whether `node` is a call of `callee` that has a positional argument there."""
+    return ast.unparse(node.func) == callee and position < len(node.args)
 
 
 def _elements(target: ast.expr) -> list[ast.expr]:

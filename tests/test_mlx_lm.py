@@ -93,6 +93,15 @@ def test_each_fault_is_found_at_its_steps(patch, scenario, harness):
     assert not [step for step in found if not any(fnmatchcase(step, pattern) for pattern in patch.steps)]
 
 
+def test_every_fault_is_in_the_docs_with_its_lines():
+    """The table names each patch and the lines that it changes."""
+    text = (Path(__file__).parents[1] / "docs" / "third-party.md").read_text()
+    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
+    assert {patch.name for patch in PATCHES} <= rows.keys()
+    for patch in PATCHES:
+        assert f"gemma3n.py:{', '.join(map(str, patch.where))}`" in rows[patch.name]
+
+
 @pytest.fixture(scope="module")
 def altered(tmp_path_factory, harness):
     """Makes a harness of the embedded checkpoint with another configuration or other weights."""
@@ -122,17 +131,16 @@ def _zero(file, rows):
 
 
 def test_all_zero_embedding_row_becomes_nan(altered):
-    """Without the floor, zeros are divided by zero: NaN in every token behind; with it, parity."""
+    """Without the floor, zeros are divided by zero: NaN there and behind; with it, parity."""
     harness = altered(rows=(300,))
     scenario = Scenario("zero", (Chunk("prefill", (tuple(IDS[0].tolist()),)),))
     oracle = harness.trace(harness.oracle, "float64", scenario=scenario)
     rest = [patch for patch in PATCHES if patch is not MAGNITUDE_FLOOR]
-    judgement = judged(harness, patched(harness.checkpoint, *rest), "float32", oracle)
+    judgement = judged(harness, patched(harness.checkpoint, *rest), oracle)
     assert introduced(judgement) == {f"text.altup.embed.{i}.magnitude" for i in (1, 2, 3)}
     logits = patched(harness.checkpoint, *rest).forward(IDS)
     assert np.isnan(logits[0, 3:]).all()
-    assert np.isfinite(logits[0, :3]).all()
-    judgement = judged(harness, patched(harness.checkpoint, *PATCHES), "float32", oracle)
+    judgement = judged(harness, patched(harness.checkpoint, *PATCHES), oracle)
     assert judgement.exit_code is ExitCode.PARITY
 
 
@@ -151,7 +159,7 @@ def test_coefficients_are_clipped_at_inference(altered):
     ("fault", "steps"),
     [
         ((LAYER, "(attn_gated + laurel_output) * (2.0**-0.5)", "(attn_gated + laurel_output)"), "text.*.attn_laurel"),
-        ((TEXT, "h = mx.mean(h, axis=0)", "h = mx.mean(h[:3], axis=0)"), "text.altup.unembed.out"),
+        ((TEXT, "h = mx.mean(h, axis=0)", "h = mx.mean(h, axis=0) * 1.001"), "text.altup.unembed.out"),
         ((TOPK, "mx.maximum(0, inputs - cutoff_x)", "(inputs - cutoff_x)"), "text.*.mlp.gate_sparse"),
         ((TEXT, "offset=offset,", "offset=offset + i,"), "text.*.attn.?_rope"),
     ],

@@ -35,7 +35,7 @@ class Gatherer:
         evidence = Evidence(judgement, oracle, baseline, candidate, self._pieces)
         maps = LayerMaps(evidence)
         for step in chosen(judgement, left=MOST - len(self._details)):
-            if not step.status.incomplete:
+            if step.status.compared:
                 self._details.append(examine(step, evidence, maps))
 
     def report(self, comparison: Comparison) -> Report:

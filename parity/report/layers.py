@@ -33,7 +33,7 @@ class LayerMaps:
         self._members: dict[Family, list[tuple[int, StepVerdict]]] = {}
         for step in evidence.judgement.steps:
             family, layer = _family(step)
-            if layer is not None and step.occurrence == 0 and not step.status.incomplete:
+            if layer is not None and step.occurrence == 0 and step.status.compared:
                 self._members.setdefault(family, []).append((layer, step))
 
     def of(self, step: StepVerdict) -> tuple[Heat, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from parity.report import sentences
+from parity.report import causes, sentences
 from parity.report.chosen import furthest
 from parity.report.console import plain, print_line
 from parity.report.fold import Family, phases, split
@@ -42,6 +42,9 @@ def divergence(comparison: Comparison, judgement: Judgement, first: StepVerdict,
     if first.free or first.lockstep:
         exact = step is not None and step.kind != "float"
         _runs(first, exact=exact).print(out)
+    if diagnosis := judgement.diagnosis(first.step):
+        for label, text in causes.lines(diagnosis):
+            print_line(out, (f"{label:<8}", "dim"), plain(text), indent=2)
 
 
 def _runs(step: StepVerdict, *, exact: bool) -> Table:
@@ -112,6 +115,8 @@ def introduced(judgement: Judgement, out: Console) -> None:
         if row.worst.note:
             print_line(out, plain(f"{row.family.name}: {row.worst.note}"), indent=2)
     _more(rows, out)
+    for steps, text in causes.further(judgement, judgement.first_divergence):
+        print_line(out, plain(f"{steps}: {text}"), indent=2)
 
 
 def _own_numbers(step: StepVerdict) -> tuple[str, str, str]:
@@ -123,8 +128,8 @@ def _own_numbers(step: StepVerdict) -> tuple[str, str, str]:
 
 
 def gaps(judgement: Judgement, out: Console) -> None:
-    """Steps that were not compared."""
-    for status in (Status.UNCOVERED, Status.UNEXPECTED):
+    """Steps that were not compared; why, where the candidate says it."""
+    for status in (Status.UNCOVERED, Status.UNEXPECTED, Status.HIDDEN):
         steps = [step for step in judgement.steps if step.status is status]
         if not steps:
             continue
@@ -134,6 +139,9 @@ def gaps(judgement: Judgement, out: Console) -> None:
         for row in rows[:MOST_ROWS]:
             grid.add(plain(row.family.name), plain(phases(row.phases)))
         grid.print(out)
+        if status is Status.HIDDEN:
+            for row in rows[:MOST_ROWS]:
+                print_line(out, plain(f"{row.family.name}: {row.steps[0].note}"), indent=2)
         _more(rows, out)
 
 

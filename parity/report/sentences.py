@@ -43,7 +43,7 @@ def verdict(judgement: Judgement) -> str:
 def _parity(judgement: Judgement) -> str:
     worst = judgement.worst
     most = f"; worst {floors(worst.ratio)} at {place(worst)}" if worst else ""
-    return f"parity. {covered(judgement)} steps covered, none introduced{most}"
+    return f"parity. {covered(judgement)} steps covered, {_hidden(judgement)}none introduced{most}"
 
 
 def _diverged(judgement: Judgement) -> str:
@@ -59,7 +59,14 @@ def _incomplete(judgement: Judgement) -> str:
         return "incomplete: no step was compared"
     gaps = [(judgement.counts[status], status) for status in (Status.UNCOVERED, Status.UNEXPECTED)]
     gap = ", ".join(f"{number:,} {status}" for number, status in gaps if number)
-    return f"incomplete: {covered(judgement)} steps covered, {gap}; none introduced among those compared"
+    held = f"{covered(judgement)} steps covered, {_hidden(judgement)}{gap}"
+    return f"incomplete: {held}; none introduced among those compared"
+
+
+def _hidden(judgement: Judgement) -> str:
+    """How many steps no tap can see; nothing where all can be seen."""
+    number = judgement.counts[Status.HIDDEN]
+    return f"{number:,} not observable, " if number else ""
 
 
 def _crashed(judgement: Judgement) -> str:
@@ -79,7 +86,8 @@ def how_far(step: StepVerdict) -> str:
 def covered(judgement: Judgement) -> str:
     """Compared steps of those in the contract, e.g. ``1,293 of 1,293``."""
     expected = len(judgement.steps) - judgement.counts[Status.UNEXPECTED]
-    return f"{expected - judgement.counts[Status.UNCOVERED]:,} of {expected:,}"
+    absent = judgement.counts[Status.UNCOVERED] + judgement.counts[Status.HIDDEN]
+    return f"{expected - absent:,} of {expected:,}"
 
 
 def counts(judgement: Judgement) -> str:
@@ -87,7 +95,7 @@ def counts(judgement: Judgement) -> str:
     order = (Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT, Status.INHERITED, Status.UNCOVERED)
     parts = [
         f"{judgement.counts[status]:,} {status}"
-        for status in (*order, Status.UNEXPECTED, Status.OK)
+        for status in (*order, Status.UNEXPECTED, Status.HIDDEN, Status.OK)
         if judgement.counts[status]
     ]
     return f"of {count(len(judgement.steps), 'step')} {', '.join(parts)}"

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from parity.contract import Step
 from parity.errors import ExitCode
-from parity.report import sentences
+from parity.report import causes, sentences
 from parity.report.numbers import count, floors
 from parity.verdict import Comparison, Judgement, Status, StepVerdict
 
 _COVERAGE = (
     Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT, Status.INHERITED, Status.OK, Status.UNCOVERED,
-    Status.UNEXPECTED,
+    Status.UNEXPECTED, Status.HIDDEN,
 )  # fmt: skip
 
 
@@ -27,6 +27,7 @@ class First:
         headline: the verdict.
         explanation: how far, how much of the model, what of the tokens.
         judgement: the one that the headline is about; None where nothing was compared.
+        causes: label and text on why the first step errs.
         bar: share of steps by status in percent: start, width, status, number.
     """
 
@@ -36,6 +37,7 @@ class First:
     judgement: Judgement | None
     step: StepVerdict | None
     about: Step | None
+    causes: tuple[tuple[str, str], ...]
     bar: tuple[tuple[float, float, Status, int], ...]
     provenance: tuple[tuple[str, str], ...]
 
@@ -51,6 +53,7 @@ def first(comparison: Comparison) -> First:
         judgement=judgement,
         step=step,
         about=comparison.contract.get(step.step) if step else None,
+        causes=tuple(_causes(judgement, step)) if judgement and step else (),
         bar=tuple(_bar(judgement)) if judgement else (),
         provenance=tuple(_provenance(comparison)),
     )
@@ -107,6 +110,12 @@ def _cause(judgement: Judgement, step: StepVerdict) -> str:
     alone = "It is the only step with a fault of its own" if own == 1 else f"{count(own, 'step')} have their own fault"
     rest = f"; {count(passed, 'step')} behind it pass the error on" if passed else ""
     return f"{begin} {alone}{rest}." if own else f"{begin} {passed:,} steps are beyond what is allowed."
+
+
+def _causes(judgement: Judgement, step: StepVerdict) -> Iterator[tuple[str, str]]:
+    if diagnosis := judgement.diagnosis(step.step):
+        yield from causes.lines(diagnosis)
+    yield from causes.further(judgement, step)
 
 
 def _bar(judgement: Judgement) -> Iterator[tuple[float, float, Status, int]]:

@@ -33,7 +33,10 @@ class Room:
 
 
 EMPTY = Room(-1, "")
-_SHORT = {Status.CONTRACT: "shape", Status.NONFINITE: "NaN", Status.UNCOVERED: "gap", Status.UNEXPECTED: "new"}
+_SHORT = {
+    Status.CONTRACT: "shape", Status.NONFINITE: "NaN", Status.UNCOVERED: "gap", Status.UNEXPECTED: "new",
+    Status.HIDDEN: "hidden",
+}  # fmt: skip
 """What a room says that has no number."""
 
 
