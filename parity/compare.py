@@ -6,12 +6,14 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
+from parity.diagnosis.diagnose import diagnose
+from parity.diagnosis.matched import filter_of
 from parity.discovery import BACKENDS, REFERENCES, find
 from parity.errors import UsageError
 from parity.judge import Runs, judge
@@ -22,6 +24,7 @@ from parity.trace import Manifest, Mode, Trace
 from parity.verdict import Comparison, Judgement
 
 ORACLE_DTYPE = "float64"
+DIAGNOSIS = "diagnosis"
 
 Result = TypeVar("Result")
 
@@ -37,6 +40,7 @@ class Request:
         prompt: None for the lightest debugging case.
         media: pictures and sounds that go before it.
         keep: folder in which the traces stay; None for a temporary one.
+        diagnose: whether the cause of each introduced step is looked for.
     """
 
     checkpoint: Checkpoint
@@ -47,6 +51,7 @@ class Request:
     media: tuple[Part, ...] = ()
     reference: str = "transformers"
     keep: Path | None = None
+    diagnose: bool = True
 
 
 class Look(Protocol):
@@ -169,9 +174,19 @@ class _Session:
         if runs is None:
             return _crashed(party.name, self.request.dtype, scenario, self._crashes[party.name])
         judgement = judge(oracle=oracle, baseline=baseline, candidate=runs, name=party.name)
+        if self.request.diagnose and judgement.introduced:
+            judgement = self._diagnosed(judgement, oracle, runs)
         if self._look is not None:
             self._look(judgement, oracle=oracle, baseline=baseline, candidate=runs)
         return judgement
+
+    def _diagnosed(self, judgement: Judgement, oracle: Trace, runs: Runs) -> Judgement:
+        """The judgement with its causes; known bugs are planted in the oracle's party, which is idle now."""
+        variants = filter_of(self.request.reference, self._oracle, self._progress)
+        self._progress.start(DIAGNOSIS, 0, judgement.candidate)
+        found = diagnose(judgement, oracle=oracle, lockstep=runs.lockstep, variants=variants)
+        self._progress.done(DIAGNOSIS)
+        return replace(judgement, diagnoses=found)
 
 
 @contextmanager

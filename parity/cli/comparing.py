@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from parity.cli.options import (
     Audios,
     Candidates,
+    Diagnosis,
     Dtypes,
     Images,
     Json,
@@ -46,6 +47,7 @@ def compare(
     scenario: Scenarios = "one-shot",
     report: Report = None,
     keep: Keep = None,
+    diagnosis: Diagnosis = True,
     as_json: Json = False,
 ) -> int:
     """Run the reference and the candidates, and judge every step against the measured floor."""
@@ -63,7 +65,7 @@ def compare(
     for folder in filter(None, (report, keep)):
         prepare(folder)
     _require_free(keep, dtypes, scenarios)
-    request = Request(find_checkpoint(model), backends, dtypes[0], scenarios, prompt, given)
+    request = Request(find_checkpoint(model), backends, dtypes[0], scenarios, prompt, given, diagnose=diagnosis)
     gatherer = _gatherer(request) if report else None
     comparison = _compare([replace(request, dtype=name, keep=_kept(keep, name, dtypes)) for name in dtypes], gatherer)
     written = _write(comparison, gatherer, report) if report and gatherer else None

@@ -60,6 +60,9 @@ Report = Annotated[
     ),
 ]
 Keep = Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep the traces of all parties here.")]
+Diagnosis = Annotated[
+    bool, typer.Option("--diagnosis/--no-diagnosis", help="Whether the cause of each introduced step is looked for.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the report.")]
 
 

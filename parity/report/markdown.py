@@ -69,6 +69,10 @@ def _divergence(said: First, step: StepVerdict) -> Iterator[str]:
     for name, run in (("lockstep", step.lockstep), ("free", step.free)):
         if run is not None:
             yield f"| {name} | {error(run.error)} | {error(run.floor)} | {ratio(run.ratio)} |"
+    if said.causes:
+        yield ""
+    for label, sentence in said.causes:
+        yield f"- {text(label)}: {text(sentence)}"
 
 
 def _worst(judgement: Judgement) -> Iterator[str]:

@@ -1,0 +1,152 @@
+"""The matched filter: what each known bug would cause at a step, from the same exact inputs."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.hypothesis import Hypothesis
+from parity.entries import targets
+from parity.errors import ParityError
+from parity.party import Crash, Party
+from parity.progress import Progress
+from parity.trace import Key, Trace
+from parity.variant import VARIANTS, Catalogue, Variant, find_variants
+
+RUNS = 64
+"""Runs of variants in a judgement; a step has at most some 15 variants, and a run takes one forward pass at most."""
+
+LAYER = re.escape("{layer}")
+
+Tensors = dict[Key, NDArray[Any]]
+
+
+class Plant(Protocol):
+    """Runs the oracle with one known bug, in lockstep."""
+
+    def __call__(self, variant: Variant, oracle: Trace, keys: Collection[Key]) -> Tensors:
+        """What it has at some steps of the oracle's scenario.
+
+        Raises:
+            ParityError: where the variant cannot be.
+        """
+        ...
+
+
+class PartyPlant:
+    """Plants variants in the oracle's own party, which is loaded already."""
+
+    def __init__(self, party: Party) -> None:
+        self._party = party
+
+    def __call__(self, variant: Variant, oracle: Trace, keys: Collection[Key]) -> Tensors:
+        """Have the worker write the tensors, and read them."""
+        wanted = list(keys)
+        with tempfile.TemporaryDirectory(prefix="parity-probe-") as folder:
+            output = Path(folder) / "tensors.npz"
+            found = self._party.call(
+                "probe",
+                variants=[[variant.name, variant.layer]],
+                oracle=str(oracle.path.resolve()),
+                keys=[[key.phase, key.step, key.occurrence] for key in wanted],
+                output=str(output),
+            )
+            with np.load(output) as file:
+                return {wanted[index]: file[f"arr_{number}"] for number, index in enumerate(found)}
+
+
+class Filter:
+    """What the variants of a catalogue would cause.
+
+    Args:
+        catalogue: of the reference that the oracle is.
+        plant: runs them.
+        budget: how many runs there may be.
+        notify: told of each run.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, plant: Plant, budget: int = RUNS, notify: Callable[[str], None] = lambda name: None
+    ) -> None:
+        self._catalogue = catalogue
+        self._plant = plant
+        self._notify = notify
+        self._named: dict[str, Variant] = {}
+        self.left = budget
+
+    def found(self, variant: Variant) -> None:
+        """A variant was found: it may show at other steps of its layer, and in other layers, so it is tried first."""
+        self._named[variant.name] = variant
+
+    def knows(self, name: str) -> bool:
+        """Whether that variant was found before."""
+        return name in self._named
+
+    def effects(self, evidence: Evidence, oracle: Trace) -> Iterator[Hypothesis]:
+        """Each applicable variant as a hypothesis, while the budget lasts; those that change nothing are left out.
+
+        Variants that were found before come first.
+        """
+        steps = dict.fromkeys(piece.key.step for piece in evidence.pieces)
+        for variant in self._applicable(steps):
+            if self.left < len(steps):
+                return
+            try:
+                effect = self._effect(variant, evidence, oracle)
+            except Crash:
+                self.left = 0  # the oracle's process is gone
+                return
+            except ParityError:
+                continue  # it cannot be in this layer, or in this model
+            if effect is not None and np.any(effect):
+                yield Hypothesis(variant.name, effect, variant.meaning, variant=variant)
+
+    def _applicable(self, steps: Collection[str]) -> Iterator[Variant]:
+        known = {name: variant for name, variant in self._named.items() if all(behind(variant, step) for step in steps)}
+        yield from known.values()
+        for variant in self._catalogue.variants:
+            if not variant.equivalent and variant.name not in known and all(placed(variant, step) for step in steps):
+                yield variant
+
+    def _effect(self, variant: Variant, evidence: Evidence, oracle: Trace) -> Float | None:
+        tensors: Tensors = {}
+        for step in dict.fromkeys(piece.key.step for piece in evidence.pieces):
+            self.left -= 1
+            self._notify(f"{variant.name} at {step}")
+            keys = [piece.key for piece in evidence.pieces if piece.key.step == step]
+            here = placed(variant, step) or behind(variant, step)
+            assert here is not None
+            tensors |= self._plant(here, oracle, keys)
+        if any(tensors.get(piece.key, np.zeros(0)).shape != piece.oracle.shape for piece in evidence.pieces):
+            return None
+        return flat(piece.effect(tensors[piece.key]) for piece in evidence.pieces)
+
+
+def filter_of(reference: str, party: Party, progress: Progress) -> Filter | None:
+    """The filter over the variants of an installed reference; None where it has none."""
+    if reference not in targets(VARIANTS):
+        return None
+    return Filter(find_variants(reference), PartyPlant(party), notify=lambda name: progress.step("diagnosis", name))
+
+
+def placed(variant: Variant, step: str) -> Variant | None:
+    """The variant in the layer where that step is the first that it makes wrong; None where it is none of its."""
+    return _matched(variant, re.escape(variant.first).replace(LAYER, r"(\d+)"), step)
+
+
+def behind(variant: Variant, step: str) -> Variant | None:
+    """The variant in the layer of that step, whichever step it is."""
+    before, layer, _ = variant.first.partition("{layer}")
+    return _matched(variant, re.escape(before) + r"(\d+)\..*" if layer else ".*", step)
+
+
+def _matched(variant: Variant, pattern: str, step: str) -> Variant | None:
+    match = re.fullmatch(pattern, step)
+    return variant.at(int(match[1]) if match.groups() else None) if match else None

@@ -1,0 +1,91 @@
+"""Generic causes that only move values: an axis in another order, two axes exchanged, a tensor read the wrong way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.diagnosis.evidence import Evidence, Float, Piece, flat
+from parity.diagnosis.hypothesis import Hypothesis
+
+LONGEST = 1024
+"""Axes up to that length are searched for an order that has no name."""
+ENOUGH = 8
+"""So many values of each index, or values next to each other find one another by chance."""
+
+Order = NDArray[np.int64]
+
+
+def orders(evidence: Evidence) -> Iterator[Hypothesis]:
+    """Every way of moving values that has a name, and the one order of an axis that fits best."""
+    yield from _axes(evidence)
+    yield from _exchanged(evidence)
+
+
+def _axes(evidence: Evidence) -> Iterator[Hypothesis]:
+    for axis, size in _common(evidence).items():
+        for name, said, order in (*_named(size), *_found(evidence, axis, size)):
+            taken = [np.take(piece.oracle, order, piece.axes.index(axis)) for piece in evidence.pieces]
+            yield _moved(evidence, f"{name}-{axis}", f"the {axis} axis is {said}", taken)
+
+
+def _common(evidence: Evidence) -> dict[str, int]:
+    """Axes that are of one length in all pieces."""
+    found: dict[str, set[int]] = {}
+    for piece in evidence.pieces:
+        for axis, size in zip(piece.axes, piece.oracle.shape, strict=False):
+            found.setdefault(axis, set()).add(size)
+    return {axis: sizes.pop() for axis, sizes in found.items() if len(sizes) == 1 and min(sizes) > 1}
+
+
+def _named(size: int) -> Iterator[tuple[str, str, Order]]:
+    """Orders that ports mistake for the right one."""
+    index = np.arange(size)
+    yield "reversed", "reversed", index[::-1]
+    if size % 2 == 0 and size > 2:
+        yield "halves", "in exchanged halves", np.roll(index, size // 2)
+    for rows in range(2, size // 2 + 1):
+        if size % rows == 0:
+            said = f"read as {rows} by {size // rows} the wrong way round"
+            yield f"interleaved-{rows}", said, index.reshape(rows, -1).T.ravel()
+
+
+def _found(evidence: Evidence, axis: str, size: int) -> Iterator[tuple[str, str, Order]]:
+    """The order in which each slice of the candidate is the oracle's that it is nearest to, if that is an order."""
+    if size > LONGEST or evidence.size < ENOUGH * size:
+        return
+    distance = sum(_distances(piece, axis) for piece in evidence.pieces)
+    order = np.argmin(distance, axis=1)
+    moved = int(np.count_nonzero(order != np.arange(size)))
+    if moved and len(set(order.tolist())) == size:
+        yield "permuted", f"in another order ({moved} of {size} indices are elsewhere)", order
+
+
+def _distances(piece: Piece, axis: str) -> Float:
+    """Squared distances of each slice of the candidate to each of the oracle."""
+    at = piece.axes.index(axis)
+    made, true = (np.moveaxis(x, at, 0).reshape(x.shape[at], -1) for x in (piece.candidate, piece.oracle))
+    far: Float = (made * made).sum(1)[:, None] - 2 * made @ true.T + (true * true).sum(1)
+    return far
+
+
+def _exchanged(evidence: Evidence) -> Iterator[Hypothesis]:
+    """Two axes of one length exchanged; two of any lengths exchanged and the numbers then read in the old shape."""
+    axes = evidence.pieces[0].axes
+    if any(piece.axes != axes or piece.oracle.ndim != len(axes) for piece in evidence.pieces):
+        return
+    for one, other in combinations(range(len(axes)), 2):
+        if all(min(piece.oracle.shape[one], piece.oracle.shape[other]) > 1 for piece in evidence.pieces):
+            same = all(piece.oracle.shape[one] == piece.oracle.shape[other] for piece in evidence.pieces)
+            said = "exchanged" if same else "exchanged, and read as if they were not"
+            taken = [np.swapaxes(piece.oracle, one, other).reshape(piece.oracle.shape) for piece in evidence.pieces]
+            name = f"transposed-{axes[one]}-{axes[other]}"
+            yield _moved(evidence, name, f"the axes {axes[one]} and {axes[other]} are {said}", taken)
+
+
+def _moved(evidence: Evidence, name: str, says: str, taken: list[Float]) -> Hypothesis:
+    pairs = zip(evidence.pieces, taken, strict=True)
+    return Hypothesis(name, flat(np.where(piece.counted, value - piece.oracle, 0.0) for piece, value in pairs), says)

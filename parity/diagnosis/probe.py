@@ -1,0 +1,83 @@
+"""Runs a reference in lockstep no further than needed, for the tensors of a few steps."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.backend import Reference
+from parity.host_tensors import HostTensors
+from parity.media import resolve
+from parity.tap import ScopedTap
+from parity.trace import Key, Trace
+
+HOST = HostTensors()
+
+
+def probe(reference: Reference, oracle: Trace, wanted: Collection[Key]) -> dict[Key, NDArray[Any]]:
+    """What a loaded reference has at some steps, from the oracle's exact inputs; those that do not occur are absent."""
+    scenario, last = oracle.scenario, max((key.phase for key in wanted), key=_order(oracle))
+    listener = _Listener(reference, oracle, wanted)
+    reference.start(padding=scenario.padding, cache=scenario.cache)
+    for chunk in scenario.chunks:
+        prompts = tuple(resolve(prompt, oracle.path) for prompt in chunk.prompts)
+        listener.begin(chunk.phase, stop=chunk.phase == last)
+        try:
+            reference.forward(np.asarray(chunk.tokens, dtype=np.int64), prompts=prompts, tap=listener.tap)
+        except _Enough:
+            break
+        if chunk.phase == last:
+            break
+    return listener.found
+
+
+def planted(
+    reference: Reference, variants: Sequence[tuple[str, int | None]], oracle: Trace, wanted: Collection[Key]
+) -> dict[Key, NDArray[Any]]:
+    """The same with known bugs, which the reference loses again."""
+    reference.vary(variants)
+    try:
+        return probe(reference, oracle, wanted)
+    finally:
+        reference.vary([])
+
+
+def _order(oracle: Trace) -> Any:
+    return [chunk.phase for chunk in oracle.scenario.chunks].index
+
+
+class _Enough(BaseException):
+    """Everything that was wanted is there. Not an `Exception`, which a framework might take for its own."""
+
+
+class _Listener:
+    """Answers every step with the oracle's value, and keeps what is wanted."""
+
+    def __init__(self, reference: Reference, oracle: Trace, wanted: Collection[Key]) -> None:
+        self.tap = ScopedTap(self._receive)
+        self.found: dict[Key, NDArray[Any]] = {}
+        self._reference = reference
+        self._oracle = oracle
+        self._wanted = set(wanted)
+
+    def begin(self, phase: str, *, stop: bool) -> None:
+        self._phase, self._stop = phase, stop
+        self._seen: Counter[str] = Counter()
+
+    def _receive(self, name: str, value: Any) -> Any:
+        key = Key(self._phase, name, self._seen[name])
+        self._seen[name] += 1
+        step = self._oracle.contract.get(name)
+        tensors = HOST if isinstance(value, np.ndarray) else self._reference.tensors
+        if key in self._wanted:
+            self.found[key] = np.array(tensors.to_numpy(value, step))
+            if self._stop and self._wanted <= set(self.found):
+                raise _Enough
+        true = self._oracle.tensor(key) if key in self._oracle.records else None
+        if true is None or not tensors.fits(value, true.shape, step):
+            return value
+        return tensors.from_numpy(true, value, step)

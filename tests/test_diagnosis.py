@@ -1,0 +1,370 @@
+"""Causes are named: generic ones with their coefficient, known bugs by name; and nothing is named that is not so."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from parity.checkpoint import Checkpoint
+from parity.compare import Request, compare
+from parity.diagnosis.diagnose import diagnose
+from parity.diagnosis.evidence import Evidence, Piece
+from parity.diagnosis.generic import generic
+from parity.diagnosis.hypothesis import Hypothesis, choose, convincing, fit
+from parity.diagnosis.matched import Filter, PartyPlant, behind, placed
+from parity.diagnosis.probe import planted
+from parity.diagnosis.where import where
+from parity.discovery import REFERENCES, find
+from parity.judge import Runs, judge
+from parity.party import Party
+from parity.progress import Silent
+from parity.report import causes
+from parity.report.json import dumps, read_comparison
+from parity.report.terminal import print_comparison
+from parity.trace import Key
+from parity.variant import Variant
+from parity.verdict import Cause, Comparison, Diagnosis
+from reference.variants import catalogue
+from tests import toy
+
+AXES = ("batch", "token", "hidden")
+EPSILON = 2.0**-24
+seeds = st.integers(0, 2**32 - 1)
+
+
+def true(seed, shape=(1, 9, 64)):
+    """An oracle's tensor."""
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def evidence(*pairs, axes=AXES, floor=EPSILON):
+    """What the judge would have of an oracle's and a candidate's tensors, a phase each."""
+    pieces = []
+    for number, (oracle, candidate) in enumerate(pairs):
+        noise = floor**2 * float(np.vdot(candidate, candidate))
+        counted = np.ones(oracle.shape, bool)
+        pieces.append(Piece(Key(f"chunk.{number}", "x"), axes, oracle, candidate, counted, noise))
+    return Evidence(tuple(pieces))
+
+
+def named(found):
+    """The generic cause that is named: name and coefficient; None for none."""
+    chosen = choose(found, [fit(found, each) for each in generic(found)])
+    return chosen and (chosen[0].hypotheses[0].name, chosen[0].alphas[0])
+
+
+def noisy(seed, wrong):
+    """Float32's own error, on top of the fault."""
+    return wrong * (1 + EPSILON * np.random.default_rng(seed + 1).normal(size=wrong.shape))
+
+
+@settings(max_examples=8)
+@given(seeds, st.floats(-3, 3).filter(lambda k: abs(k - 1) > 1e-3 and abs(k + 1) > 1e-3))
+def test_a_factor_is_named_with_its_value(seed, factor):
+    x = true(seed)
+    name, alpha = named(evidence((x, noisy(seed, factor * x))))
+    assert name == "factor"
+    assert 1 + alpha == pytest.approx(factor, abs=1e-6)
+
+
+@settings(max_examples=8)
+@given(seeds, st.floats(0.01, 10), st.sampled_from([-1, 1]))
+def test_an_offset_is_named_with_its_value(seed, size, sign):
+    x = true(seed)
+    name, alpha = named(evidence((x, noisy(seed, x + sign * size))))
+    assert name == "offset"
+    assert alpha == pytest.approx(sign * size, rel=1e-4)
+
+
+@settings(max_examples=5)
+@given(seeds)
+def test_a_sign_is_named(seed):
+    x = true(seed)
+    assert named(evidence((x, noisy(seed, -x))))[0] == "sign"
+
+
+@settings(max_examples=5)
+@given(seeds, st.sampled_from(["token", "hidden"]))
+def test_an_order_is_named(seed, axis):
+    """Any order of an axis is found; those that ports mistake for the right one have names."""
+    x, at = true(seed), AXES.index(axis)
+    order = np.random.default_rng(seed).permutation(x.shape[at])
+    found = named(evidence((x, noisy(seed, x.take(order, at))))) if (order != np.sort(order)).any() else None
+    assert found is None or found[0].endswith(axis)
+    assert named(evidence((x, noisy(seed, np.flip(x, at)))))[0] == f"reversed-{axis}"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name"),
+    [
+        (lambda x: np.roll(x, 32, 2), "halves-hidden"),
+        (lambda x: x.reshape(1, 9, 4, 16).swapaxes(2, 3).reshape(x.shape), "interleaved-4-hidden"),
+        (lambda x: np.concatenate([x[:, :1], x[:, :-1]], 1), "shifted-before"),
+        (lambda x: np.concatenate([x[:, 1:], x[:, -1:] * 0], 1), "shifted-after"),
+        (lambda x: x.swapaxes(1, 2).reshape(x.shape), "transposed-token-hidden"),
+        (lambda x: np.clip(x, -1.5, 1.5), "clipped"),
+        (lambda x: x.astype(ml_dtypes.bfloat16).astype(float), "rounded-bfloat16"),
+        (lambda x: x.astype(np.float16).astype(float), "rounded-float16"),
+        (lambda x: x * np.linspace(0.5, 2, 64), "gain-hidden"),
+        (lambda x: x * np.linspace(0.5, 2, 9)[:, None], "gain-token"),
+        (lambda x: x + np.linspace(0.5, 2, 64), "bias-hidden"),
+    ],
+)
+def test_what_ports_do_to_tensors_is_named(wrong, name):
+    x = true(0)
+    assert named(evidence((x, noisy(0, wrong(x)))))[0] == name
+
+
+def test_exchanged_axes_of_one_length_are_named():
+    x = true(0, (3, 3, 64))
+    assert named(evidence((x, x.swapaxes(0, 1))))[0] == "transposed-batch-token"
+
+
+def test_evidence_of_several_phases_is_one():
+    """The same factor in all of them, or it is not the cause."""
+    x, y = true(0), true(1, (1, 1, 64))
+    assert named(evidence((x, 2 * x), (y, 2 * y)))[0] == "factor"
+    assert named(evidence((x, 2 * x), (y, 3 * y)))[0] != "factor"
+
+
+@settings(max_examples=15)
+@given(seeds, st.floats(0.5, 30))
+def test_noise_is_never_named(seed, floors):
+    """Whether it is at the floor or far above: an error in no direction has no cause."""
+    x = true(seed)
+    noise = np.random.default_rng(seed + 1).normal(size=x.shape)
+    assert named(evidence((x, x + floors * EPSILON * noise * np.abs(x)), floor=EPSILON)) is None
+
+
+def variant_of(effect, name="bug"):
+    """A hypothesis that is a known bug."""
+    return Hypothesis(name, effect, "a bug", variant=Variant(name, "toy", "a bug", "x", ()))
+
+
+def test_a_known_bug_says_more_than_a_generic_cause():
+    x = true(0)
+    found = evidence((x, 2 * x))
+    fits = [fit(found, each) for each in (*generic(found), variant_of(x.ravel()), variant_of(x.ravel(), "same"))]
+    chosen, alike = choose(found, fits)
+    assert (chosen.hypotheses[0].name, [each.name for each in alike]) == ("bug", ["same"])
+
+
+def test_a_known_bug_must_be_as_large_as_it_is():
+    """What points the same way but is larger is another bug."""
+    x = true(0)
+    found = evidence((x, 2 * x))
+    assert not convincing(found, fit(found, variant_of(1.5 * x.ravel())))
+    assert fit(found, variant_of(1.5 * x.ravel())).explained == pytest.approx(1)
+
+
+def test_two_causes_at_one_step_are_both_named():
+    x, one, other = true(0), true(1).ravel(), true(2).ravel()
+    found = evidence((x, x + (one + other).reshape(x.shape)))
+    fits = [fit(found, each) for each in (variant_of(one, "one"), variant_of(other, "other"), variant_of(one - other))]
+    chosen, _ = choose(found, fits)
+    assert [each.name for each in chosen.hypotheses] == ["one", "other"]
+    assert chosen.alphas == pytest.approx((1, 1))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x[:, 4:].__iadd__(1), "from token 4 of 9 on"),
+        (lambda x: x[:, 4].__iadd__(1), "at token 4 of 9"),
+        (lambda x: x[..., 3:6].__iadd__(1), "in 3 of 64 hidden indices"),
+        (lambda x: x.__iadd__(1), ""),
+    ],
+)
+def test_where_an_error_is(change, said):
+    x = true(0)
+    wrong = x.copy()
+    change(wrong)
+    assert said in where(evidence((x, wrong)))
+    assert bool(said) == bool(where(evidence((x, wrong))))
+
+
+def test_an_error_where_the_reference_is_zero():
+    x = true(0)
+    x[:, ::2] = 0
+    assert "zero" in where(evidence((x, x + (x == 0))))
+
+
+def test_a_variant_is_placed_by_its_step():
+    found = catalogue().get("norm-no-gain")
+    assert placed(found, "text.layers.7.input_layernorm").layer == 7
+    assert placed(found, "text.layers.7.laurel.out") is None
+    assert behind(found, "text.layers.7.laurel.out").layer == 7
+    assert placed(catalogue().get("mask-no-window"), "text.mask.sliding_attention")
+
+
+def test_without_variants_generic_causes_alone(tmp_path):
+    """The toy has none: a factor is named all the same, in every phase; `is` names a step that was left out."""
+    oracle = toy.write(tmp_path, "oracle", toy.Toy())
+    base = toy.runs(tmp_path, "baseline", toy.Toy("float32"), oracle)
+    wrong = toy.runs(tmp_path, "wrong", toy.Toy("float32", {"embed": lambda x: x * np.float32(2)}), oracle)
+    judgement = judge(oracle=oracle, baseline=base, candidate=wrong)
+    (said,) = diagnose(judgement, oracle=oracle, lockstep=wrong.lockstep, variants=None)
+    assert (said.step, said.phases, said.causes[0].name) == ("embed", ("prefill", "decode.1"), "factor")
+    assert "multiplied by 2" in causes.cause(said)
+    assert diagnose(judgement, oracle=oracle, lockstep=None, variants=None) == ()
+
+
+class Doubled(toy.Toy):
+    """Embeds twice as large."""
+
+    def __init__(self, dtype="float64"):
+        super().__init__(dtype, {"embed": lambda x: 2 * x})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_comparison_is_diagnosed_unless_told_not_to_be(wanted, tmp_path):
+    """In worker processes; the toy's reference has no variants. A parity has no diagnosis."""
+    checkpoint, candidates = Checkpoint(tmp_path, "toy", "weights"), ("tests.test_diagnosis:Doubled", "tests.toy:Toy")
+    request = Request(checkpoint, candidates, "float32", ("toy",), None, reference="tests.toy:Toy", diagnose=wanted)
+    wrong, right = compare(request, progress=Silent()).judgements
+    assert [said.causes[0].name for said in wrong.diagnoses] == ["factor"] * wanted
+    assert right.diagnoses == ()
+
+
+@pytest.mark.slow
+def test_variants_are_planted_in_the_party_of_the_oracle(harness):
+    """In one layer, then in another: the first is true again."""
+    oracle, variant = harness.oracle_trace("one-shot"), catalogue().get("laurel-half").at(7)
+    key = Key("prefill", variant.first)
+    with Party("oracle", "transformers", group=REFERENCES, progress=Silent()) as party:
+        party.load(Checkpoint(harness.checkpoint, "tiny", "weights"), "float64")
+        plant = PartyPlant(party)
+        wrong = plant(variant, oracle, [key])[key]
+        right = plant(catalogue().get("laurel-half").at(9), oracle, [key])[key]
+    np.testing.assert_allclose(wrong, oracle.tensor(key) / np.sqrt(2), rtol=1e-12)
+    np.testing.assert_array_equal(right, oracle.tensor(key))
+
+
+def test_reports_name_the_cause(tmp_path):
+    """On the terminal in three lines at most, and through JSON as it was."""
+    oracle = toy.write(tmp_path, "oracle", toy.Toy())
+    base = toy.runs(tmp_path, "baseline", toy.Toy("float32"), oracle)
+    wrong = toy.runs(tmp_path, "wrong", toy.Toy("float32", {"embed": lambda x: x + np.float32(2)}), oracle)
+    judgement = judge(oracle=oracle, baseline=base, candidate=wrong)
+    bug = Cause("wrong-scale", "the scale is 3", 1.0, 0.9999, variant=True, source="mlx-lm 430", alike=("other",))
+    said = Diagnosis("embed", ("embed",), ("prefill",), 384, 1e-12, (bug,), tried=3)
+    comparison = Comparison(
+        toy.CONTRACT, oracle.manifest, (dataclasses.replace(judgement, diagnoses=(said,)),), prompt="x"
+    )
+    out = Console(width=160, record=True, file=io.StringIO())
+    print_comparison(comparison, out)
+    text = out.export_text()
+    assert "behaves as wrong-scale: the scale is 3 (alpha = 1.00, explains 99.9 %), as in mlx-lm 430" in text
+    assert "or      other, which would look the same" in text
+    (tmp_path / "report.json").write_text(dumps(comparison))
+    assert read_comparison(tmp_path).judgements[0].diagnoses == (said,)
+    unknown = dataclasses.replace(said, causes=(), nearest=(bug,))
+    assert "none of 3 known bugs of this step" in causes.cause(unknown)
+    assert "nearest: wrong-scale (alpha = 1.00, 99.9 %)" in causes.cause(unknown)
+
+
+@pytest.fixture(scope="module")
+def causes_of(harness):
+    """Diagnoses a loaded candidate; leaves variants out of the catalogue."""
+
+    def plant(variant, oracle, keys):
+        return planted(harness.oracle, [(variant.name, variant.layer)], oracle, keys)
+
+    def run(candidate, scenario="one-shot", dtype="float32", without=()):
+        oracle, base = harness.oracle_trace(scenario), harness.baseline_runs(dtype, scenario)
+        lockstep = harness.trace(candidate, dtype, oracle=oracle.path, mode="lockstep")
+        judgement = judge(oracle=oracle, baseline=base, candidate=Runs(None, lockstep))
+        known = tuple(each for each in catalogue().variants if each.name not in without)
+        variants = Filter(dataclasses.replace(catalogue(), variants=known), plant)
+        return judgement, diagnose(judgement, oracle=oracle, lockstep=lockstep, variants=variants)
+
+    return run
+
+
+PLANTED = (
+    "embed-scale-missing", "ple-no-sqrt2", "altup-no-plus-one", "laurel-no-sqrt2", "norm-one-plus-weight",
+    "rope-interleaved", "attn-scale-sqrt-d", "sparsity-skipped", "mlp-gate-silu", "soft-cap-missing",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_known_bug_is_named(name, deviant, causes_of):
+    _, found = causes_of(deviant(name))
+    first = found[0].causes[0]
+    assert name in (first.name, *first.alike)
+    assert first.alpha == pytest.approx(1, abs=1e-3)
+    assert first.explained > 0.999
+
+
+@pytest.mark.slow
+def test_a_phase_without_a_fault_is_evidence_too(deviant, causes_of):
+    """In decode alone both are the same; the prefill, which is right, tells them apart."""
+    _, found = causes_of(deviant("embed-scale-decode"), scenario="decode")
+    assert (found[0].causes[0].name, found[0].causes[0].alike) == ("embed-scale-decode", ())
+    assert "prefill" not in found[0].phases
+
+
+@pytest.mark.slow
+def test_bugs_in_different_layers_are_all_named(deviant, causes_of):
+    candidate = deviant("norm-no-gain", "laurel-half")
+    candidate.vary([("norm-no-gain", 3), ("laurel-half", 9), ("norm-one-plus-weight", 7)])
+    _, found = causes_of(candidate)
+    assert [(said.step, said.causes[0].name) for said in found] == [
+        ("text.layers.3.input_layernorm", "norm-no-gain"),
+        ("text.layers.7.input_layernorm", "norm-one-plus-weight"),
+        ("text.layers.9.attn_laurel", "laurel-half"),
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["rope-interleaved", "laurel-no-sqrt2", "sparsity-skipped", "altup-no-plus-one"])
+def test_an_unknown_bug_is_no_other_bug(name, deviant, causes_of):
+    """With the true variant left out, the step is still right; a generic cause may say what it is."""
+    judgement, found = causes_of(deviant(name), without=[name])
+    assert judgement.first_divergence.step == catalogue().get(name).at().first
+    assert not [cause.name for said in found for cause in said.causes if cause.variant]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["laurel-half", "norm-one-plus-weight", "mlp-gate-silu"])
+def test_a_known_bug_is_named_in_bfloat16(name, harness, causes_of):
+    candidate = harness.baseline("bfloat16")
+    harness.baseline_runs("bfloat16", "one-shot")  # before the same model has the bug
+    candidate.vary([(name, None)])
+    try:
+        _, found = causes_of(candidate, dtype="bfloat16")
+    finally:
+        candidate.vary([])
+    assert found[0].causes[0].name == name
+
+
+@pytest.mark.slow
+def test_what_is_right_gets_no_diagnosis(harness, deviant, causes_of):
+    """The MLX model and a reordering; no step of theirs that is taken for wrong is explained either."""
+    for candidate in (find("mlx").load(harness.checkpoint, "float32"), deviant("norm-divided")):
+        judgement, found = causes_of(candidate)
+        assert not judgement.introduced
+        assert found == ()
+
+
+@pytest.mark.slow
+def test_bugs_of_the_mlx_model_are_named(harness, causes_of, monkeypatch):
+    """Two layers with another divisor each: both at their steps, in one run."""
+    candidate = find("mlx").load(harness.checkpoint, "float32")
+    layers = candidate._model.model.language_model.layers
+    monkeypatch.setattr(layers[3], "_sqrt2", layers[3]._sqrt2 * 0 + 1)
+    monkeypatch.setattr(layers[5], "_sqrt2", layers[5]._sqrt2 * 0 + 2)
+    _, found = causes_of(candidate)
+    assert [(said.step, said.causes[0].name) for said in found] == [
+        ("text.layers.3.attn_laurel", "laurel-no-sqrt2"),
+        ("text.layers.5.attn_laurel", "laurel-half"),
+    ]
