@@ -91,7 +91,6 @@ def _tensors(checkpoint: Path) -> Iterator[tuple[str, mx.array]]:
         yield from arrays.items()
 
 
-
 def _widen_gains(module: Module) -> None:
     """Keep the gains of norms, rounded to the working dtype like every weight, in float32; see `RMSNorm`."""
     for part in module.modules():
