@@ -105,7 +105,17 @@ def _read(file: SoundFile, where: str, settings: AudioSettings) -> NDArray[np.fl
     channels = file.read(dtype="float32", always_2d=True).T
     if channels.shape[1] < file.frames:
         raise UsageError(f"{where}: truncated: {channels.shape[1]} of {file.frames} samples")
-    return channels.mean(axis=0) if len(channels) > 1 else np.ascontiguousarray(channels[0])
+    return _mixed(channels)
+
+
+def _mixed(channels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of ``[channel sample]``: ``[sample]``, contiguous."""
+    if len(channels) == 1:
+        return np.ascontiguousarray(channels[0])
+    if len(channels) == 2:
+        # The same bits, as two numbers have one sum, in a tenth of the time: `mean` takes the samples one by one.
+        return (channels[0] + channels[1]) * np.float32(0.5)
+    return channels.mean(axis=0)
 
 
 def _require_length(samples: int, where: str, settings: AudioSettings) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,8 +96,12 @@ class _Axis:
         return whole
 
 
+@lru_cache(maxsize=8)
 def _axis(inputs: int, outputs: int, *, lines: int) -> _Axis:
-    """Weights in blocks of such a size that a product with so many rows or columns stays on one thread."""
+    """Weights in blocks of such a size that a product with so many rows or columns stays on one thread.
+
+    Pictures of one size often come together: a millisecond for each further axis is a tenth of a small one's time.
+    """
     block = max(math.isqrt(int(ONE_THREAD / lines / max(inputs / outputs, 1))), 4)
     starts, weights, bits = fixed_weights(inputs, outputs)
     # Sums take 7 + bits bits: exact in float32's 24, or else in float64's 53. Weights may add up to a bit more than
