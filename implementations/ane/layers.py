@@ -20,6 +20,14 @@ class Projection(nn.Conv2d):
     def __init__(self, inputs: int, outputs: int, *, bias: bool = False) -> None:
         super().__init__(inputs, outputs, kernel_size=1, bias=bias)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Multiply ``[batch, in, 1, token]``.
+
+        With channels last in memory torch adds the terms of a few tokens' products in blocks, as it does for the
+        reference; otherwise one after the other: 4.6 units of roundoff at 256 channels, not 1.5.
+        """
+        return super().forward(x.contiguous(memory_format=torch.channels_last)).contiguous()
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm (arXiv 1910.07467) through LayerNorm of ``[x, -x]``.
