@@ -63,7 +63,7 @@ def test_steps_come_in_the_contracts_order_and_change_nothing(gallery, tower):
     shown, said = gallery(64, 128, 2), []
     pixels = torch.from_numpy(shown.pixels)
     heard = tower(pixels, tap=ScopedTap(lambda name, value: said.append(name) or value, "vision."))
-    assert said == [step.name for step in shown.oracle.contract]
+    assert said == [step.name for step in shown.oracle.contract if step.name.startswith("vision.")]
     assert torch.equal(heard, tower(pixels, tap=SILENT))
     assert heard.shape == (2, 2048, 1, 16)
 

@@ -11,6 +11,9 @@ from implementations.gemma3n.config import ModalityConfig
 from implementations.mlx.layers import RMSNorm, rms_norm
 from parity.tap import Tap
 
+BLOCK = 256
+"""Terms that are added one after the other."""
+
 
 class MultimodalEmbedder(Module):
     """Ids and features of one modality in the language model's space: ``norm(projection(norm(x)))``.
@@ -69,4 +72,20 @@ class MultimodalEmbedder(Module):
 
     def _project(self, normed: mx.array) -> mx.array:
         """To the language model's width; the last norm has no gain."""
-        return rms_norm(self.embedding_projection(normed), None, self._config.rms_norm_eps)
+        projected = in_blocks(normed, self.embedding_projection.weight)
+        return rms_norm(projected, None, self._config.rms_norm_eps)
+
+
+def in_blocks(x: mx.array, weight: mx.array) -> mx.array:
+    """Product of ``[..., in]`` with ``[out, in]``: ``[..., out]``, summed in blocks of `BLOCK` terms in float32.
+
+    The BLAS in MLX's Linux wheel adds one term after the other: of 2,048, at 11 units of roundoff, where the reference
+    errs by 2. In 16 bits the sum is wide and must be rounded but once.
+    """
+    width = x.shape[-1]
+    if x.dtype != mx.float32 or width <= BLOCK or width % BLOCK:
+        return x @ weight.T
+    parts = mx.unflatten(x, -1, (-1, BLOCK))
+    blocks = mx.swapaxes(mx.unflatten(weight, -1, (-1, BLOCK)), 0, 1)
+    products = mx.expand_dims(parts, -2) @ mx.swapaxes(blocks, -1, -2)
+    return mx.sum(mx.squeeze(products, -2), axis=-2)
