@@ -6,7 +6,11 @@ The command line runs each party in a worker of its own; tests/test_compare.py c
 from __future__ import annotations
 
 import functools
+import itertools
+import shutil
+import weakref
 from pathlib import Path
+from typing import get_args
 
 import torch
 
@@ -14,11 +18,14 @@ from parity.backend import Backend
 from parity.errors import ExitCode
 from parity.execute import Run, execute
 from parity.judge import Runs, judge
-from parity.trace import Trace
+from parity.party import Party
+from parity.trace import Mode, Trace
 from parity.verdict import Judgement
 from reference.huggingface import Reference
 from reference.tiny import path
 
+NAME, WEIGHTS = "tiny", "weights"
+"""What traces call the checkpoint, and stands for its digest."""
 PROMPT = "Hello world, what do you see?"
 
 
@@ -28,7 +35,7 @@ class Harness:
     def __init__(self, folder: Path, checkpoint: Path | None = None) -> None:
         torch.set_num_threads(1)  # matrices this small lose more to a second thread than they gain
         self._folder = folder
-        self._count = 0
+        self._numbers = itertools.count(1)
         self.checkpoint = checkpoint or path()
 
     @functools.cached_property
@@ -59,15 +66,30 @@ class Harness:
 
     def runs(self, backend: Backend, dtype: str, oracle: Trace) -> Runs:
         """A free and a lockstep run."""
-        modes = ({"mode": "free"}, {"mode": "lockstep"})
-        return Runs(*(self.trace(backend, dtype, oracle=oracle.path, **mode) for mode in modes))
+        return Runs(*(self.trace(backend, dtype, oracle=oracle.path, mode=mode) for mode in get_args(Mode)))
+
+    def runs_of(self, party: Party, oracle: Trace) -> Runs:
+        """A free and a lockstep run of a party in a process of its own."""
+        return Runs(*(passing(party.run(self._output(), oracle=oracle, mode=mode)) for mode in get_args(Mode)))
 
     def trace(self, backend: Backend, dtype: str, **run) -> Trace:
         """Write and read one trace."""
-        self._count += 1
-        output = self._folder / f"trace-{self._count}"
-        execute(backend, Run(output, "tiny", "weights", dtype, **run), lambda step: None)
-        return Trace.read(output)
+        return passing_trace(backend, Run(self._output(), NAME, WEIGHTS, dtype, **run))
+
+    def _output(self) -> Path:
+        return self._folder / f"trace-{next(self._numbers)}"
+
+
+def passing_trace(backend: Backend, run: Run) -> Trace:
+    """Write and read one trace, and keep it as long as `passing` does."""
+    execute(backend, run, lambda step: None)
+    return passing(Trace.read(run.output))
+
+
+def passing(trace: Trace) -> Trace:
+    """A trace whose files go when nothing refers to it any more: all those of the tests are 40 GB."""
+    weakref.finalize(trace, shutil.rmtree, trace.path, ignore_errors=True)
+    return trace
 
 
 def require_parity(judgement: Judgement) -> None:

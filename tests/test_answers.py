@@ -10,9 +10,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the [hf] extra")
 transformers = pytest.importorskip("transformers", reason="needs the [hf] extra")
 
-from parity.discovery import find  # noqa: E402  # behind importorskip
+from parity.checkpoint import find_checkpoint  # noqa: E402  # behind importorskip
 from parity.generation import Message, Sampling  # noqa: E402
 from parity.media import Part  # noqa: E402
+from parity.single import writer  # noqa: E402
 from reference import tiny  # noqa: E402
 from reference.tiny import evaluate  # noqa: E402
 from reference.tiny.samples import png, wav  # noqa: E402
@@ -55,7 +56,7 @@ def message(case, folder):
     return Message("user", (*parts, Part("text", case.exchange.question)))
 
 
-def differing(backend, reference, samples, folder):
+def differing(write, reference, samples, folder):
     """Questions that a backend answers otherwise, and how many the reference itself decides by a hair."""
     wrong, near = [], 0
     for case in asked(samples):
@@ -64,29 +65,30 @@ def differing(backend, reference, samples, folder):
             near += 1
             continue
         expected = said(reference, result)
-        answer = "".join(backend.generate([message(case, folder)], Sampling(max_tokens=LONGEST)))
+        answer = "".join(write([message(case, folder)], Sampling(max_tokens=LONGEST)))
         if answer != expected:
             wrong.append((case.exchange.question, expected, answer))
     return wrong, near
 
 
 @pytest.fixture(scope="module", params=["mlx", "ane"])
-def backend(request):
-    """A loaded backend."""
+def write(request):
+    """A backend that answers as the command line lets it."""
     if request.param == "mlx":
         pytest.importorskip("mlx.core", reason="needs the [mlx] extra")
-    return find(request.param).load(tiny.path(), "float32")
+    with writer(checkpoint=find_checkpoint(None), backend=request.param, dtype="float32") as write:
+        yield write
 
 
-def test_answers_are_the_references(backend, reference, tmp_path):
+def test_answers_are_the_references(write, reference, tmp_path):
     """Twelve pictures, twelve sounds and three pairs."""
-    assert differing(backend, reference, 12, tmp_path) == ([], 0)
+    assert differing(write, reference, 12, tmp_path) == ([], 0)
 
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
-def test_all_answers_are_the_references(backend, reference, tmp_path):
+def test_all_answers_are_the_references(write, reference, tmp_path):
     """200 pictures, 200 sounds and 50 pairs; near ties are told apart, and are few."""
-    wrong, near = differing(backend, reference, 200, tmp_path)
+    wrong, near = differing(write, reference, 200, tmp_path)
     assert not wrong
     assert near <= 9  # 2 %

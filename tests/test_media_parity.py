@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import functools
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from parity.checkpoint import Checkpoint
 from parity.discovery import find
 from parity.errors import ExitCode, UsageError
 from parity.generation import Message, Sampling
 from parity.judge import judge
 from parity.media import Part
+from parity.party import Party
+from parity.progress import Silent
 from reference.media_scenarios import WITH_MEDIA
-from tests.harness import require_parity
+from tests.harness import NAME, WEIGHTS, require_parity
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 PICTURE = Part("image", str(SAMPLES / "three-blue-squares.png"))
@@ -42,8 +46,17 @@ def load(harness):
 
 
 @pytest.fixture(scope="module")
-def run(harness, load):
-    """Judges an implementation with media, the reference run once for each case."""
+def worker(harness):
+    """A candidate in a process of its own, as the command line runs it: there MLX has an optimised BLAS."""
+    checkpoint = Checkpoint(harness.checkpoint, NAME, WEIGHTS)
+    with ExitStack() as stack:
+        enter = lambda name: stack.enter_context(Party(name, name, progress=Silent()))  # noqa: E731
+        yield functools.cache(lambda name, dtype: enter(name).load(checkpoint, dtype))
+
+
+@pytest.fixture(scope="module")
+def run(harness, load, worker):
+    """Judges an implementation with media, the reference run once for each case; MLX in a worker, unless `here`."""
 
     @functools.cache
     def oracle(scenario, media):
@@ -54,9 +67,12 @@ def run(harness, load):
     def baseline(scenario, media, dtype):
         return harness.runs(harness.baseline(dtype), dtype, oracle(scenario, media))
 
-    def judged(name, scenario, media, dtype, **options):
+    def judged(name, scenario, media, dtype, *, here=False, **options):
         true, floor = oracle(scenario, media), baseline(scenario, media, dtype)
-        candidate = harness.runs(load(name, dtype, **options), dtype, true)
+        if name == "mlx" and not here:
+            candidate = harness.runs_of(worker(name, dtype), true)
+        else:
+            candidate = harness.runs(load(name, dtype, **options), dtype, true)
         return judge(oracle=true, baseline=floor, candidate=candidate)
 
     return judged
@@ -101,7 +117,7 @@ def test_a_picture_that_is_read_sideways_is_found(name, run, monkeypatch):
     monkeypatch.setattr(
         inputs, "pixel_batch", lambda images, **given: right(images, **given).swapaxes(2, 3) if images else None
     )
-    judgement = run(name, "one-shot", (GRADIENT,), "float32")
+    judgement = run(name, "one-shot", (GRADIENT,), "float32", here=True)
     assert judgement.exit_code is ExitCode.DIVERGED
     assert judgement.first_divergence.step == "vision.pixels"
     assert len(judgement.introduced) == 1
@@ -117,7 +133,7 @@ def test_a_sound_that_is_not_merged_is_found(name, module, run, monkeypatch):
     monkeypatch.setattr(
         where, "filled", lambda embedded, places, soft: embedded if next(calls) % 2 else right(embedded, places, soft)
     )
-    judgement = run(name, "one-shot", (PICTURE, CHIRP), "float32")
+    judgement = run(name, "one-shot", (PICTURE, CHIRP), "float32", here=True)
     assert judgement.first_divergence.step == "text.merged.audio"
 
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
-from mlx.nn.layers.linear import Linear
 
 from implementations.gemma3n.config import TextConfig
-from implementations.mlx.layers import RMSNorm, mean
+from implementations.mlx.layers import Linear, RMSNorm, mean
 from parity.tap import Tap
 
 MAGNITUDE_FLOOR = 1e-5

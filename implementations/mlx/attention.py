@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
-from mlx.nn.layers.linear import Linear
 
 from implementations.gemma3n.config import TextConfig
 from implementations.mlx.cache import Cache, KeysValues
-from implementations.mlx.layers import ON_CPU, RMSNorm, rms_norm, swap
+from implementations.mlx.layers import ON_CPU, Linear, RMSNorm, rms_norm, swap
 from parity.tap import Tap
 
 

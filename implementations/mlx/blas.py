@@ -23,9 +23,15 @@ def find_openblas() -> Path | None:
     return next((path for path in (*_known_to_linker(), *_in_folders()) if path.exists()), None)
 
 
+def adds_in_order(preloaded: str | None = None) -> bool:
+    """Whether MLX on the CPU has the wheel's own BLAS, which adds one term after the other; not with `preloaded`."""
+    preloaded = os.environ.get("LD_PRELOAD", "") if preloaded is None else preloaded
+    return sys.platform.startswith("linux") and "blas" not in preloaded
+
+
 def preload(existing: str) -> str | None:
     """The value of LD_PRELOAD that puts OpenBLAS before what is there; None where nothing is to be changed."""
-    if not sys.platform.startswith("linux") or "blas" in existing:
+    if not adds_in_order(existing):
         return None
     library = find_openblas()
     return None if library is None else f"{library} {existing}".strip()

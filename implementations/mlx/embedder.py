@@ -5,14 +5,10 @@ from __future__ import annotations
 import mlx.core as mx
 from mlx.nn.layers.base import Module
 from mlx.nn.layers.embedding import Embedding
-from mlx.nn.layers.linear import Linear
 
 from implementations.gemma3n.config import ModalityConfig
-from implementations.mlx.layers import RMSNorm, rms_norm
+from implementations.mlx.layers import Linear, RMSNorm, rms_norm
 from parity.tap import Tap
-
-BLOCK = 256
-"""Terms that are added one after the other."""
 
 
 class MultimodalEmbedder(Module):
@@ -72,20 +68,4 @@ class MultimodalEmbedder(Module):
 
     def _project(self, normed: mx.array) -> mx.array:
         """To the language model's width; the last norm has no gain."""
-        projected = in_blocks(normed, self.embedding_projection.weight)
-        return rms_norm(projected, None, self._config.rms_norm_eps)
-
-
-def in_blocks(x: mx.array, weight: mx.array) -> mx.array:
-    """Product of ``[..., in]`` with ``[out, in]``: ``[..., out]``, summed in blocks of `BLOCK` terms in float32.
-
-    The BLAS in MLX's Linux wheel adds one term after the other: of 2,048, at 11 units of roundoff, where the reference
-    errs by 2. In 16 bits the sum is wide and must be rounded but once.
-    """
-    width = x.shape[-1]
-    if x.dtype != mx.float32 or width <= BLOCK or width % BLOCK:
-        return x @ weight.T
-    parts = mx.unflatten(x, -1, (-1, BLOCK))
-    blocks = mx.swapaxes(mx.unflatten(weight, -1, (-1, BLOCK)), 0, 1)
-    products = mx.expand_dims(parts, -2) @ mx.swapaxes(blocks, -1, -2)
-    return mx.sum(mx.squeeze(products, -2), axis=-2)
+        return rms_norm(self.embedding_projection(normed), None, self._config.rms_norm_eps)

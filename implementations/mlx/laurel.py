@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
-from mlx.nn.layers.linear import Linear
 
 from implementations.gemma3n.config import TextConfig
-from implementations.mlx.layers import RMSNorm
+from implementations.mlx.layers import Linear, RMSNorm
 from parity.tap import Tap
 
 

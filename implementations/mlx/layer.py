@@ -6,13 +6,12 @@ import math
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
-from mlx.nn.layers.linear import Linear
 
 from implementations.gemma3n.config import TextConfig
 from implementations.mlx.altup import AltUp
 from implementations.mlx.attention import Attention, Chunk
 from implementations.mlx.laurel import Laurel
-from implementations.mlx.layers import RMSNorm, gelu
+from implementations.mlx.layers import Linear, RMSNorm, gelu
 from implementations.mlx.mlp import MLP
 from parity.tap import Tap
 

@@ -7,10 +7,16 @@ from collections.abc import Callable
 from functools import cache
 
 import mlx.core as mx
+from mlx.nn.layers import linear
 from mlx.nn.layers.base import Module
+
+from implementations.mlx.blas import adds_in_order
 
 ON_CPU = mx.default_device() == mx.Device(mx.cpu)
 """Whether MLX computes on the CPU, where it has no fused kernels: `mx.fast` falls back to compositions there."""
+
+IN_ORDER = ON_CPU and adds_in_order()
+"""Whether a product of float32 matrices errs by a share that grows with the length of its sums."""
 
 LINEAR = -2 * math.sqrt(2 / math.pi)
 CUBIC = LINEAR * 0.044715
@@ -23,6 +29,27 @@ def fused(function: Callable[..., mx.array]) -> Callable[..., mx.array]:
     Taps stand around such functions, never in them, so a recorded run computes the same bits as a silent one.
     """
     return mx.compile(function, shapeless=True)
+
+
+class Linear(linear.Linear):
+    """Multiplies by ``weight``, ``[out, in]``; as exact as other runtimes where the BLAS is not.
+
+    Added one after the other, 2,048 terms are off by 13 units of roundoff and 256 by 5, where the reference's are by 2.
+    """
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """``[..., in]`` to ``[..., out]`` in x's dtype."""
+        if not IN_ORDER or x.dtype != mx.float32 or "bias" in self:
+            return super().__call__(x)
+        return in_blocks(x, self.weight)
+
+
+def in_blocks(x: mx.array, weight: mx.array) -> mx.array:
+    """Product of ``[..., in]`` and ``[out, in]``, float32, summed like `mean` in blocks: ``[..., out]``."""
+    width = x.shape[-1]
+    rows, columns = (mx.unflatten(each.reshape(-1, width), -1, (-1, _block(width))) for each in (x, weight))
+    blocks = mx.transpose(rows, (1, 0, 2)) @ mx.transpose(columns, (1, 2, 0))
+    return mx.sum(blocks, axis=0).reshape(*x.shape[:-1], -1)
 
 
 class RMSNorm(Module):

@@ -6,10 +6,9 @@ from statistics import NormalDist
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
-from mlx.nn.layers.linear import Linear
 
 from implementations.gemma3n.config import TextConfig
-from implementations.mlx.layers import gelu, mean
+from implementations.mlx.layers import Linear, gelu, mean
 from parity.tap import Tap
 
 

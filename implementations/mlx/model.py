@@ -6,7 +6,6 @@ import mlx.core as mx
 import numpy as np
 from mlx.nn.layers.base import Module
 from mlx.nn.layers.embedding import Embedding
-from mlx.nn.layers.linear import Linear
 from numpy.typing import NDArray
 
 from implementations.gemma3n.config import Config, TextConfig
@@ -18,7 +17,7 @@ from implementations.mlx.audio.tower import AudioTower
 from implementations.mlx.cache import Conversation, seen, window_of
 from implementations.mlx.embedder import MultimodalEmbedder
 from implementations.mlx.layer import DecoderLayer
-from implementations.mlx.layers import RMSNorm
+from implementations.mlx.layers import Linear, RMSNorm
 from implementations.mlx.masks import positions, visible
 from implementations.mlx.vision.tower import VisionTower
 from parity.tap import Tap

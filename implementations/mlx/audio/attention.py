@@ -7,10 +7,10 @@ import math
 import mlx.core as mx
 import numpy as np
 from mlx.nn.layers.base import Module
-from mlx.nn.layers.linear import Linear
 
 from implementations.gemma3n.config import AudioConfig
 from implementations.mlx.audio.local import Chunk, Locality
+from implementations.mlx.layers import Linear
 from parity.tap import Tap
 
 SLOWEST = 1e-4

@@ -5,12 +5,11 @@ from __future__ import annotations
 import mlx.core as mx
 from mlx.nn.layers.base import Module
 from mlx.nn.layers.convolution import Conv1d
-from mlx.nn.layers.linear import Linear
 
 from implementations.gemma3n.config import AudioConfig
 from implementations.mlx.audio.attention import LocalAttention
 from implementations.mlx.audio.local import Chunk
-from implementations.mlx.layers import RMSNorm, fused
+from implementations.mlx.layers import Linear, RMSNorm, fused
 from parity.tap import Tap
 
 EPS = 1e-6

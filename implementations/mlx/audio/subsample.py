@@ -8,11 +8,10 @@ from __future__ import annotations
 import mlx.core as mx
 from mlx.nn.layers.base import Module
 from mlx.nn.layers.convolution import Conv2d
-from mlx.nn.layers.linear import Linear
 
 from implementations.gemma3n.audio_config import Pair
 from implementations.gemma3n.config import AudioConfig
-from implementations.mlx.layers import ON_CPU, mean
+from implementations.mlx.layers import ON_CPU, Linear, mean
 from parity.tap import Tap
 
 
