@@ -24,11 +24,10 @@ from reference import tiny
 
 ROUNDS = 11
 SIZE = 768
-IMAGES = [((1024, 768), 1.0), ((640, 480), 1.0), ((1023, 769), 1.25), ((4000, 3000), 1.25)]
-"""Sizes, and how many times the reference's duration ours may take: its resampling is native code, which shows where
-both axes or many pixels are resampled."""
-SOUNDS = [(16_000, 1, 1.0), (44_100, 2, 1.0)]
-"""Rates and channels, and the same."""
+IMAGES = [(1024, 768), (640, 480), (1023, 769), (4000, 3000)]
+"""Sizes: one axis resampled, enlarged, both axes, a photo."""
+SOUNDS = [(16_000, 1), (44_100, 2)]
+"""Rates and channels."""
 
 
 @pytest.fixture(scope="module")
@@ -67,36 +66,35 @@ def seconds(function: Callable[[], Any]) -> float:
     return time.perf_counter() - begin
 
 
-def judge(benchmark: Any, name: str, ours: Callable[[], Any], theirs: Callable[[], Any], *, allowed: float) -> None:
-    """Check that ours is the same and takes no longer than it may."""
+def judge(benchmark: Any, name: str, ours: Callable[[], Any], theirs: Callable[[], Any]) -> None:
+    """Check that ours is the same and takes no longer."""
     np.testing.assert_array_equal(ours(), theirs())
     found, duration = benchmark.pedantic(ratio, args=(ours, theirs), rounds=1, iterations=1)
     benchmark.extra_info["ratio to the reference"] = found
     print(f"\n{name}: {found:.2f} x the reference, {1000 * duration:.1f} ms")
-    assert found <= allowed
+    assert found <= 1
 
 
-@pytest.mark.parametrize("case", IMAGES)
+@pytest.mark.parametrize("shape", IMAGES)
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_image(processor, tmp_path, benchmark, case, form):
+def test_image(processor, tmp_path, benchmark, shape, form):
     """A picture from a file to pixels."""
-    (shape, allowed), path, settings = case, tmp_path / "picture", ImageSettings(SIZE, SIZE)
+    path, settings = tmp_path / "picture", ImageSettings(SIZE, SIZE)
     picture(*shape).save(path, form)
     judge(
         benchmark,
         f"{form} of {shape[0]} x {shape[1]}",
         lambda: load_image(path, settings).pixels,
         lambda: np.asarray(processor.image_processor([str(path)], return_tensors="np")["pixel_values"])[0],
-        allowed=allowed,
     )
 
 
-@pytest.mark.parametrize("case", SOUNDS)
-def test_sound(processor, tmp_path, benchmark, case):
+@pytest.mark.parametrize(("rate", "channels"), SOUNDS)
+def test_sound(processor, tmp_path, benchmark, rate, channels):
     """30 s of sound from a file to features."""
     from transformers.audio_utils import load_audio
 
-    (rate, channels, allowed), path, settings = case, tmp_path / "sound.wav", AudioSettings()
+    path, settings = tmp_path / "sound.wav", AudioSettings()
     soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal((30 * rate, channels)), rate)
 
     def theirs() -> Any:
@@ -106,4 +104,4 @@ def test_sound(processor, tmp_path, benchmark, case):
     def ours() -> Any:
         return log_mel(padded([load_clip(path, settings).waveform]), settings)
 
-    judge(benchmark, f"30 s at {rate} Hz, {channels} channels", ours, theirs, allowed=allowed)
+    judge(benchmark, f"30 s at {rate} Hz, {channels} channels", ours, theirs)

@@ -44,7 +44,8 @@ def noise(width, height, channels=3, seed=0):
 
 def resized(planes, height, width):
     """``[channel row column]`` at another size."""
-    return resize(lambda begin, end: planes[:, begin:end], planes.shape[1:], height=height, width=width)
+    rows = np.ascontiguousarray(np.moveaxis(planes, 0, -1))
+    return resize(lambda begin, end: rows[begin:end], planes.shape[1:], height=height, width=width)
 
 
 RGB, RGBA = noise(140, 100), noise(140, 100, 4)
@@ -314,7 +315,10 @@ def test_an_unreadable_file_is_refused_in_one_line(tmp_path, monkeypatch):
     assert str(caught.value) == f"image {path}: Permission denied"
 
 
-def test_a_missing_library_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "PIL.Image", None)
-    with pytest.raises(BackendUnavailable, match="pip install pillow"):
+@pytest.mark.parametrize(("module", "package"), [("PIL.Image", "pillow"), ("numba", "numba")])
+def test_a_missing_library_says_what_to_install(monkeypatch, module, package):
+    monkeypatch.delitem(sys.modules, "implementations.gemma3n.resampling", raising=False)
+    monkeypatch.delattr("implementations.gemma3n.resampling", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(BackendUnavailable, match=f"pip install {package}"):
         load_image(FILES["RGB"], SETTINGS)

@@ -84,10 +84,9 @@ def decode(source: Source) -> PilImage:
 def pixel_values(image: PilImage, settings: ImageSettings) -> NDArray[np.float32]:
     """Resize an RGB image and scale it: ``[channel=3 height width]``, float32."""
 
-    def read(begin: int, end: int) -> list[NDArray[np.uint8]]:
-        # Packed one by one, channels take a sixth to a third less time than split into images and copied out of those.
-        strip, shape = image.crop((0, begin, image.width, end)), (end - begin, image.width)
-        return [np.frombuffer(strip.tobytes("raw", channel), np.uint8).reshape(shape) for channel in "RGB"]
+    def read(begin: int, end: int) -> NDArray[np.uint8]:
+        strip = image.crop((0, begin, image.width, end))
+        return np.frombuffer(strip.tobytes(), np.uint8).reshape(end - begin, image.width, 3)
 
     levels = resize(read, (image.height, image.width), height=settings.height, width=settings.width)
     if settings.mean is None or settings.deviation is None:
