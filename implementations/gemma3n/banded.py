@@ -1,14 +1,12 @@
-"""Products with a matrix whose nonzeros lie near its diagonal, as those of resampling and of mel filters do.
+"""Products with a matrix whose nonzeros lie near its diagonal, as those of mel filters do.
 
 A dense product would multiply almost only zeros; the nonzeros of some neighbouring outputs are one small dense block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,38 +31,12 @@ class Banded:
     """A matrix [inputs outputs] in blocks, in the order of its outputs."""
 
     blocks: tuple[Block, ...]
-    outputs: int
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """Of the matrix."""
-        return self.blocks[0].matrix.dtype
 
     @classmethod
-    def of(
-        cls, starts: NDArray[np.integer], weights: NDArray[np.floating], inputs: int, *, block: int = BLOCK
-    ) -> Banded:
-        """Output `i` is the sum over `k` of ``weights[i, k] * input[starts[i] + k]``.
-
-        Args:
-            starts: first input of each output, ascending, ``[outputs]``.
-            weights: ``[outputs taps]``; those of inputs beyond the last are zero.
-            inputs: how many there are.
-            block: outputs a block.
-        """
-        return cls(tuple(_blocks(starts, weights, inputs, block)), len(starts))
-
-    @classmethod
-    def from_dense(cls, matrix: NDArray[np.floating]) -> Banded:
-        """The same matrix ``[inputs outputs]``, whose nonzeros move down as the outputs go on."""
-        used = matrix != 0
-        starts = np.maximum.accumulate(np.where(used.any(axis=0), used.argmax(axis=0), 0))
-        taps = np.arange(max(int((used.shape[0] - used[::-1].argmax(axis=0) - starts)[used.any(axis=0)].max()), 1))
-        rows = starts[:, None] + taps
-        weights = np.where(
-            rows < len(matrix), matrix[np.minimum(rows, len(matrix) - 1), np.arange(len(starts))[:, None]], 0
-        )
-        return cls.of(starts, weights, len(matrix))
+    def of(cls, matrix: NDArray[np.floating]) -> Banded:
+        """The same matrix, ``[inputs outputs]``."""
+        places = range(0, matrix.shape[1], BLOCK)
+        return cls(tuple(_block(matrix, slice(begin, begin + BLOCK)) for begin in places))
 
     @cached_property
     def strip(self) -> int:
@@ -80,13 +52,8 @@ class Banded:
         return out
 
 
-def _blocks(starts: NDArray[np.integer], weights: NDArray[np.floating], inputs: int, size: int) -> Iterator[Block]:
-    taps = np.arange(weights.shape[1])
-    for begin in range(0, len(starts), size):
-        to = slice(begin, min(begin + size, len(starts)))
-        first, end = int(starts[to.start]), min(int(starts[to.stop - 1]) + len(taps), inputs)
-        # One column more takes the zero weights of inputs that are not there.
-        matrix = np.zeros((end - first + 1, to.stop - to.start), weights.dtype)
-        rows = np.minimum(starts[to, None] - first + taps, end - first)
-        matrix[rows, np.arange(matrix.shape[1])[:, None]] = weights[to]
-        yield Block(slice(first, end), to, np.ascontiguousarray(matrix[:-1]))
+def _block(matrix: NDArray[np.floating], to: slice) -> Block:
+    """The inputs from the first to the last that count for the outputs `to`; one where none does."""
+    used = np.flatnonzero(matrix[:, to].any(axis=1))
+    of = slice(used[0], used[-1] + 1) if used.size else slice(0, 1)
+    return Block(of, to, np.ascontiguousarray(matrix[of, to]))

@@ -103,4 +103,4 @@ def mel_filters(settings: AudioSettings) -> Banded:
     left, centre, right = corners[:-2], corners[1:-1], corners[2:]
     rising = (frequencies[:, None] - left) / (centre - left)
     falling = (right - frequencies[:, None]) / (right - centre)
-    return Banded.from_dense(np.maximum(0, np.minimum(rising, falling)))
+    return Banded.of(np.maximum(0, np.minimum(rising, falling)))
