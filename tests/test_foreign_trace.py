@@ -1,0 +1,56 @@
+"""docs/examples/foreign_trace.py: a trace that was written without this project is judged like any other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the [hf] extra")
+
+from parity.judge import Runs, judge  # noqa: E402  # behind importorskip
+from parity.trace import Trace  # noqa: E402
+from parity.verdict import Status  # noqa: E402
+
+EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "foreign_trace.py"
+STEPS = 3
+
+
+@pytest.fixture
+def judged(harness, tmp_path):
+    """Judges what a text of the example writes, run where no package can be imported."""
+
+    def run(program):
+        (tmp_path / "example.py").write_text(program)
+        oracle, output = harness.oracle_trace("one-shot"), tmp_path / "traces"
+        isolated = [sys.executable, "-I", "-S", str(tmp_path / "example.py")]
+        subprocess.run([*isolated, str(oracle.path), str(harness.checkpoint), str(output)], check=True)
+        runs = Runs(*(Trace.read(output / mode) for mode in ("free", "lockstep")))
+        return judge(oracle=oracle, baseline=harness.baseline_runs("float32", "one-shot"), candidate=runs)
+
+    return run
+
+
+def test_embeddings_are_at_parity(judged):
+    """All that is there is right; all that is not is missed."""
+    judgement = judged(EXAMPLE.read_text())
+    assert judgement.counts[Status.OK] == STEPS
+    assert len(judgement.missing) == len(judgement.steps) - STEPS
+    assert not judgement.introduced
+    assert 0 < judgement.worst.ratio <= 1
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "step"),
+    [
+        ("ids, scale)", "ids, 11.3125)", "text.embed_tokens"),
+        ("ids, sqrt(ple))", "ids, 1)", "text.per_layer_inputs.token"),
+        ("*ids)", "*reversed(ids))", "text.input_ids"),
+    ],
+)
+def test_a_fault_is_found(judged, right, wrong, step):
+    program = EXAMPLE.read_text()
+    assert program.count(right) == 1
+    assert [verdict.step for verdict in judged(program.replace(right, wrong)).introduced] == [step]
