@@ -19,18 +19,18 @@ import mlx_lm.models.cache as caches  # noqa: E402  # behind importorskip
 from mlx_lm import utils  # noqa: E402
 from mlx_lm.models import gemma3n  # noqa: E402
 
-import implementations.mlx_lm as package  # noqa: E402
-from implementations.mlx_lm import Backend, doctor, loading  # noqa: E402
+from implementations.mlx_lm import Backend, loading, sites  # noqa: E402
 from implementations.mlx_lm.patches import (  # noqa: E402
     COEFFICIENTS_CLIPPED,
     KV_WITHOUT_CACHE,
     MAGNITUDE_FLOOR,
     MEDIA_IDS_AS_TEXT,
     PATCHES,
-    Patch,
 )
-from implementations.mlx_lm.sites import STEPS, At, assigned  # noqa: E402
-from implementations.mlx_lm.views import KEYS, SLIDING  # noqa: E402
+from implementations.mlx_lm.sites import SOURCE, STEPS  # noqa: E402
+from implementations.mlx_packages.at import At  # noqa: E402
+from implementations.mlx_packages.patch import Patch  # noqa: E402
+from implementations.mlx_packages.views import KEYS, Mask  # noqa: E402
 from parity.errors import BackendUnavailable, ExitCode, UsageError  # noqa: E402
 from parity.judge import judge  # noqa: E402
 from parity.media import Part  # noqa: E402
@@ -39,7 +39,9 @@ from parity.tap import SILENT, ScopedTap  # noqa: E402
 from parity.verdict import Status  # noqa: E402
 from parity.weave import Edit, Passed, Returned, Site, locate, resolve, weave  # noqa: E402
 from reference.scenarios import MEANINGS  # noqa: E402
+from tests.third_party_page import require_documented  # noqa: E402
 
+SLIDING = Mask("first_sliding_idx")
 IDS = np.array([[2, 40, 41, 300, 77, 9, 411, 12]])
 LAYER, TEXT = "mlx_lm.models.gemma3n:Gemma3nDecoderLayer.__call__", "mlx_lm.models.gemma3n:LanguageModel.__call__"
 TOPK = "mlx_lm.models.gemma3n:gelu_topk"
@@ -95,11 +97,7 @@ def test_each_fault_is_found_at_its_steps(patch, scenario, harness):
 
 def test_every_fault_is_in_the_docs_with_its_lines():
     """The table names each patch and the lines that it changes."""
-    text = (Path(__file__).parents[1] / "docs" / "third-party.md").read_text()
-    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
-    assert {patch.name for patch in PATCHES} <= rows.keys()
-    for patch in PATCHES:
-        assert f"gemma3n.py:{', '.join(map(str, patch.where))}`" in rows[patch.name]
+    require_documented("mlx-lm", PATCHES)
 
 
 @pytest.fixture(scope="module")
@@ -244,11 +242,10 @@ def test_compiled_function_is_woven_and_numbered_calls_are_sites():
 def test_site_that_a_version_lacks_is_named(harness, monkeypatch):
     """By doctor, and by the error of a load, with the version to install."""
     assert all(good for good, _, _ in Backend.doctor())
-    gone = (*STEPS, At("text.new", assigned("LanguageModel.__call__", "renamed")))
-    monkeypatch.setattr(doctor, "STEPS", gone)
-    monkeypatch.setattr(loading, "STEPS", gone)
+    gone = (*STEPS, At("text.new", SOURCE.assigned("LanguageModel.__call__", "renamed")))
+    monkeypatch.setattr(sites, "STEPS", gone)
     bad = [(what, found) for good, what, found in Backend.doctor() if not good]
-    assert bad == [("LanguageModel.__call__: renamed", f"not in the installed source; {package.CURE}")]
+    assert bad == [("LanguageModel.__call__: renamed", f"not in the installed source; {Backend.cure()}")]
     with pytest.raises(BackendUnavailable, match=r"not supported: .* LanguageModel\.__call__: renamed; pip install"):
         Backend.load(harness.checkpoint, "float32")
 
@@ -259,8 +256,8 @@ def test_missing_package_is_named(harness, monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr(package, "version", missing)
-    monkeypatch.setitem(__import__("sys").modules, "implementations.mlx_lm.loading", None)
+    monkeypatch.setattr("implementations.mlx_packages.backend.version", missing)
+    monkeypatch.setitem(__import__("sys").modules, "mlx_lm", None)
     assert [good for good, _, _ in Backend.doctor()] == [False]
     with pytest.raises(BackendUnavailable, match="pip install 'mlx-lm"):
         Backend.load(harness.checkpoint, "float32")

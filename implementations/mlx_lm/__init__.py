@@ -5,16 +5,14 @@ mlx-lm itself is imported when a checkpoint is loaded, not with this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.mlx import Backend as Mlx
-from parity.backend import Backend as Base
+from implementations.mlx_packages.backend import Package
 from parity.errors import BackendUnavailable, UsageError
 from parity.media import Prompt
 from parity.tap import SILENT, Tap
@@ -22,22 +20,16 @@ from parity.tap import SILENT, Tap
 if TYPE_CHECKING:
     from mlx_lm.models.gemma3n import Model
 
-    from implementations.mlx_lm.patches import Patch
+    from implementations.mlx_packages.patch import Patch
 
-CURE = "pip install 'mlx-lm>=0.32.2,<0.33'"
-INSTALL = f"mlx-lm is not installed: {CURE}"
 TEXT_ONLY = "mlx-lm is for text: it drops the embedders of pictures and sounds, and embeds their ids as text"
 
 
-class Backend(Base):
+class Backend(Package):
     """mlx-lm's Gemma 3n, as installed. It reads text alone."""
 
     name: ClassVar[str] = "mlx-lm"
-    dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16", "float16")
-    options: ClassVar[Mapping[str, str]] = {
-        "patch": "a proven fault that is mended in memory, see docs/third-party.md; several with + between; or all",
-    }
-
+    requirement: ClassVar[str] = "mlx-lm>=0.32.2,<0.33"
     hidden: ClassVar[Mapping[str, str]] = {
         "text.rope.*.inv_freq": "mx.fast.rope makes the frequencies of the base inside its kernel",
         "embed_vision.hard": TEXT_ONLY,
@@ -46,57 +38,26 @@ class Backend(Base):
 
     def __init__(self, model: Model, patches: Sequence[Patch] = ()) -> None:
         from implementations.mlx.tensors import MlxTensors
-        from implementations.mlx_lm.woven import Woven
+        from implementations.mlx_packages.patch import edits_of
+        from implementations.mlx_packages.text import place_of
+        from implementations.mlx_packages.woven import Woven
 
         self.tensors = MlxTensors()
         self._model = model
-        self._woven = Woven(model, [edit for patch in patches for edit in patch.edits])
+        self._woven = Woven(model, self.steps(), lambda name, module: place_of(name), edits_of(patches))
         self.start(padding=(0,), cache=True)
 
     @classmethod
-    def environment(cls) -> Mapping[str, str]:
-        """That of our own MLX backend: an optimised BLAS, and float32 products that are float32's."""
-        return Mlx.environment()
+    def read(cls, checkpoint: Path, dtype: str, patches: Sequence[Patch]) -> Self:
+        """Load a checkpoint with mlx-lm's own loader, then cast it with `set_dtype`, as its users do."""
+        from implementations.mlx_lm.loading import load_model
 
-    @classmethod
-    def doctor(cls) -> Iterator[tuple[bool, str, str]]:
-        """Whether mlx-lm is installed, and whether its source still has every site."""
-        try:
-            yield True, cls.name, version("mlx-lm")
-            from implementations.mlx_lm.doctor import sites
-        except (PackageNotFoundError, ImportError):
-            yield False, cls.name, INSTALL
-            return
-        yield from sites()
-
-    @classmethod
-    def versions(cls) -> Mapping[str, str]:
-        """Versions of mlx-lm and of MLX."""
-        return {"mlx-lm": version("mlx-lm"), **Mlx.versions()}
-
-    @classmethod
-    def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:
-        """Load a checkpoint with mlx-lm's own loader, then cast it with `set_dtype`, as its users do.
-
-        Raises:
-            BackendUnavailable: when mlx-lm is missing or its source is another, or it cannot take the checkpoint.
-            UsageError: for an unknown dtype or patch.
-        """
-        if dtype not in cls.dtypes:
-            raise UsageError(f"backend {cls.name} runs in {', '.join(cls.dtypes)}; not in {dtype}")
-        try:
-            from implementations.mlx_lm.loading import load_model
-            from implementations.mlx_lm.patches import chosen
-        except ImportError as error:
-            raise BackendUnavailable(f"{INSTALL} ({error})") from error
-        patches = chosen(options.get("patch", ""))
         return cls(load_model(checkpoint, dtype, patches), patches)
 
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
         """Begin a conversation with the package's own caches; those of the last one are dropped."""
         from implementations.mlx_lm.caches import make
 
-        self._rows, self._started, self._cached = len(padding), False, cache
         self._cache = make(self._model, padding) if cache else None
         if any(padding) and not cache:
             raise UsageError("mlx-lm reads left padding from its caches: a padded batch needs start(cache=True)")

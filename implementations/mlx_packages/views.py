@@ -1,7 +1,7 @@
-"""What mlx-lm's values are in the contract's form, and back.
+"""What a package's values are in the contract's form, and back.
 
 A view is given the local variables that the site hands over. Going back it is given the value that it showed, so that
-it can put the answer into what mlx-lm goes on with: a row into a stack, a mask into the order of a ring.
+it can put the answer into what the package goes on with: a row into a stack, a mask into the order of a ring.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Locals = Mapping[str, Any]
 
 
 class View(ABC):
-    """How a value of mlx-lm's is shown to a tap."""
+    """How a value is shown to a tap."""
 
     @abstractmethod
-    def out(self, value: Any, used: Locals) -> mx.array:
+    def out(self, value: Any, used: Locals) -> Any:
         """The value in the contract's form."""
 
     @abstractmethod
-    def back(self, answer: mx.array, value: Any, used: Locals) -> Any:
+    def back(self, answer: Any, value: Any, used: Locals) -> Any:
         """What takes the place of `value` where the tap gave another value than it was shown."""
 
 
@@ -33,7 +33,7 @@ class Plain(View):
     """The value is in the contract's form."""
 
     def out(self, value: mx.array, used: Locals) -> mx.array:
-        """A handle of its own: mlx-lm changes some arrays in place, and MLX then changes what the handle means."""
+        """A handle of its own: the packages change some arrays in place, and MLX then changes what the handle means."""
         return mx.array(value)
 
     def back(self, answer: mx.array, value: mx.array, used: Locals) -> mx.array:
@@ -64,7 +64,7 @@ class Swapped(View):
 
 @dataclass(frozen=True)
 class Row(View):
-    """One of several steps that mlx-lm computes as a stack."""
+    """One of several steps that are computed as a stack."""
 
     index: int
 
@@ -116,13 +116,15 @@ class Mask(View):
 
     Attributes:
         layer: the language model's attribute that says which cache the mask was made for.
+        tokens: the local variable whose first axes are batch and token.
     """
 
     layer: str
+    tokens: str = "inputs"
 
     def out(self, value: Any, used: Locals) -> mx.array:
         """``[batch, token, key]``, keys in the order of positions."""
-        rows, tokens = used["inputs"].shape
+        rows, tokens = used[self.tokens].shape[:2]
         cache = self._cache(used)
         if not isinstance(value, mx.array):
             past = _seen(cache)
@@ -135,7 +137,7 @@ class Mask(View):
         """The mask as it was where it says the same, for then the same kernel runs; else ``[batch, 1, token, key]``."""
         if mx.array_equal(answer, self.out(value, used)).item():
             return value
-        turn = _turn(self._cache(used), used["inputs"].shape[1])
+        turn = _turn(self._cache(used), used[self.tokens].shape[1])
         return mx.roll(answer, turn, -1)[:, None]
 
     def _cache(self, used: Locals) -> Any:
@@ -159,4 +161,3 @@ def _turn(cache: Any, tokens: int) -> int:
 
 
 PLAIN, IN_PLACE, SWAPPED, KEYS, POSITIONS = Plain(), InPlace(), Swapped(), Keys(), Positions()
-FULL, SLIDING = Mask("first_full_idx"), Mask("first_sliding_idx")

@@ -1,4 +1,4 @@
-"""The installed mlx-lm with taps woven in: turns what happens at a site into the contract's step.
+"""An installed package with taps woven in: turns what happens at a site into the contract's step.
 
 Functions that `mx.compile` compiled run as the Python that they were made from while the taps are in: a compiled
 function runs its Python once, to record the operations, and would call no tap afterwards.
@@ -6,38 +6,39 @@ function runs its Python once, to record the operations, and would call no tap a
 
 from __future__ import annotations
 
-import re
 import string
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
 from mlx.nn.layers.base import Module
 
-from implementations.mlx_lm.sites import STEPS, At
+from implementations.mlx_packages.at import At
 from parity.tap import SILENT, Tap
 from parity.weave import Edit, Site, weave
 
-LAYER = re.compile(r"language_model\.layers\.(\d+)")
-PROJECTION = re.compile(r"language_model\.altup_(?:(unembed)_)?projections\.(\d+)$")
+PlaceOf = Callable[[str, Module], Mapping[str, str]]
+"""Where a module stands, from its name in the model: what the placeholders of a step's name stand for."""
 
 
 class Woven:
     """Names the values of one model's sites.
 
     Args:
-        model: its module tree tells which layer a module belongs to.
+        model: its module tree tells where a module stands.
+        steps: what is heard, and where.
+        place_of: names the place of a module.
         edits: changes of the source that are in force while it runs.
     """
 
-    def __init__(self, model: Module, edits: Sequence[Edit] = ()) -> None:
+    def __init__(self, model: Module, steps: Iterable[At], place_of: PlaceOf, edits: Sequence[Edit] = ()) -> None:
         self._edits = tuple(edits)
         modules = model.named_modules()  # type: ignore[no-untyped-call]  # MLX leaves it unannotated
-        self._places = {id(module): place_of(name) for name, module in modules}
+        self._places = {id(module): place_of(name, module) for name, module in modules}
         self._steps: dict[Site, list[At]] = {}
-        for step in STEPS:
+        for step in steps:
             self._steps.setdefault(step.site, []).append(step)
 
     @contextmanager
@@ -61,15 +62,6 @@ class Woven:
             yield
 
 
-def place_of(module: str) -> dict[str, str]:
-    """Where a module stands, from its name in the model: what the placeholders of a step's name stand for."""
-    if found := LAYER.search(module):
-        return {"layer": found[1]}
-    if found := PROJECTION.search(module):
-        return {"unembed" if found[1] else "embed": str(int(found[2]) + 1)}
-    return {}
-
-
 def _is_there(step: At, place: Mapping[str, Any], caller: str) -> bool:
     """Whether the value that is heard at the step's site now is the step's."""
     named = {name for _, name, _, _ in string.Formatter().parse(step.name) if name}
@@ -77,7 +69,7 @@ def _is_there(step: At, place: Mapping[str, Any], caller: str) -> bool:
 
 
 def _through(tap: Tap, step: At, name: str, value: Any, used: Mapping[str, Any]) -> Any:
-    """What mlx-lm goes on with: its own value, the very same, where the tap answers with what it was shown."""
+    """What the package goes on with: its own value, the very same, where the tap answers with what it was shown."""
     shown = step.view.out(value, used)
     answer = tap(name, shown)
     return value if answer is shown else step.view.back(answer, value, used)

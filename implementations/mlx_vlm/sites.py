@@ -1,0 +1,54 @@
+"""Where the installed mlx-vlm computes the contract's steps.
+
+The language model has two entries: embeddings, which `get_input_embeddings` makes of a prompt, and token ids, for what
+the model itself has said. A step of both has a site in either.
+"""
+
+from __future__ import annotations
+
+import implementations.mlx_vlm.imports  # noqa: F401  # before any of the package
+from implementations.mlx_packages.at import At, Module
+from implementations.mlx_packages.text import around_layers, in_layer
+from implementations.mlx_packages.views import Mask
+from implementations.mlx_vlm.audio_sites import AUDIO_STEPS
+from implementations.mlx_vlm.views import CLIPS
+from implementations.mlx_vlm.vision_sites import VISION_STEPS
+from parity.weave import Assigned, Site
+
+SOURCE, MODEL = Module("mlx_vlm.models.gemma3n.language"), Module("mlx_vlm.models.gemma3n.gemma3n")
+TEXT, HEAD, EMBED = "Gemma3Model.__call__", "LanguageModel.__call__", "Model.get_input_embeddings"
+
+EMBEDDING_STEPS = (
+    At("processor.waveform", Module("mlx_vlm.utils").assigned("prepare_inputs", "audio", 2), CLIPS),
+    At("text.input_ids", MODEL.parameter(EMBED, "input_ids")),
+    At("text.input_ids", SOURCE.passed(TEXT, "self.embed_tokens", 0)),
+    At("text.embed_tokens", MODEL.assigned(EMBED, "inputs_embeds", 0)),
+    At("text.embed_tokens", SOURCE.assigned(TEXT, "h", 0)),
+    At("text.per_layer_inputs.token", SOURCE.returned("Gemma3Model.get_per_layer_inputs")),
+    At("embed_vision.hard", MODEL.assigned(EMBED, "vision_embeds_flat")),
+    At("embed_audio.hard", MODEL.assigned(EMBED, "audio_embeds_flat")),
+    At("{name}.hard", Site("implementations.mlx_vlm.hard:fill", Assigned("hard"), ("name",))),  # of a patch alone
+    At("text.merged.image", MODEL.assigned(EMBED, "inputs_embeds", 3)),
+    At("text.merged.audio", MODEL.assigned(EMBED, "inputs_embeds", 4)),
+)
+
+TEXT_STEPS = (
+    At("text.per_layer_inputs.out", SOURCE.assigned(TEXT, "per_layer_inputs", 3)),
+    At(
+        "text.mask.full_attention",
+        SOURCE.assigned(TEXT, "full_mask", 0, "self", "h", "cache"),
+        Mask("first_full_idx", tokens="h"),
+    ),
+    At(
+        "text.mask.sliding_attention",
+        SOURCE.assigned(TEXT, "sliding_window_mask", 0, "self", "h", "cache"),
+        Mask("first_sliding_idx", tokens="h"),
+    ),
+    *around_layers(SOURCE, TEXT),
+    At("text.norm", SOURCE.assigned(HEAD, "out", 0)),
+    At("text.lm_head", SOURCE.assigned(HEAD, "out", 1)),
+    At("text.logits", SOURCE.assigned(HEAD, "out", 2)),
+    *in_layer(SOURCE),
+)
+
+STEPS = (*EMBEDDING_STEPS, *TEXT_STEPS, *VISION_STEPS, *AUDIO_STEPS)
