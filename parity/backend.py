@@ -82,6 +82,14 @@ class Backend(ABC):
         """Health checks: (good, what was looked at, what was found and the cure)."""
         yield from ()
 
+    @classmethod  # noqa: B027 - most backends have nothing to look at
+    def check(cls, options: Mapping[str, str]) -> None:
+        """Look at the values of options as far as no checkpoint is needed, before anything is started.
+
+        Raises:
+            UsageError: for a value that cannot be.
+        """
+
     @classmethod
     @abstractmethod
     def versions(cls) -> Mapping[str, str]:

@@ -89,6 +89,16 @@ def require_dtype(candidates: Iterable[str], dtype: str) -> None:
             raise UsageError(f"backend {name} has no dtype {dtype!r}; it has {', '.join(known)}")
 
 
+def require_floor(dtype: str) -> None:
+    """Refuse the oracle's own arithmetic where floors are needed.
+
+    Raises:
+        UsageError: for float64.
+    """
+    if dtype == ORACLE_DTYPE:
+        raise UsageError(f"{ORACLE_DTYPE} is the oracle's arithmetic, where there is no floor; choose another")
+
+
 def require_prompt(prompt: str | None) -> None:
     """Refuse an empty prompt before anything is started; none at all is the lightest debugging case.
 

@@ -47,10 +47,10 @@ def available(group: str = BACKENDS) -> dict[str, str]:
 
 
 def find(spec: str, group: str = BACKENDS) -> type[Backend]:
-    """The backend class that `spec` names (see `Choice`); its options are checked, their values are the backend's.
+    """The backend class that `spec` names (see `Choice`); the backend has checked its options.
 
     Raises:
-        UsageError: for an unknown name, a target that is not a backend, or options that it does not have.
+        UsageError: for an unknown name, a target that is not a backend, or options that cannot be.
     """
     choice = Choice.parse(spec)
     found = load(choice.name, group, "backend")
@@ -60,6 +60,7 @@ def find(spec: str, group: str = BACKENDS) -> type[Backend]:
     if unknown := [name for name, _ in choice.options if name not in found.options]:
         known = ", ".join(found.options) or "none"
         raise UsageError(f"backend {choice.name} has no option {unknown[0]!r}; it has {known}")
+    found.check(dict(choice.options))
     return found
 
 

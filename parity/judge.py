@@ -140,6 +140,12 @@ class Bench:
                 if key.phase == chunk.phase and key not in self._oracle.records:
                     yield StepVerdict(key.phase, key.step, key.occurrence, Status.UNEXPECTED, note=self._surplus(key))
 
+    def from_exact_inputs(self, key: Key, step: Step) -> Deviation:
+        """How far a step of the lockstep run is off, which there must be."""
+        found, _ = self._deviation(key, step, self._candidate.lockstep, self._floors.lockstep(key))
+        assert found is not None
+        return found
+
     def _surplus(self, key: Key) -> str:
         return "emitted more than once" if self._contract.get(key.step) else "not in the contract"
 

@@ -7,6 +7,7 @@ asks the loaded reference to behave as one (`parity.backend.Reference.vary`), an
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -95,6 +96,11 @@ class Catalogue:
         names = [variant.name for variant in self.variants]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise UsageError(f"several variants have the same name: {', '.join(doubled)}")
+
+    @property
+    def digest(self) -> str:
+        """Short hash of everything that is said of the variants: a score is of this catalogue and no other."""
+        return hashlib.sha256(repr(self.variants).encode()).hexdigest()[:12]
 
     @property
     def components(self) -> tuple[str, ...]:

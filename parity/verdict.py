@@ -78,6 +78,10 @@ class Deviation:
     token_error: float | None = None
     token_floor: float | None = None
 
+    def hides(self, allowed: float) -> float:
+        """The largest fault, as `error` counts it, that may be in a step that is ok; see `parity.sensitivity`."""
+        return allowed * self.floor
+
 
 @dataclass(frozen=True)
 class StepVerdict:
@@ -90,6 +94,11 @@ class StepVerdict:
     free: Deviation | None = None
     lockstep: Deviation | None = None
     note: str = ""
+
+    def hides(self, allowed: float) -> float | None:
+        """The largest fault of its own that may be in the step if it is ok; None where nothing was measured."""
+        own = self.lockstep or self.free
+        return None if own is None else own.hides(allowed)
 
     @property
     def ratio(self) -> float:

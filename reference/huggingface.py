@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +19,7 @@ from parity.errors import BackendUnavailable, UsageError
 from parity.media import Part, Prompt
 from parity.scenario import Scenario
 from parity.tap import SILENT, Tap
+from parity.variant import Variant
 from parity.weave import locate
 from reference.contract import ALL_STEPS, contract
 from reference.media_scenarios import WITH_MEDIA, Rows, build_media
@@ -56,7 +58,7 @@ class Reference(backend.Reference):
         self._arithmetic = arithmetic(dtype)
         prepare(model, self._arithmetic)
         self._woven = Woven(model)
-        self._process = Processing(checkpoint)
+        self._process = Processing(checkpoint, self._most_frames)
         self._padding: tuple[int, ...] = (0,)
         self._cache: Any = None
         self._seen = 0
@@ -78,6 +80,11 @@ class Reference(backend.Reference):
         for site in dict.fromkeys(step.site for step in ALL_STEPS):
             line = locate(site)
             yield line is not None, str(site), f"line {line}" if line else "not in the installed source"
+
+    @classmethod
+    def check(cls, options: Mapping[str, str]) -> None:
+        """Refuse what is no variant of the catalogue, or no layer of one."""
+        _found(_chosen(options))
 
     @classmethod
     def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:
@@ -118,9 +125,7 @@ class Reference(backend.Reference):
 
     def vary(self, variants: Sequence[tuple[str, int | None]]) -> None:
         """Have known bugs: lines of the woven source, in force while a chunk runs and in its processing."""
-        from reference.variants import catalogue
-
-        found = [catalogue().get(name).at(layer) for name, layer in variants]
+        found = _found(variants)
         for variant in found:
             if self.contract().get(variant.first) is None:
                 raise UsageError(f"variant {variant.name} cannot be there: the model has no step {variant.first}")
@@ -140,6 +145,14 @@ class Reference(backend.Reference):
             text_ids=text.vocab_size_per_layer_input,
             ids=config.audio_config.vocab_offset + config.audio_config.vocab_size,
         )
+
+    @property
+    def _most_frames(self) -> int:
+        """Mel frames of the longest clip that has a place for each of its soft tokens."""
+        config: Any = self._model.config
+        audio = config.audio_config
+        frames = audio.conf_reduction_factor * math.prod(along for along, _ in audio.sscp_conv_stride_size)
+        return int(config.audio_soft_tokens_per_image * frames)
 
     def _tokens(self, prompts: Sequence[Prompt]) -> tuple[Rows, tuple[int, ...]]:
         """Ids of each row, and its padding."""
@@ -202,3 +215,14 @@ def _chosen(options: Mapping[str, str]) -> list[tuple[str, int | None]]:
     if layer is not None and ("variant" not in options or not layer.isdecimal()):
         raise UsageError(f"the reference's option layer={layer} is no layer of a variant; give variant=NAME:layer=3")
     return [(options["variant"], None if layer is None else int(layer))] if "variant" in options else []
+
+
+def _found(variants: Sequence[tuple[str, int | None]]) -> list[Variant]:
+    """The variants of those names, in those layers.
+
+    Raises:
+        UsageError: for an unknown name, or a layer of a variant that belongs to none.
+    """
+    from reference.variants import catalogue
+
+    return [catalogue().get(name).at(layer) for name, layer in variants]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,12 @@ class Processing:
 
     Args:
         checkpoint: its folder.
+        most_frames: mel frames of the longest clip whose soft tokens the model has places for.
     """
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, most_frames: int) -> None:
         self._checkpoint = checkpoint
+        self._most_frames = most_frames
         self._processor: Any = None
 
     def __call__(self, prompts: Sequence[Prompt], *, tap: Tap = SILENT) -> Inputs:
@@ -65,10 +67,20 @@ class Processing:
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UsageError(f"the reference's processor cannot take this prompt ({reason})") from error
+        self._require_places(found, [part.value for prompt in prompts for part in prompt if part.kind == "audio"])
         ids = tap("processor.token_ids", found["input_ids"].numpy())
         media = {name: tap(step, found[name].numpy()) for name, step in MEDIA.items() if name in found}
         padding = tuple((found["attention_mask"] == 0).sum(dim=1).tolist())
         return Inputs(torch.from_numpy(ids), padding, {name: torch.from_numpy(value) for name, value in media.items()})
+
+    def _require_places(self, found: Mapping[str, torch.Tensor], files: Sequence[str]) -> None:
+        """Of a clip that is too long, the model would leave a negative number of places empty, and crash."""
+        if not files or found["input_features"].shape[1] <= self._most_frames:
+            return
+        lengths = found["input_features_mask"].sum(dim=1)
+        extractor = self._load().feature_extractor
+        longest, most = (n * extractor.hop_length / self._rate for n in (int(lengths.max()), self._most_frames))
+        raise UsageError(f"{files[int(lengths.argmax())]}: {longest:.2f} s; this checkpoint takes at most {most:.2f} s")
 
     @property
     def _rate(self) -> int:

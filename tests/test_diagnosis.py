@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from html import escape
 
 import ml_dtypes
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from parity import cli
 from parity.checkpoint import Checkpoint
 from parity.compare import Request, compare
 from parity.diagnosis.diagnose import diagnose
@@ -26,15 +28,21 @@ from parity.judge import Runs, judge
 from parity.party import Party
 from parity.progress import Silent
 from parity.report import causes
+from parity.report.detail import Report
+from parity.report.html import render as html
 from parity.report.json import dumps, read_comparison
+from parity.report.markdown import markdown, text
 from parity.report.terminal import print_comparison
 from parity.trace import Key
-from parity.variant import Variant
+from parity.variant import Variant, sample
 from parity.verdict import Cause, Comparison, Diagnosis
 from reference.variants import catalogue
+from reference.variants.writing import LAYER
 from tests import toy
+from tests.harness import PROMPT
 
 AXES = ("batch", "token", "hidden")
+SHORT = "one-shot"
 EPSILON = 2.0**-24
 seeds = st.integers(0, 2**32 - 1)
 
@@ -237,7 +245,7 @@ def test_a_comparison_is_diagnosed_unless_told_not_to_be(wanted, tmp_path):
 @pytest.mark.slow
 def test_variants_are_planted_in_the_party_of_the_oracle(harness):
     """In one layer, then in another: the first is true again."""
-    oracle, variant = harness.oracle_trace("one-shot"), catalogue().get("laurel-half").at(7)
+    oracle, variant = harness.oracle_trace(SHORT), catalogue().get("laurel-half").at(7)
     key = Key("prefill", variant.first)
     with Party("oracle", "transformers", group=REFERENCES, progress=Silent()) as party:
         party.load(Checkpoint(harness.checkpoint, "tiny", "weights"), "float64")
@@ -248,27 +256,79 @@ def test_variants_are_planted_in_the_party_of_the_oracle(harness):
     np.testing.assert_array_equal(right, oracle.tensor(key))
 
 
-def test_reports_name_the_cause(tmp_path):
-    """On the terminal in three lines at most, and through JSON as it was."""
+BUG = Cause("wrong-scale", "the scale is 3", 1.0, 0.9999, variant=True, source="mlx-lm 430", alike=("other",))
+SAID = Diagnosis("embed", ("embed",), ("prefill",), 384, 1e-12, (BUG,), tried=3)
+UNKNOWN = dataclasses.replace(SAID, causes=(), nearest=(BUG,), where="only at token 4 of 9")
+
+
+@pytest.fixture
+def diagnosed(tmp_path):
+    """A comparison of the toy with a fault, of which a diagnosis says something."""
     oracle = toy.write(tmp_path, "oracle", toy.Toy())
     base = toy.runs(tmp_path, "baseline", toy.Toy("float32"), oracle)
     wrong = toy.runs(tmp_path, "wrong", toy.Toy("float32", {"embed": lambda x: x + np.float32(2)}), oracle)
     judgement = judge(oracle=oracle, baseline=base, candidate=wrong)
-    bug = Cause("wrong-scale", "the scale is 3", 1.0, 0.9999, variant=True, source="mlx-lm 430", alike=("other",))
-    said = Diagnosis("embed", ("embed",), ("prefill",), 384, 1e-12, (bug,), tried=3)
-    comparison = Comparison(
-        toy.CONTRACT, oracle.manifest, (dataclasses.replace(judgement, diagnoses=(said,)),), prompt="x"
-    )
+
+    def comparison(said):
+        told = dataclasses.replace(judgement, diagnoses=(said,))
+        return Comparison(toy.CONTRACT, oracle.manifest, (told,), prompt="x")
+
+    return comparison
+
+
+def test_reports_name_the_cause(diagnosed, tmp_path):
+    """On the terminal in three lines at most, and through JSON as it was."""
+    comparison = diagnosed(SAID)
     out = Console(width=160, record=True, file=io.StringIO())
     print_comparison(comparison, out)
     text = out.export_text()
     assert "behaves as wrong-scale: the scale is 3 (alpha = 1.00, explains 99.9 %), as in mlx-lm 430" in text
     assert "or      other, which would look the same" in text
     (tmp_path / "report.json").write_text(dumps(comparison))
-    assert read_comparison(tmp_path).judgements[0].diagnoses == (said,)
-    unknown = dataclasses.replace(said, causes=(), nearest=(bug,))
-    assert "none of 3 known bugs of this step" in causes.cause(unknown)
-    assert "nearest: wrong-scale (alpha = 1.00, 99.9 %)" in causes.cause(unknown)
+    assert read_comparison(tmp_path).judgements[0].diagnoses == (SAID,)
+    assert "none of 3 known bugs of this step" in causes.cause(UNKNOWN)
+    assert "nearest: wrong-scale (alpha = 1.00, 99.9 %)" in causes.cause(UNKNOWN)
+
+
+@pytest.mark.parametrize("said", [SAID, UNKNOWN], ids=["known", "unknown"])
+def test_pages_name_the_cause(said, diagnosed):
+    """HTML and Markdown have every line of it, with its label; without a diagnosis they have none."""
+    comparison = diagnosed(said)
+    page, comment = html(Report(comparison)), markdown(Report(comparison))
+    lines = list(causes.lines(said))
+    assert len(lines) >= 2
+    for label, sentence in lines:
+        assert f"- {text(label)}: {text(sentence)}" in comment
+        assert escape(sentence) in page
+    silent = dataclasses.replace(comparison.judgements[0], diagnoses=())
+    without = Report(dataclasses.replace(comparison, judgements=(silent,)))
+    for label, sentence in lines:
+        assert text(sentence) not in markdown(without), label
+        assert escape(sentence) not in html(without), label
+
+
+def test_a_cause_is_text_in_a_page(diagnosed):
+    """Whatever a catalogue calls its bugs."""
+    hostile = dataclasses.replace(SAID, causes=(dataclasses.replace(BUG, name="<script>alert(1)</script>"),))
+    for made in (html, markdown):
+        assert "<script>alert" not in made(Report(diagnosed(hostile)))
+
+
+@pytest.mark.parametrize(("option", "wanted"), [((), True), (("--diagnosis",), True), (("--no-diagnosis",), False)])
+def test_a_user_may_do_without(option, wanted, diagnosed, monkeypatch):
+    """What the command line asks the engine for."""
+    requests = []
+
+    def engine(request, *, progress, look):
+        requests.append(request)
+        return diagnosed(SAID)
+
+    monkeypatch.setattr("parity.compare.compare", engine)
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
+    with pytest.raises(SystemExit) as left:
+        cli.main(["compare", "--candidates", "tests.toy:Toy", *option])
+    assert left.value.code == 1
+    assert [request.diagnose for request in requests] == [wanted]
 
 
 @pytest.fixture(scope="module")
@@ -278,8 +338,9 @@ def causes_of(harness):
     def plant(variant, oracle, keys):
         return planted(harness.oracle, [(variant.name, variant.layer)], oracle, keys)
 
-    def run(candidate, scenario="one-shot", dtype="float32", without=()):
-        oracle, base = harness.oracle_trace(scenario), harness.baseline_runs(dtype, scenario)
+    def run(candidate, oracle=None, dtype="float32", without=()):
+        base = harness.runs(harness.baseline(dtype), dtype, oracle) if oracle else harness.baseline_runs(dtype, SHORT)
+        oracle = oracle or harness.oracle_trace(SHORT)
         lockstep = harness.trace(candidate, dtype, oracle=oracle.path, mode="lockstep")
         judgement = judge(oracle=oracle, baseline=base, candidate=Runs(None, lockstep))
         known = tuple(each for each in catalogue().variants if each.name not in without)
@@ -306,9 +367,11 @@ def test_a_known_bug_is_named(name, deviant, causes_of):
 
 
 @pytest.mark.slow
-def test_a_phase_without_a_fault_is_evidence_too(deviant, causes_of):
+def test_a_phase_without_a_fault_is_evidence_too(harness, deviant, causes_of):
     """In decode alone both are the same; the prefill, which is right, tells them apart."""
-    _, found = causes_of(deviant("embed-scale-decode"), scenario="decode")
+    decode = harness.oracle.scenario("decode", PROMPT)
+    oracle = harness.trace(harness.oracle, "float64", scenario=dataclasses.replace(decode, chunks=decode.chunks[:2]))
+    _, found = causes_of(deviant("embed-scale-decode"), oracle)
     assert (found[0].causes[0].name, found[0].causes[0].alike) == ("embed-scale-decode", ())
     assert "prefill" not in found[0].phases
 
@@ -325,12 +388,45 @@ def test_bugs_in_different_layers_are_all_named(deviant, causes_of):
     ]
 
 
+LAYERED = [
+    each
+    for each in catalogue().variants
+    if each.layer == LAYER and each.scenario == SHORT and not each.media and each.shows_in("float32")
+]
+"""Bugs of text layers that can be in any but the shared ones."""
+SOME = sample(LAYERED, 6, 13)
+"""Of each part of a layer about as many as it has bugs."""
+
+
+def naming(said, name):
+    """Whether a bug is named, be it with others that would look the same."""
+    return any(name in (cause.name, *cause.alike) for cause in said.causes)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["rope-interleaved", "laurel-no-sqrt2", "sparsity-skipped", "altup-no-plus-one"])
-def test_an_unknown_bug_is_no_other_bug(name, deviant, causes_of):
-    """With the true variant left out, the step is still right; a generic cause may say what it is."""
-    judgement, found = causes_of(deviant(name), without=[name])
-    assert judgement.first_divergence.step == catalogue().get(name).at().first
+@pytest.mark.parametrize(
+    "pair", list(zip(SOME[::2], SOME[1::2], strict=False)), ids=lambda pair: f"{pair[0].name}+{pair[1].name}"
+)
+def test_two_bugs_in_different_layers_are_both_named(pair, deviant, causes_of):
+    """In one run: each at its step, whatever the other does."""
+    first, second = pair[0].at(2), pair[1].at(6)
+    candidate = deviant(first.name, second.name)
+    candidate.vary([(first.name, 2), (second.name, 6)])
+    judgement, found = causes_of(candidate)
+    said = {each.step: each for each in found}
+    assert judgement.first_divergence.step == first.first
+    for variant in (first, second):
+        assert naming(said[variant.first], variant.name), said[variant.first]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", SOME, ids=lambda variant: variant.name)
+def test_an_unknown_bug_is_no_other_bug(variant, deviant, causes_of):
+    """Without it, and what is the same in this checkpoint, the step is still right; a generic cause may be named."""
+    _, (full, *_) = causes_of(deviant(variant.name))
+    alike = {name for cause in full.causes for name in (cause.name, *cause.alike)}
+    judgement, found = causes_of(deviant(variant.name), without=alike | {variant.name})
+    assert judgement.first_divergence.step == variant.at().first
     assert not [cause.name for said in found for cause in said.causes if cause.variant]
 
 
@@ -338,7 +434,7 @@ def test_an_unknown_bug_is_no_other_bug(name, deviant, causes_of):
 @pytest.mark.parametrize("name", ["laurel-half", "norm-one-plus-weight", "mlp-gate-silu"])
 def test_a_known_bug_is_named_in_bfloat16(name, harness, causes_of):
     candidate = harness.baseline("bfloat16")
-    harness.baseline_runs("bfloat16", "one-shot")  # before the same model has the bug
+    harness.baseline_runs("bfloat16", SHORT)  # before the same model has the bug
     candidate.vary([(name, None)])
     try:
         _, found = causes_of(candidate, dtype="bfloat16")

@@ -6,7 +6,9 @@ import functools
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from parity.checkpoint import Checkpoint
 from parity.discovery import find
@@ -140,6 +142,16 @@ def test_a_sound_that_is_not_merged_is_found(name, module, run, monkeypatch):
 def test_schedules_that_media_cannot_run_in_are_refused(harness):
     with pytest.raises(UsageError, match="not for pictures and sounds"):
         harness.oracle.scenario("chunked", "What?", (PICTURE,))
+
+
+def test_a_sound_that_is_too_long_is_refused(harness, tmp_path):
+    """By the reference too, which would crash; just as much as fits is taken."""
+    for samples in (512 * 160, 513 * 160 + 512):
+        soundfile.write(tmp_path / f"{samples}.wav", np.zeros(samples), 16_000)
+    parts = [(Part("audio", str(file)),) for file in sorted(tmp_path.iterdir())]
+    assert harness.oracle.scenario("one-shot", "What?", parts[0])
+    with pytest.raises(UsageError, match=r"82592\.wav: 5\.1\d s; this checkpoint takes at most 5\.12 s"):
+        harness.oracle.scenario("one-shot", "What?", parts[1])
 
 
 def test_implementations_answer_alike(load):

@@ -7,7 +7,9 @@ product's terms one after the other.
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 torch = pytest.importorskip("torch", reason="needs the [hf] extra")
 pytest.importorskip("transformers", reason="needs the [hf] extra")
@@ -22,8 +25,10 @@ pytest.importorskip("mlx.core", reason="needs the [mlx] extra")
 
 from implementations.mlx import Backend  # noqa: E402  # behind importorskip
 from implementations.mlx.blas import find_openblas  # noqa: E402
+from parity.errors import ExitCode  # noqa: E402
 from parity.judge import Runs, judge  # noqa: E402
 from parity.trace import Trace  # noqa: E402
+from reference import tiny  # noqa: E402
 from reference.huggingface import Reference  # noqa: E402
 from tests import audio_worker  # noqa: E402
 from tests.audio_checkpoint import Alone, write  # noqa: E402
@@ -136,3 +141,25 @@ class TestAudio:
         """The run of the Neural Engine's form."""
         party = AneTower(heard.folder, dtype, heard.clips)
         return heard.harness.trace(party, dtype, oracle=heard.oracle.path, **heard.how)
+
+
+@pytest.fixture
+def thirty_seconds(tmp_path):
+    """The embedded checkpoint with as many soft tokens as the published one has, and the longest sound that fits."""
+    folder, sound = tmp_path / "checkpoint", tmp_path / "thirty.wav"
+    shutil.copytree(tiny.path(), folder)
+    for file, field in (("config.json", "audio_soft_tokens_per_image"), ("processor_config.json", "audio_seq_length")):
+        settings = json.loads((folder / file).read_text())
+        (folder / file).write_text(json.dumps({**settings, field: 188}))
+    seconds = np.arange(30 * 16_000) / 16_000
+    swept = 0.3 * np.sin(2 * np.pi * (200 + 60 * seconds) * seconds)
+    soundfile.write(sound, swept + 0.02 * np.random.default_rng(0).standard_normal(len(seconds)), 16_000)
+    return folder, sound
+
+
+def test_exactly_thirty_seconds(thirty_seconds):
+    """From the file to the logits, as a user compares."""
+    folder, sound = thirty_seconds
+    given = ["--model", str(folder), "--audio", str(sound), "--prompt", "What do you hear?"]
+    command = [sys.executable, "-m", "parity", "compare", *given, "--candidates", "mlx,ane"]
+    assert subprocess.run(command, check=False).returncode == ExitCode.PARITY

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from parity.cli import comparing, generating, reading, reporting, running
+from parity.cli import comparing, generating, reading, reporting, running, stepping
 from parity.cli.golden import golden
 from parity.cli.plugins import Commands
 from parity.cli.variants import variants
@@ -28,7 +28,7 @@ COMMANDS: tuple[Callable[..., int], ...] = (
     reading.diff,
     reporting.report,
     reading.show,
-    reading.steps,
+    stepping.steps,
     running.trace,
     generating.generate,
     running.doctor,

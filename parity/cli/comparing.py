@@ -57,7 +57,7 @@ def compare(
 
     prompt, given = given_prompt(prompt), media(image, audio)
     backends, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
-    scenarios = _scenarios(scenario, given)
+    scenarios = scenarios_of(scenario, given)
     for name in dtypes:
         require_dtype(backends, name)
     if report:
@@ -73,7 +73,7 @@ def compare(
     return comparison.exit_code
 
 
-def _scenarios(text: str, given: Sequence[Part]) -> tuple[str, ...]:
+def scenarios_of(text: str, given: Sequence[Part]) -> tuple[str, ...]:
     """The scenarios that are named, refused here where one cannot be: loading takes long."""
     from parity.backend import Reference
     from parity.discovery import REFERENCES, find

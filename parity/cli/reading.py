@@ -1,8 +1,7 @@
-"""Commands that read: diff, show, steps. They start without any framework."""
+"""Commands that read: diff, show. They start without any framework."""
 
 from __future__ import annotations
 
-import json
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from parity.cli.options import Json, Model
+from parity.cli.options import Json
 from parity.cli.traces import cases
 from parity.errors import ExitCode, UsageError
 
@@ -61,30 +60,4 @@ def show(
         phases = ", ".join(dict.fromkeys(record.phase for record in records))
         raise UsageError(f"trace {trace} has no step {step!r} in phase {phase!r}; its phases: {phases or 'none'}")
     print_records(found, console())
-    return ExitCode.PARITY
-
-
-def steps(
-    model: Model = None,
-    layer: Annotated[int | None, typer.Option("--layer", min=0, metavar="N", help="One layer's steps alone.")] = None,
-    grep: Annotated[
-        str, typer.Option("--grep", metavar="TEXT", help="Steps whose name, meaning or source has it.")
-    ] = "",
-    every: Annotated[
-        bool, typer.Option("--all", help="Each layer's steps, instead of one for all that are alike.")
-    ] = False,
-    as_json: Json = False,
-) -> int:
-    """List the steps of the contract: name, axes, meaning, source, paper."""
-    from parity.checkpoint import find_checkpoint
-    from parity.report.console import console
-    from parity.report.contract import contract_json, print_steps, select
-    from parity.single import contract_of
-
-    contract = contract_of(find_checkpoint(model))
-    chosen = select(contract, layer=layer, text=grep)
-    if as_json:
-        print(json.dumps(contract_json(contract, chosen)))
-    else:
-        print_steps(contract, chosen, console(), folded=not every)
     return ExitCode.PARITY

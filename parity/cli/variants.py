@@ -90,7 +90,7 @@ def score(
     chosen = _chosen(catalogue, only, component, sample)
     every = [_scored(catalogue, chosen, model, each) for each in names(dtype, "--dtype")]
     if markdown:
-        _write(every, markdown)
+        _write(every, markdown, catalogue)
     _print(every, as_json=as_json)
     return max(totals.exit_code for totals in every)
 
@@ -112,24 +112,23 @@ def _chosen(catalogue: Catalogue, only: str, component: str, text: str) -> tuple
 def _scored(catalogue: Catalogue, chosen: tuple[Variant, ...], model: str | None, dtype: str) -> Totals:
     """The scores in one arithmetic, in the order of the catalogue."""
     from parity.checkpoint import find_checkpoint
-    from parity.compare import ORACLE_DTYPE
+    from parity.compare import require_floor
     from parity.planting import Nursery
     from parity.report.progress import TerminalProgress
     from parity.scoring import Totals
 
-    if dtype == ORACLE_DTYPE:
-        raise UsageError(f"{ORACLE_DTYPE} is the oracle's arithmetic, where there is no floor; choose another")
+    require_floor(dtype)
     placed = [variant.at() for variant in chosen if variant.equivalent or variant.shows_in(dtype)]
     with TerminalProgress() as progress, Nursery(catalogue, find_checkpoint(model), dtype, progress) as nursery:
         scores = sorted(nursery.scores(placed), key=lambda score: placed.index(score.variant))
     return Totals(tuple(scores), dtype)
 
 
-def _write(every: list[Totals], page: Path) -> None:
+def _write(every: list[Totals], page: Path, catalogue: Catalogue) -> None:
     from parity.report.variants import markdown
 
     dtypes = ",".join(totals.dtype for totals in every)
-    text = markdown(every, f"parity variants score --dtype {dtypes} --markdown {page}")
+    text = markdown(every, f"parity variants score --dtype {dtypes} --markdown {page}", catalogue)
     try:
         page.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from parity.errors import ExitCode
 from parity.report.console import plain
-from parity.report.numbers import count, floors
+from parity.report.numbers import count, error, floors
 from parity.verdict import Comparison, Judgement, Status, StepVerdict, TokenVerdict
 
 WORD = {
@@ -73,6 +74,20 @@ def _crashed(judgement: Judgement) -> str:
     """The crash as the party told it (``mlx crashed at text.norm: SIGSEGV``), without what the title says already."""
     told = plain(judgement.crash).removeprefix(f"{plain(judgement.candidate)} ")
     return told if told.startswith("crashed") else f"crashed: {told}"
+
+
+def hides(step: StepVerdict, allowed: float) -> str:
+    """What an ok is worth: the fault that may still be in the step. Empty where the step is not ok, or exact."""
+    most = step.hides(allowed) if step.status is Status.OK else None
+    return f"no fault larger than {error(most)} of the step's size" if most else ""
+
+
+def hides_at_most(judgement: Judgement) -> str:
+    """The same of all steps that are ok; empty where there is none."""
+    most = [size for step in judgement.steps if step.status is Status.OK and (size := step.hides(judgement.allowed))]
+    if not most:
+        return ""
+    return f"an ok means: no fault larger than {error(median(most))} in the median step, {error(max(most))} in any"
 
 
 def how_far(step: StepVerdict) -> str:

@@ -119,12 +119,16 @@ def _row(score: Score) -> dict[str, Any]:
     }
 
 
-def markdown(every: Iterable[Totals], command: str) -> str:
-    """The page of the documentation: a chapter for each arithmetic, a table for each component."""
+def markdown(every: Iterable[Totals], command: str, catalogue: Catalogue) -> str:
+    """The page of the documentation: a chapter for each arithmetic, a table for each component.
+
+    It names the catalogue that it is of, so that a test can say without a run whether it is stale.
+    """
     lines = [
         "# Score of the variants",
         "",
-        f"Written by `{command}`; do not edit. How to read it: [variants](variants.md)",
+        f"Written by `{command}` of the catalogue `{catalogue.digest}`; do not edit. How to read it:",
+        "[variants](variants.md).",
     ]
     for totals in every:
         lines += ["", f"## {totals.dtype}", "", *(f"- {line}" for line in summary(totals))]

@@ -94,10 +94,14 @@ def rms_normed(x: Tensor, dims: tuple[int, ...], weight: Tensor, eps: float) -> 
 
 
 def quantised(x: Tensor, bits: int, group: int = 32) -> Tensor:
-    """`x` rounded to so many bits, symmetric about zero, with a scale for each group of the last axis."""
-    groups = x.unflatten(-1, (-1, min(group, x.shape[-1])))
+    """`x` rounded to so many bits, symmetric about zero, with a scale for each group of the last axis.
+
+    In float64 in every arithmetic: a weight of few digits may lie half-way between two steps, and where it falls must
+    not depend on the precision, or a diagnosis finds another bug than there is.
+    """
+    groups = x.double().unflatten(-1, (-1, min(group, x.shape[-1])))
     scale = groups.abs().amax(-1, keepdim=True).clamp(min=1e-12) / (2 ** (bits - 1) - 1)
-    return ((groups / scale).round() * scale).flatten(-2)
+    return ((groups / scale).round() * scale).flatten(-2).to(x.dtype)
 
 
 @contextmanager

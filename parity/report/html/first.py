@@ -90,6 +90,8 @@ def _explanation(comparison: Comparison, judgement: Judgement) -> Iterator[str]:
         yield sentences.verdict(judgement).partition(" ")[2].capitalize() + "."
     if said := sentences.tokens(judgement):
         yield said[0].upper() + said[1:] + "."
+    if (worth := sentences.hides_at_most(judgement)) and not judgement.first_divergence:
+        yield worth[0].upper() + worth[1:] + "."
     if (all_of_them := len(comparison.judgements)) > 1:
         good = sum(one.exit_code is ExitCode.PARITY for one in comparison.judgements)
         yield f"{good} of {all_of_them} comparisons are at parity."

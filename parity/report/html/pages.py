@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from parity.contract import Step
+from parity.report import sentences
 from parity.report.detail import Column, Detail, Report
 from parity.report.html.figures import HeatFigure, HistogramFigure, heat_figure, histogram_figure
 from parity.report.html.scale import Scale
@@ -21,17 +23,25 @@ ROWS = (
 
 @dataclass(frozen=True)
 class Page:
-    """What the template shows of one step."""
+    """What the template shows of one step; `worth` says what its ok means, and is empty where it is none."""
 
     id: str
     detail: Detail
     verdict: StepVerdict
     step: Step | None
+    worth: str
     columns: tuple[str, ...]
     statistics: tuple[tuple[str, ...], ...]
     layers: tuple[HeatFigure, ...]
     channels: HeatFigure | None
     histograms: tuple[HistogramFigure, ...]
+
+
+class Judged(NamedTuple):
+    """A step's verdict, and how many floors it was allowed."""
+
+    verdict: StepVerdict
+    allowed: float
 
 
 def identities(report: Report) -> dict[tuple[str, str, str], dict[Key, str]]:
@@ -46,7 +56,7 @@ def identities(report: Report) -> dict[tuple[str, str, str], dict[Key, str]]:
 def pages(report: Report, scale: Scale) -> Iterator[Page]:
     """A page for every step whose details were taken."""
     verdicts = {
-        (*whose(judgement), step.phase, step.step, step.occurrence): step
+        (*whose(judgement), step.phase, step.step, step.occurrence): Judged(step, judgement.allowed)
         for judgement in report.comparison.judgements
         for step in judgement.steps
     }
@@ -60,12 +70,13 @@ def whose(judgement: Judgement) -> tuple[str, str, str]:
     return judgement.candidate, judgement.dtype, judgement.scenario
 
 
-def _page(identity: str, detail: Detail, verdict: StepVerdict, report: Report, scale: Scale) -> Page:
+def _page(identity: str, detail: Detail, judged: Judged, report: Report, scale: Scale) -> Page:
     return Page(
         id=identity,
         detail=detail,
-        verdict=verdict,
+        verdict=judged.verdict,
         step=report.comparison.contract.get(detail.step),
+        worth=sentences.hides(judged.verdict, judged.allowed),
         columns=tuple(_heading(column) for column in detail.columns),
         statistics=tuple(_statistics(detail.columns)),
         layers=tuple(heat_figure(heat, scale) for heat in detail.layers),

@@ -1,0 +1,183 @@
+"""The smallest fault that the judge sees at each step, measured: one is put there, and made larger until it is flagged.
+
+A step that is ok may still be wrong, by less than this. Each value of what the baseline computed from exact inputs
+gets an error of its own, normally distributed and in proportion to the value: a fault that is everywhere in the tensor.
+The judge's own measure and floors say from which size on the step is no longer ok. A fault in one token alone is seen
+when it is smaller, for the worst token counts as much as the whole.
+
+A report measures nothing of this: what may hide in a step is what the judge allows there (`parity.verdict.Deviation`),
+some K floors, which these figures confirm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from parity.checkpoint import Checkpoint
+from parity.compare import ORACLE_DTYPE, plan_of
+from parity.contract import Contract, Step
+from parity.discovery import REFERENCES
+from parity.dtypes import as_float64
+from parity.floors import Floors
+from parity.judge import ALLOWED, Bench, Runs
+from parity.measure import Error, Float, exact, validity
+from parity.media import Part
+from parity.party import Party
+from parity.progress import Progress
+from parity.scale import typical_power
+from parity.trace import Key, Mode, Trace
+
+FINE = 0.01
+"""How finely a size is searched for, relative to it."""
+LARGEST = 2.0**20
+"""A fault of that size which is not flagged is taken for one that never is."""
+MODES: tuple[Mode, Mode] = ("free", "lockstep")
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The smallest fault that is seen at a step of one phase.
+
+    Attributes:
+        size: of the fault, in L2, relative to what the judge holds errors against; 0 where a single element that
+            differs is seen, as of integers and masks; infinite where none is.
+        floor: what the step is held to.
+    """
+
+    key: Key
+    size: float
+    floor: float
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """The smallest fault of every step and phase that ran, in execution order, in one arithmetic."""
+
+    contract: Contract
+    dtype: str
+    smallest: tuple[Smallest, ...]
+
+
+class Fault:
+    """Measures a step of the baseline as if it had a fault: what `parity.judge` takes for the measure of a candidate.
+
+    Args:
+        key: of the step.
+        step: says whether values may be off by a little.
+        oracle: its trace, with tensors.
+        lockstep: the baseline's, with tensors.
+
+    Attributes:
+        size: of the fault, in L2, relative to what the judge holds errors against.
+    """
+
+    def __init__(self, key: Key, step: Step, *, oracle: Trace, lockstep: Trace) -> None:
+        true, made = (as_float64(_tensor(trace, key)) for trace in (oracle, lockstep))
+        record = oracle.records[key]
+        self.size = 0.0
+        self._true, self._made, self._axes = true, made, tuple(record.axes)
+        self._valid = validity(self._axes, true.shape, oracle.scenario, key.phase)
+        self._typical = typical_power(oracle)[key]
+        draw = np.random.default_rng(0)
+        fault = _spread(true, draw) if step.kind == "float" else _one(true, self._valid, draw)
+        relative = self._error(true + fault).relative
+        self._fault = fault / relative if 0.0 < relative < math.inf else fault
+
+    def __call__(self, key: Key, *, oracle: Trace, candidate: Trace) -> Error:
+        """The error with the fault."""
+        return self._error(self._made + self.size * self._fault)
+
+    def _error(self, value: Float) -> Error:
+        return exact(oracle=self._true, candidate=value, axes=self._axes, valid=self._valid, typical=self._typical)
+
+
+def sensitivities(*, oracle: Trace, baseline: Runs, allowed: float = ALLOWED) -> Iterator[Smallest]:
+    """The smallest fault of every step and phase, in execution order; both traces have their tensors."""
+    assert baseline.lockstep is not None
+    floors = Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep)
+    runs = Runs(free=None, lockstep=baseline.lockstep)
+    for key in oracle.records:
+        if (step := oracle.contract.get(key.step)) is None:
+            continue
+        fault = Fault(key, step, oracle=oracle, lockstep=baseline.lockstep)
+        bench = Bench(oracle=oracle, candidate=runs, floors=floors, allowed=allowed, measure=fault)
+        yield smallest(key, step, bench, fault, allowed)
+
+
+def smallest(key: Key, step: Step, bench: Bench, fault: Fault, allowed: float = ALLOWED) -> Smallest:
+    """Search one step's."""
+
+    def seen(size: float) -> bool:
+        fault.size = size
+        return not bench.from_exact_inputs(key, step).ratio <= allowed
+
+    floor = bench.from_exact_inputs(key, step).floor
+    if step.kind != "float":
+        return Smallest(key, 0.0 if seen(1.0) else math.inf, floor)
+    if seen(0.0):
+        return Smallest(key, 0.0, floor)
+    size = allowed * floor
+    while not seen(size) and size < LARGEST:
+        size *= 2
+    while seen(size / 2):
+        size /= 2
+    low, high = size / 2, size
+    while high - low > FINE * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if seen(middle) else (middle, high)
+    return Smallest(key, high if size < LARGEST else math.inf, floor)
+
+
+def measured(
+    checkpoint: Checkpoint,
+    *,
+    dtype: str,
+    scenario: str,
+    prompt: str | None,
+    media: tuple[Part, ...],
+    progress: Progress,
+    reference: str = "transformers",
+) -> Sensitivity:
+    """Run oracle and baseline, and search.
+
+    Raises:
+        UsageError: for a scenario that cannot be.
+        BackendUnavailable: when the reference fails.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="parity-")))
+        parties = {
+            name: stack.enter_context(Party(name, reference, group=REFERENCES, progress=progress)).load(checkpoint, at)
+            for name, at in (("oracle", ORACLE_DTYPE), ("baseline", dtype))
+        }
+        plan = plan_of(parties["oracle"], scenario, prompt, media)
+        oracle = parties["oracle"].run(folder / "oracle", scenario=plan)
+        runs = (parties["baseline"].run(folder / mode, oracle=oracle, mode=mode) for mode in MODES)
+        found = sensitivities(oracle=oracle, baseline=Runs(*runs))
+        return Sensitivity(oracle.contract, dtype, tuple(found))
+
+
+def _tensor(trace: Trace, key: Key) -> np.ndarray:
+    tensor = trace.tensor(key)
+    assert tensor is not None, f"{trace.path} keeps no tensors"
+    return tensor
+
+
+def _spread(true: Float, draw: np.random.Generator) -> Float:
+    """An error of each value in proportion to it."""
+    return np.where(np.isfinite(true), true, 0.0) * draw.standard_normal(true.shape)
+
+
+def _one(true: Float, valid: np.ndarray | None, draw: np.random.Generator) -> Float:
+    """One element that counts is off by one."""
+    counted = np.ones(true.shape, bool) if valid is None else np.broadcast_to(valid, true.shape)
+    error = np.zeros(true.shape)
+    error.flat[draw.choice(np.flatnonzero(counted))] = 1.0
+    return error

@@ -1,0 +1,50 @@
+"""Parties in the test's own process, around models that are loaded already: loading costs more than what is tested.
+
+Workers in processes of their own are covered by tests/test_compare.py, and by tests/test_diagnosis.py with variants.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from parity.discovery import Choice
+from parity.party import Party
+from parity.worker import Worker
+from reference.huggingface import Reference
+
+ALONE = threading.Lock()
+"""Weaving changes functions that all models share, so one party works at a time."""
+
+
+def bring_near(harness: Any, monkeypatch: Any) -> None:
+    """Have commands run the reference inside this process, on the harness's models."""
+
+    class Near(Worker):
+        def tell(self, event: str, **fields: Any) -> None:
+            """Nobody listens."""
+
+        def do_load(self, job: Any) -> None:
+            """Take a loaded model, with the variant that the options name."""
+            dtype, options = job["dtype"], dict(Choice.parse(job["backend"]).options)
+            loaded = harness.oracle if dtype == "float64" else harness.baseline(dtype)
+            self._backend = Reference(loaded._model, harness.checkpoint, dtype)
+            self._backend.vary([(options["variant"], int(options["layer"]))] if options else [])
+
+    class NearParty(Party):
+        def __init__(self, name: str, backend: str, *, group: str, progress: Any) -> None:
+            self.name, self.backend = name, backend
+            self._group, self._progress = group, progress
+            self._worker = Near(events=-1)
+
+        def call(self, op: str, **fields: Any) -> Any:
+            """Do the job at once."""
+            with ALONE:
+                return getattr(self._worker, f"do_{op}")(fields)
+
+        def close(self) -> None:
+            """Nothing was started."""
+
+    monkeypatch.setattr("parity.compare.Party", NearParty)
+    monkeypatch.setattr("parity.planting.Party", NearParty)
+    monkeypatch.setattr("parity.sensitivity.Party", NearParty)
