@@ -315,11 +315,13 @@ def test_a_missing_library_says_what_to_install(monkeypatch):
 
 
 def test_no_framework_is_imported(tmp_path):
-    """From files to inputs in a fresh interpreter, without any of the reference's libraries."""
+    """From files to inputs in a fresh interpreter where none of the reference's libraries can be imported."""
     (tmp_path / "a.png").write_bytes(PNGS[0][1])
     (tmp_path / "a.wav").write_bytes(WAVS[0][1])
     program = textwrap.dedent(f"""
         import sys
+        absent = "torch", "torchvision", "transformers", "librosa", "mlx", "scipy"
+        sys.modules.update(dict.fromkeys(absent))  # Numba would take scipy, where there is one
         from pathlib import Path
         from implementations.gemma3n.audio_file import load_clip
         from implementations.gemma3n.conversation import Message
@@ -330,8 +332,7 @@ def test_no_framework_is_imported(tmp_path):
         folder, checkpoint = Path({str(tmp_path)!r}), Path({str(tiny.path())!r})
         settings = ProcessorSettings.from_directory(checkpoint)
         parts = load_image(folder / "a.png", settings.image), load_clip(folder / "a.wav", settings.audio), "Hello"
-        prepare([Message("user", parts)], Tokenizer.from_directory(checkpoint), settings)
-        print(sorted({{"torch", "torchvision", "transformers", "librosa", "mlx", "scipy"}} & set(sys.modules)))
+        print(prepare([Message("user", parts)], Tokenizer.from_directory(checkpoint), settings).token_ids.shape[0])
     """)
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("[]\n", "")
+    assert (done.stdout, done.stderr) == ("1\n", "")

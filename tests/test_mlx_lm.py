@@ -74,8 +74,15 @@ def mended(harness):
     return Backend.load(harness.checkpoint, "float32", patch="all")
 
 
+LENGTHY = ("warm", "chunked", "long")
+"""Scenarios that take ten seconds or more; decode, batch and the others show each patch."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", MEANINGS)
+@pytest.mark.parametrize(
+    "scenario",
+    [pytest.param(name, marks=pytest.mark.exhaustive if name in LENGTHY else ()) for name in MEANINGS],
+)
 def test_mended_it_is_at_parity(scenario, mended, harness):
     """With every proven fault mended nothing is left unexplained, in any scenario."""
     judgement = harness.judge(mended, "float32", scenario)

@@ -41,15 +41,26 @@ class Linear(linear.Linear):
         """``[..., in]`` to ``[..., out]`` in x's dtype."""
         if not IN_ORDER or x.dtype != mx.float32 or "bias" in self:
             return super().__call__(x)
-        return in_blocks(x, self.weight)
+        return in_blocks(x, self._blocks())
+
+    def _blocks(self) -> mx.array:
+        """The weight in blocks, made again only when it is another: copying it takes longer than a token's product."""
+        kept = self.get("_kept")
+        if kept is None or kept[0] is not self.weight:
+            self._kept = kept = (self.weight, blocks_of(self.weight))
+        return kept[1]
 
 
-def in_blocks(x: mx.array, weight: mx.array) -> mx.array:
-    """Product of ``[..., in]`` and ``[out, in]``, float32, summed like `mean` in blocks: ``[..., out]``."""
-    width = x.shape[-1]
-    rows, columns = (mx.unflatten(each.reshape(-1, width), -1, (-1, _block(width))) for each in (x, weight))
-    blocks = mx.transpose(rows, (1, 0, 2)) @ mx.transpose(columns, (1, 2, 0))
-    return mx.sum(blocks, axis=0).reshape(*x.shape[:-1], -1)
+def blocks_of(weight: mx.array) -> mx.array:
+    """``[out, in]`` as ``[block, term, out]``, of blocks as `mean` has them."""
+    parts = mx.unflatten(weight, -1, (-1, _block(weight.shape[-1])))
+    return mx.contiguous(mx.transpose(parts, (1, 2, 0)))
+
+
+def in_blocks(x: mx.array, blocks: mx.array) -> mx.array:
+    """Product of ``[..., in]``, float32, with a weight's `blocks`: each is summed, then their sums: ``[..., out]``."""
+    rows = mx.unflatten(x.reshape(-1, x.shape[-1]), -1, blocks.shape[:2])
+    return mx.sum(mx.swapaxes(rows, 0, 1) @ blocks, axis=0).reshape(*x.shape[:-1], -1)
 
 
 class RMSNorm(Module):
