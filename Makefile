@@ -65,7 +65,7 @@ compare: $(STAMP) ## compare the candidates with the reference, e.g. make compar
 
 # The judge's sums are small: threads that wait for each other on busy cores make them up to 30 times slower.
 test: $(STAMP) ## run the tests, but for those of the published geometry
-	@OPENBLAS_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadfile -m 'not stock and not exhaustive' $(PYTEST_ARGS)
+	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadfile -m 'not stock and not exhaustive' $(PYTEST_ARGS)
 
 stock: $(STAMP) ## run the tests of the published geometry: minutes, and 8 GB of memory
 	@OPENBLAS_NUM_THREADS=1 $(RUN) pytest -m stock $(PYTEST_ARGS)

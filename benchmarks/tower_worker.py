@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,11 +31,12 @@ from mlx_vlm.models.gemma3n.gemma3n import Gemma3nMultimodalEmbedder, Model
 
 from benchmarks.speed_model import drawn, in_turns
 from implementations.gemma3n.config import AudioConfig, VisionConfig
-from implementations.gemma3n.mobilenet import EPS, FUSED, divisible, fused_inputs
+from implementations.gemma3n.mobilenet import EPS, FUSED, fused_inputs
 from implementations.mlx.audio.tower import AudioTower
 from implementations.mlx.embedder import MultimodalEmbedder
 from implementations.mlx.vision.tower import VisionTower
 from implementations.mlx.weights import fill, shapes
+from implementations.mlx_vlm.geometry import scaled
 from parity.tap import SILENT
 
 Run = Callable[[], mx.array]
@@ -109,11 +110,7 @@ def audio(*, width: int, heads: int, frames: int, padded: int, hidden: int) -> S
 
 def _their_tower(multiplier: float, resolution: int) -> Any:
     """mlx-vlm's vision tower, of another width and resolution than the published where they are asked for."""
-
-    def narrowed(block: Any) -> Any:
-        return replace(block, filters=divisible(block.filters * multiplier)) if hasattr(block, "filters") else block
-
-    definition = [[narrowed(block) for block in stage] for stage in their_vision.gemma3n_mobilenet_def()]
+    definition = scaled(their_vision.gemma3n_mobilenet_def(), {"channel_multiplier": multiplier})
     with mock.patch.object(their_vision, "gemma3n_mobilenet_def", return_value=definition):
         model = their_vision.VisionModel(TheirVisionConfig())
     model.timm_model.msfa = their_vision.MobileNetV5MultiScaleFusionAdapter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,17 +115,24 @@ def _worst(
     difference: Float, true: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None, typical: float
 ) -> tuple[float, tuple[int, int] | None]:
     """Largest relative error of a token, and whose; a token whose true value is small is held to the typical token."""
-    others = tuple(i for i, axis in enumerate(axes) if axis not in ("batch", "token"))
-    if len(others) != len(axes) - 2 or len(axes) != true.ndim or math.prod(true.shape[i] for i in others) < WIDTH:
+    if "batch" not in axes or "token" not in axes or len(axes) != true.ndim:
         return 0.0, None
-    squared, power = np.square(difference).sum(axis=others), np.square(true).sum(axis=others)
+    if true.size < WIDTH * max(1, samples(axes, true.shape)):
+        return 0.0, None
+    wrong, right = _by_token(difference, axes), _by_token(true, axes)
+    squared, power = np.vecdot(wrong, wrong), np.vecdot(right, right)
     if valid is not None:
-        squared = squared * np.broadcast_to(valid, true.shape).any(axis=others)
+        squared = squared * _by_token(np.broadcast_to(valid, true.shape), axes).any(axis=-1)
     errors = squared / (np.maximum(power, typical or power.mean()) + math.ulp(0.0))  # where all is zero, 0 / tiny
     at = int(errors.argmax())
-    first, second = divmod(at, errors.shape[1])
-    row, token = (first, second) if axes.index("batch") < axes.index("token") else (second, first)
-    return math.sqrt(errors.flat[at]), (row, token)
+    return math.sqrt(errors.flat[at]), divmod(at, errors.shape[1])
+
+
+def _by_token(values: NDArray[Any], axes: tuple[str, ...]) -> NDArray[Any]:
+    """``[batch, token, element]``: what stands at each token."""
+    batch, token = axes.index("batch"), axes.index("token")
+    others = (axis for axis in range(len(axes)) if axis not in (batch, token))
+    return values.transpose(batch, token, *others).reshape(values.shape[batch], values.shape[token], -1)
 
 
 def _ratio(squared: float, power: float) -> float:

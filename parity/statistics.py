@@ -19,7 +19,7 @@ import numpy.typing as npt
 import xxhash
 
 from parity.dtypes import name_of, working_dtype
-from parity.fused import WORTHWHILE, Sums, kernel_of
+from parity.fused import Sums, kernel_of
 from parity.sketch import BUCKETS, ROW, TILE, Floats, countable, fold, partial_sums
 
 # A tile of float32 is 250 KB, a quarter of an L2 cache. A block is one tile, the last one up to half as much more.
@@ -159,7 +159,7 @@ def _blocks(flat: npt.NDArray[Any]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
 
 def _gather_quickly(flat: npt.NDArray[Any], dtype: np.dtype[Any]) -> Gathered | None:
     """Takes `flat` (n,) as `dtype`; None when an element is not finite or a square over- or underflows."""
-    kernel = kernel_of(dtype) if flat.size >= WORTHWHILE and flat.flags.aligned else None
+    kernel = kernel_of(dtype) if flat.flags.aligned else None
     hasher, sketch, blocks = xxhash.xxh3_128(), np.zeros(BUCKETS), []
     exact = flat.dtype == dtype
     for start, raw in _blocks(flat):
@@ -177,7 +177,7 @@ def _gather_quickly(flat: npt.NDArray[Any], dtype: np.dtype[Any]) -> Gathered | 
 
 @np.errstate(all="ignore")  # what overflows is noticed by `_gather_quickly`, and measured again
 def _by_numpy(values: Floats, start: int, sketch: npt.NDArray[np.float64]) -> Sums:
-    """What a kernel says, of a block that is not worth one, or where there is none."""
+    """What a kernel says, where there is none, or of an array that it cannot read."""
     sketch += fold(partial_sums(values, start=start))
     return _sums(values)
 

@@ -5,6 +5,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from parity import cli
+
 # Runners share their cores, so an example's time says nothing about the code.
 settings.register_profile("parity", deadline=None)
 settings.load_profile("parity")
@@ -21,6 +23,19 @@ def harness(tmp_path_factory):
     from tests.harness import Harness  # imports torch, which most tests do without
 
     return Harness(tmp_path_factory.mktemp("traces"))
+
+
+@pytest.fixture
+def parity(capfd, monkeypatch):
+    """Runs the command in this process: its exit code, standard output and standard error."""
+    monkeypatch.setattr("signal.signal", lambda number, handler: None)
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(argument) for argument in arguments])
+        return (left.value.code, *capfd.readouterr())
+
+    return run
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ The command line runs each party in a worker of its own; tests/test_compare.py c
 from __future__ import annotations
 
 import functools
+import gc
 import itertools
 import shutil
 import weakref
@@ -41,12 +42,12 @@ class Harness:
     @functools.cached_property
     def oracle(self) -> Reference:
         """The reference in float64."""
-        return Reference.load(self.checkpoint, "float64")
+        return _settled(Reference.load(self.checkpoint, "float64"))
 
     @functools.cache  # noqa: B019 - one harness lives for the whole session
     def baseline(self, dtype: str) -> Reference:
         """The reference in a candidate's dtype."""
-        return Reference.load(self.checkpoint, dtype)
+        return _settled(Reference.load(self.checkpoint, dtype))
 
     @functools.cache  # noqa: B019
     def oracle_trace(self, scenario: str, prompt: str | None = PROMPT) -> Trace:
@@ -78,6 +79,12 @@ class Harness:
 
     def _output(self) -> Path:
         return self._folder / f"trace-{next(self._numbers)}"
+
+
+def _settled(reference: Reference) -> Reference:
+    """A model that stays: looking for garbage in it and its packages costs a judgement up to a second."""
+    gc.freeze()
+    return reference
 
 
 def passing_trace(backend: Backend, run: Run) -> Trace:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import signal
-
 import numpy as np
 import pytest
 import torch
 
-from parity import arithmetic, cli
+from parity import arithmetic
 from parity.dtypes import number_format, unit_roundoff
 from parity.errors import UsageError
 from reference.arithmetics import arithmetic as chosen
@@ -100,19 +98,6 @@ def test_torchs_float16_is_at_parity_with_the_baseline_of_the_engine(harness):
     """Fewer roundings than the floor's are no fault."""
     judgement = harness.judge(harness.baseline("float16"), ANE, "one-shot")
     assert (judgement.dtype, judgement.first_divergence) == (ANE, None)
-
-
-@pytest.fixture
-def parity(capfd, monkeypatch):
-    """Runs the command line in this process: its exit code, standard output and standard error."""
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            cli.main(arguments)
-        return (left.value.code, *capfd.readouterr())
-
-    return run
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity import cli
 from parity.checkpoint import Checkpoint
 from parity.errors import BackendUnavailable, ExitCode, UsageError
 from parity.generation import Message, Sampling
@@ -31,23 +30,10 @@ CHECKPOINT = Checkpoint(Path("/nowhere"), "tiny", "weights")
 
 @pytest.fixture(autouse=True)
 def steady(monkeypatch):
-    """One width, no colour, and the test runner's own handling of signals."""
+    """One width and no colour."""
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr(signal, "signal", lambda number, handler: None)
     monkeypatch.setattr("parity.checkpoint.find_checkpoint", lambda spec: replace(CHECKPOINT, name=spec or "tiny"))
-
-
-@pytest.fixture
-def parity(capfd):
-    """Runs the command in this process: its exit code, standard output and standard error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            cli.main([str(argument) for argument in arguments])
-        return (left.value.code, *capfd.readouterr())
-
-    return run
 
 
 @pytest.fixture

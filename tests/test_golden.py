@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
-import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from parity import cli
 from parity.dtypes import unit_roundoff
 from parity.errors import ExitCode, StaleTrace, UsageError
 from parity.golden import store as store_module
@@ -312,18 +311,11 @@ class TestCommand:
     """`parity golden`."""
 
     @pytest.fixture
-    def parity(self, made, monkeypatch, capsys):
-        """Runs the command in this process, on the toy's goldens: its exit code, standard output and standard error."""
+    def parity(self, made, parity, monkeypatch):
+        """Runs the command on the toy's goldens."""
         monkeypatch.setattr("parity.golden.catalogue.find_catalogue", lambda name: made)
-        monkeypatch.setattr(signal, "signal", lambda number, handler: None)
         monkeypatch.setenv("COLUMNS", "160")
-
-        def run(*arguments):
-            with pytest.raises(SystemExit) as left:
-                cli.main(["golden", *arguments])
-            return (left.value.code, *capsys.readouterr())
-
-        return run
+        return functools.partial(parity, "golden")
 
     def test_check(self, parity, tmp_path):
         """Parity, and a divergence with the command that shows more; the report is written."""

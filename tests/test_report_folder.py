@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-from parity.cli import main
 from parity.report.explorer import COLOURS, LARGEST, file_name, graph, overlay
 from parity.report.folder import write_report
 from parity.report.html.scale import LEVELS
@@ -19,18 +18,6 @@ from tests import report_samples as samples
 from tests.toy import Toy, runs, write
 
 FILES = ["index.html", "model-explorer", "report.json", "report.md"]
-
-
-@pytest.fixture
-def parity(capsys):
-    """Runs a command; exit code, standard output, standard error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as left:
-            main([str(argument) for argument in arguments])
-        return left.value.code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.mark.parametrize("name", samples.SAMPLES)
