@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from parity.contract import Contract, Step
 from parity.errors import BackendUnavailable, UsageError
+from parity.fault import Subject
 from parity.generation import Message, Sampling
 from parity.media import Part, Prompt
 from parity.scenario import Scenario
@@ -81,6 +82,16 @@ class Backend(ABC):
     def doctor(cls) -> Iterator[tuple[bool, str, str]]:
         """Health checks: (good, what was looked at, what was found and the cure)."""
         yield from ()
+
+    @classmethod
+    def subject(cls) -> Subject:
+        """What an audit of the package behind this backend measures; its module is imported, not its framework.
+
+        Raises:
+            BackendUnavailable: when the package is not installed.
+            UsageError: where there is no package to audit.
+        """
+        raise UsageError(f"backend {cls.name} declares nothing to audit")
 
     @classmethod  # noqa: B027 - most backends have nothing to look at
     def check(cls, options: Mapping[str, str]) -> None:

@@ -6,14 +6,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
-from parity.diagnosis.diagnose import diagnose
-from parity.diagnosis.matched import filter_of
+from parity.diagnosis.naming import Namer, namer_of
 from parity.discovery import BACKENDS, REFERENCES, find
 from parity.errors import UsageError
 from parity.judge import Runs, judge
@@ -126,6 +125,7 @@ class _Session:
         self._look = look
         self._pool = stack.enter_context(ThreadPoolExecutor())
         self._crashes: dict[str, str] = {}
+        self._namers: dict[str, Namer] = {}
         self._oracle = self._party("oracle", request.reference, REFERENCES)
         self._baseline = self._party("baseline", request.reference, REFERENCES)
         self._candidates = [self._party(name, name, BACKENDS) for name in request.candidates]
@@ -184,19 +184,21 @@ class _Session:
         if runs is None:
             return _crashed(party.name, self.request.dtype, scenario, self._crashes[party.name])
         judgement = judge(oracle=oracle, baseline=baseline, candidate=runs, name=party.name)
-        if self.request.diagnose and judgement.introduced:
-            judgement = self._diagnosed(judgement, oracle, runs)
+        if self.request.diagnose:
+            judgement = self._diagnosed(judgement, oracle, baseline, runs)
         if self._look is not None:
             self._look(judgement, oracle=oracle, baseline=baseline, candidate=runs)
         return judgement
 
-    def _diagnosed(self, judgement: Judgement, oracle: Trace, runs: Runs) -> Judgement:
+    def _diagnosed(self, judgement: Judgement, oracle: Trace, baseline: Runs, runs: Runs) -> Judgement:
         """The judgement with its causes; known bugs are planted in the oracle's party, which is idle now."""
-        variants = filter_of(self.request.reference, self._oracle, self._progress)
-        self._progress.start(DIAGNOSIS, 0, judgement.candidate)
-        found = diagnose(judgement, oracle=oracle, lockstep=runs.lockstep, variants=variants)
+        name = judgement.candidate
+        if name not in self._namers:
+            self._namers[name] = namer_of(self.request.reference, self._oracle, self._progress)
+        self._progress.start(DIAGNOSIS, 0, name)
+        judgement = self._namers[name].named(judgement, oracle=oracle, baseline=baseline, candidate=runs)
         self._progress.done(DIAGNOSIS)
-        return replace(judgement, diagnoses=found)
+        return judgement
 
 
 @contextmanager

@@ -32,12 +32,15 @@ class Party:
         backend: installed name or ``module:Class``.
         group: entry-point group that the name is looked up in.
         progress: told of each step.
+        threads: how many its arithmetic may use; None for as many as its framework takes.
 
     Raises:
         UsageError: for an unknown backend.
     """
 
-    def __init__(self, name: str, backend: str, *, group: str = BACKENDS, progress: Progress) -> None:
+    def __init__(
+        self, name: str, backend: str, *, group: str = BACKENDS, progress: Progress, threads: int | None = None
+    ) -> None:
         self.name = name
         self.backend = backend
         self._group = group
@@ -49,7 +52,8 @@ class Party:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=worker_environment(find(backend, group)),
+            env=worker_environment(find(backend, group))
+            | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)}),
             text=True,
         )
 

@@ -13,18 +13,21 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Self
 
+from parity.bench import Bench
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
+from parity.diagnosis.matched import PartyPlant, Remembered
 from parity.discovery import REFERENCES
 from parity.errors import ParityError
 from parity.judge import Runs
 from parity.party import Party
 from parity.progress import Progress
-from parity.scoring import Bench, Score
+from parity.scoring import Score
 from parity.trace import Mode, Trace
 from parity.variant import Catalogue, Variant
 
 WORKERS = 2
+"""With a thread each: two that share two cores would wait for one another."""
 MODES: tuple[Mode, Mode] = ("free", "lockstep")
 
 
@@ -68,6 +71,7 @@ class Nursery:
             self._pool = stack.enter_context(ThreadPoolExecutor(WORKERS + 1))
             self._oracle = self._party(stack, "oracle")
             self._workers = [self._party(stack, f"worker {number}") for number in range(1, WORKERS + 1)]
+            self._plant = Remembered(PartyPlant(self._oracle))
             self._load()
             self._stack = stack.pop_all()
         return self
@@ -90,7 +94,8 @@ class Nursery:
             shutil.rmtree(folder)
 
     def _party(self, stack: ExitStack, name: str) -> Party:
-        return stack.enter_context(Party(name, self._catalogue.reference, group=REFERENCES, progress=self._progress))
+        party = Party(name, self._catalogue.reference, group=REFERENCES, progress=self._progress, threads=1)
+        return stack.enter_context(party)
 
     def _load(self) -> None:
         parties = ((self._oracle, ORACLE_DTYPE), *((worker, self._dtype) for worker in self._workers))
@@ -105,7 +110,8 @@ class Nursery:
         oracle = self._oracle.run(folder / "oracle", scenario=plan)
         jobs = zip(self._workers, MODES, strict=True)
         runs = self._pool.map(lambda job: job[0].run(folder / job[1], oracle=oracle, mode=job[1]), jobs)
-        return Bench(oracle, Runs(*runs))
+        self._plant.forget()
+        return Bench(oracle, Runs(*runs), self._catalogue, self._plant)
 
     def _score(self, variant: Variant, folder: Path, bench: Bench) -> Score:
         worker, output = self._idle.get(), folder / variant.name

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from parity import judge
 from parity.errors import ExitCode
-from parity.floors import Floors
-from parity.measure import Error, error_of
-from parity.trace import Key, Mode, Trace
 from parity.variant import Variant
 from parity.verdict import Judgement, Status
 
@@ -20,6 +16,8 @@ STEPS = 3
 AT_HOME, FEW = 0.99, 0.95
 FOUND = 0.8
 """The share of variants that must be found where the arithmetic is coarse."""
+NAMED, NAMED_COARSELY = 0.95, 0.75
+"""The share whose cause must be named; and where the arithmetic is coarse."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,10 @@ class Score:
         first: the first divergence, the step; empty for none.
         status: of that step; empty for none.
         steps: how many steps (a step counts once, in however many phases) are flagged in lockstep.
+        named: the known bug, or generic cause, that the first divergence is said to be; empty for none.
+        alike: what would look the same.
+        instead: the known bug that is named where this one is not in the catalogue; empty for none, as it should be.
+        sigmas: of a bug below the noise, how many standard deviations it is from none.
         ratio: at its own step in lockstep, in floors, the largest of all phases; NaN where that was not measured.
         crash: why it could not be judged, or not whole; empty where it was.
     """
@@ -43,6 +45,10 @@ class Score:
     first: str = ""
     status: str = ""
     steps: int = 0
+    named: str = ""
+    alike: tuple[str, ...] = ()
+    instead: str = ""
+    sigmas: float = 0.0
     ratio: float = float("nan")
     crash: str = ""
 
@@ -50,6 +56,8 @@ class Score:
     def of(cls, variant: Variant, judgement: Judgement) -> Score:
         """Read the judgement on a variant."""
         first = judgement.first_divergence
+        said = judgement.diagnosis(first.step) if first else None
+        cause = said.causes[0] if said and said.causes else None
         return cls(
             variant=variant,
             dtype=judgement.dtype,
@@ -57,6 +65,9 @@ class Score:
             first=first.step if first else "",
             status=str(first.status) if first else "",
             steps=len({step.step for step in judgement.introduced}),
+            named=cause.name if cause else "",
+            alike=cause.alike if cause else (),
+            sigmas=said.sigmas if said else 0.0,
             ratio=_ratio(variant, judgement),
             crash=_gap(judgement),
         )
@@ -65,6 +76,11 @@ class Score:
     def expected(self) -> bool:
         """Whether it is a bug that shows in this arithmetic."""
         return self.variant.shows_in(self.dtype)
+
+    @property
+    def right(self) -> bool:
+        """Whether it is named, or something that would look the same."""
+        return self.variant.name in (self.named, *self.alike)
 
     @property
     def at_home(self) -> bool:
@@ -80,54 +96,6 @@ def _gap(judgement: Judgement) -> str:
 def _ratio(variant: Variant, judgement: Judgement) -> float:
     own = [step.lockstep.ratio for step in judgement.steps if step.step == variant.first and step.lockstep]
     return max(own, default=float("nan"))
-
-
-class Bench:
-    """Judges the variants of one case. They differ from the baseline in a few steps alone, which makes it quick.
-
-    Args:
-        oracle: its run.
-        baseline: both runs of the reference in the variants' arithmetic.
-    """
-
-    def __init__(self, oracle: Trace, baseline: judge.Runs) -> None:
-        self.oracle = oracle
-        self._baseline = {run.manifest.mode: run for run in baseline.present}
-        self._errors: dict[tuple[Mode, Key], Error] = {}
-        self._floors = Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep)
-
-    def score(self, variant: Variant, run: Callable[[Mode], Trace]) -> Score:
-        """Run a variant in lockstep, which shows any fault of a step's own; freely too where that shows none."""
-        lockstep = run("lockstep")
-        score = Score.of(variant, self.judgement(judge.Runs(free=None, lockstep=lockstep)))
-        if score.flagged:
-            return score
-        return Score.of(variant, self.judgement(judge.Runs(free=run("free"), lockstep=lockstep)))
-
-    def judgement(self, candidate: judge.Runs) -> Judgement:
-        """The judge's word on a candidate's steps."""
-        bench = judge.Bench(
-            oracle=self.oracle, candidate=candidate, floors=self._floors, allowed=judge.ALLOWED, measure=self._measured
-        )
-        made = candidate.present[0].manifest
-        steps, scenario = tuple(bench.verdicts()), self.oracle.scenario.name
-        return Judgement(made.backend, made.dtype, scenario, steps, tokens=(), allowed=judge.ALLOWED)
-
-    def _measured(self, key: Key, *, oracle: Trace, candidate: Trace) -> Error:
-        """A step's error; where the candidate equals the baseline to the bit, the baseline's."""
-        mode = candidate.manifest.mode
-        other = self._baseline[mode]
-        if not _equal(key, other, candidate):
-            return error_of(key, oracle=oracle, candidate=candidate)
-        if (mode, key) not in self._errors:
-            self._errors[mode, key] = error_of(key, oracle=oracle, candidate=other)
-        return self._errors[mode, key]
-
-
-def _equal(key: Key, one: Trace, other: Trace) -> bool:
-    """Whether two traces hold the same values at a step."""
-    first, second = one.records.get(key), other.records[key]
-    return first is not None and (first.digest, first.shape, first.dtype) == (second.digest, second.shape, second.dtype)
 
 
 @dataclass(frozen=True)
@@ -168,6 +136,16 @@ class Totals:
         return tuple(score for score in self.harmless if score.flagged)
 
     @property
+    def unnamed(self) -> tuple[Score, ...]:
+        """Bugs that are not named, or as another."""
+        return tuple(score for score in self.bugs if not score.right)
+
+    @property
+    def mistaken(self) -> tuple[Score, ...]:
+        """Variants for which another is named where they are not in the catalogue, or which are named and no bugs."""
+        return tuple(score for score in self.scores if score.instead or (score.named and not score.expected))
+
+    @property
     def crashed(self) -> tuple[Score, ...]:
         """Variants that could not be judged."""
         return tuple(score for score in self.scores if score.crash)
@@ -178,7 +156,12 @@ class Totals:
             yield f"{len(self.crashed)} could not be judged: {_names(self.crashed)}"
         if self.false:
             yield f"{len(self.false)} equivalent variants are flagged: {_names(self.false)}"
-        yield from self._strict() if self.dtype == FLOAT32 else self._coarse()
+        if self.mistaken:
+            yield f"for {len(self.mistaken)} another bug is named with confidence: {_names(self.mistaken)}"
+        fine = self.dtype == FLOAT32
+        if len(self.unnamed) > (1 - (NAMED if fine else NAMED_COARSELY)) * len(self.bugs):
+            yield f"the causes of {len(self.unnamed)} of {len(self.bugs)} are not named: {_names(self.unnamed)}"
+        yield from self._strict() if fine else self._coarse()
 
     def _strict(self) -> Iterator[str]:
         if self.missed:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,8 +100,7 @@ class Record(_Strict):
         return self.step if self.occurrence == 0 else f"{self.step}#{self.occurrence}"
 
 
-@dataclass(frozen=True, order=True)
-class Key:
+class Key(NamedTuple):
     """Identity of a record: matched by name and occurrence within a phase, never by the order of calls."""
 
     phase: str
@@ -148,6 +147,13 @@ class Trace:
         """
         text = _read(self.path / "contract.json", "is no oracle's trace: it")
         return Contract.from_json(_json(text, self.path / "contract.json"))
+
+    def same(self, key: Key, other: Trace) -> bool:
+        """Whether both traces hold the same values at a step, to the bit."""
+        one, two = (trace.records.get(key) for trace in (self, other))
+        if one is None or two is None:
+            return False
+        return (one.digest, one.shape, one.dtype) == (two.digest, two.shape, two.dtype)
 
     def tensor(self, key: Key) -> NDArray[Any] | None:
         """The tensor of a record, or None where tensors were not kept."""

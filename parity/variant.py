@@ -146,9 +146,20 @@ class Catalogue:
         Raises:
             UsageError: for a sample that is not there.
         """
-        files = [self.samples / name for name in variant.media]
+        try:
+            return self.files(variant.media)
+        except UsageError as error:
+            raise UsageError(f"variant {variant.name} needs {error}") from error
+
+    def files(self, names: Iterable[str]) -> tuple[Part, ...]:
+        """Sample files as parts of a prompt.
+
+        Raises:
+            UsageError: for one that is not there.
+        """
+        files = [self.samples / name for name in names]
         if missing := [file for file in files if not file.is_file()]:
-            raise UsageError(f"variant {variant.name} needs {missing[0]}, which is not there")
+            raise UsageError(f"{missing[0]}, which is not there")
         return tuple(Part(_KINDS[file.suffix], str(file)) for file in files)
 
 

@@ -48,7 +48,7 @@ class Status(StrEnum):
 MEANING = {
     Status.OK: "within K floors in the free run and in lockstep",
     Status.INHERITED: "beyond K floors in the free run only: passes on an earlier error",
-    Status.INTRODUCED: "beyond K floors from exact inputs: the step itself errs",
+    Status.INTRODUCED: "beyond K floors from exact inputs (or below, and proven by many values): the step itself errs",
     Status.NONFINITE: "NaN or infinity where the oracle has none, or none where it has",
     Status.CONTRACT: "wrong shape, axes or kind",
     Status.UNCOVERED: "in the contract, not emitted by the candidate",
@@ -177,6 +177,8 @@ class Diagnosis:
         nearest: where nothing is named, what explains most.
         tried: how many known bugs of that step were tried.
         where: the places that hold the whole error; empty where it is everywhere.
+        sigmas: of a bug below the noise of each step: how many standard deviations it is from none; else 0.
+        rows: how many rows of values say so.
     """
 
     step: str
@@ -188,6 +190,8 @@ class Diagnosis:
     nearest: tuple[Cause, ...] = ()
     tried: int = 0
     where: str = ""
+    sigmas: float = 0.0
+    rows: int = 0
 
 
 @dataclass(frozen=True)

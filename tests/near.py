@@ -32,7 +32,7 @@ def bring_near(harness: Any, monkeypatch: Any) -> None:
             self._backend.vary([(options["variant"], int(options["layer"]))] if options else [])
 
     class NearParty(Party):
-        def __init__(self, name: str, backend: str, *, group: str, progress: Any) -> None:
+        def __init__(self, name: str, backend: str, *, group: str, progress: Any, threads: int | None = None) -> None:
             self.name, self.backend = name, backend
             self._group, self._progress = group, progress
             self._worker = Near(events=-1)

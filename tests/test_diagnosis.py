@@ -21,7 +21,6 @@ from parity.diagnosis.evidence import Evidence, Piece
 from parity.diagnosis.generic import generic
 from parity.diagnosis.hypothesis import Hypothesis, choose, convincing, fit
 from parity.diagnosis.matched import Filter, PartyPlant, behind, placed
-from parity.diagnosis.probe import planted
 from parity.diagnosis.where import where
 from parity.discovery import REFERENCES, find
 from parity.judge import Runs, judge
@@ -40,6 +39,7 @@ from reference.variants import catalogue
 from reference.variants.writing import LAYER
 from tests import toy
 from tests.harness import PROMPT
+from tests.plant import plant_in
 
 AXES = ("batch", "token", "hidden")
 SHORT = "one-shot"
@@ -250,8 +250,8 @@ def test_variants_are_planted_in_the_party_of_the_oracle(harness):
     with Party("oracle", "transformers", group=REFERENCES, progress=Silent()) as party:
         party.load(Checkpoint(harness.checkpoint, "tiny", "weights"), "float64")
         plant = PartyPlant(party)
-        wrong = plant(variant, oracle, [key])[key]
-        right = plant(catalogue().get("laurel-half").at(9), oracle, [key])[key]
+        wrong = plant([variant], oracle, [key])[key]
+        right = plant([catalogue().get("laurel-half").at(9)], oracle, [key])[key]
     np.testing.assert_allclose(wrong, oracle.tensor(key) / np.sqrt(2), rtol=1e-12)
     np.testing.assert_array_equal(right, oracle.tensor(key))
 
@@ -335,16 +335,13 @@ def test_a_user_may_do_without(option, wanted, diagnosed, monkeypatch):
 def causes_of(harness):
     """Diagnoses a loaded candidate; leaves variants out of the catalogue."""
 
-    def plant(variant, oracle, keys):
-        return planted(harness.oracle, [(variant.name, variant.layer)], oracle, keys)
-
     def run(candidate, oracle=None, dtype="float32", without=()):
         base = harness.runs(harness.baseline(dtype), dtype, oracle) if oracle else harness.baseline_runs(dtype, SHORT)
         oracle = oracle or harness.oracle_trace(SHORT)
         lockstep = harness.trace(candidate, dtype, oracle=oracle.path, mode="lockstep")
         judgement = judge(oracle=oracle, baseline=base, candidate=Runs(None, lockstep))
         known = tuple(each for each in catalogue().variants if each.name not in without)
-        variants = Filter(dataclasses.replace(catalogue(), variants=known), plant)
+        variants = Filter(dataclasses.replace(catalogue(), variants=known), plant_in(harness.oracle))
         return judgement, diagnose(judgement, oracle=oracle, lockstep=lockstep, variants=variants)
 
     return run

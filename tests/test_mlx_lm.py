@@ -54,7 +54,7 @@ def patched(checkpoint, *patches):
 
 def planted(function, old, new):
     """mlx-lm with all faults mended and a new one."""
-    return (*PATCHES, Patch("planted", "", "", "", (Edit(function, old, new),), ()))
+    return (*PATCHES, Patch(name="planted", edits=(Edit(function, old, new),)))
 
 
 def introduced(judgement):
@@ -103,8 +103,8 @@ def test_each_fault_is_found_at_its_steps(patch, scenario, harness):
 
 
 def test_every_fault_is_in_the_docs_with_its_lines():
-    """The table names each patch and the lines that it changes."""
-    require_documented("mlx-lm", PATCHES)
+    """The page is of this version and these faults, and names the lines that each changes."""
+    require_documented(Backend)
 
 
 @pytest.fixture(scope="module")
@@ -258,7 +258,7 @@ def test_site_that_a_version_lacks_is_named(harness, monkeypatch):
 
 
 def test_missing_package_is_named(harness, monkeypatch):
-    """Not installed: what to install, from doctor and from a load."""
+    """Not installed: what to install, from doctor, from a load and from an audit."""
 
     def missing(name):
         raise PackageNotFoundError(name)
@@ -268,6 +268,8 @@ def test_missing_package_is_named(harness, monkeypatch):
     assert [good for good, _, _ in Backend.doctor()] == [False]
     with pytest.raises(BackendUnavailable, match="pip install 'mlx-lm"):
         Backend.load(harness.checkpoint, "float32")
+    with pytest.raises(BackendUnavailable, match=r"^mlx-lm is not installed: pip install 'mlx-lm[^\n]+$"):
+        Backend.subject()
 
 
 def test_what_the_loader_refuses_is_one_line(tmp_path, monkeypatch):

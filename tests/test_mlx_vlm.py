@@ -15,21 +15,24 @@ mlx_vlm = pytest.importorskip("mlx_vlm")
 
 from transformers import AutoProcessor  # noqa: E402  # behind importorskip
 
+from implementations.mlx.blas import adds_in_order  # noqa: E402
 from implementations.mlx_packages.at import At  # noqa: E402
-from implementations.mlx_packages.patch import Patch, chosen, edits_of  # noqa: E402
+from implementations.mlx_packages.patch import Patch, edits_of  # noqa: E402
 from implementations.mlx_vlm import Backend, sites  # noqa: E402
 from implementations.mlx_vlm.imports import utils  # noqa: E402
 from implementations.mlx_vlm.loading import load_model  # noqa: E402
 from implementations.mlx_vlm.patches import PATCHES  # noqa: E402
 from implementations.mlx_vlm.preparation import Preparation  # noqa: E402
 from parity.errors import BackendUnavailable, ExitCode, UsageError  # noqa: E402
+from parity.fault import chosen  # noqa: E402
 from parity.judge import judge  # noqa: E402
 from parity.media import Part  # noqa: E402
+from parity.scenario import Chunk, Scenario  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
 from parity.verdict import Status  # noqa: E402
 from parity.weave import Edit, resolve, weave  # noqa: E402
 from reference.media_scenarios import WITH_MEDIA  # noqa: E402
-from reference.scenarios import MEANINGS  # noqa: E402
+from reference.scenarios import MEANINGS, decode_steps  # noqa: E402
 from tests.third_party_page import require_documented  # noqa: E402
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -58,7 +61,7 @@ def without(*names):
 
 def planted(function, old, new):
     """All faults mended and a new one."""
-    return (*PATCHES, Patch("planted", "", "", "", (Edit(function, old, new),), ()))
+    return (*PATCHES, Patch(name="planted", edits=(Edit(function, old, new),)))
 
 
 def introduced(judgement):
@@ -230,6 +233,36 @@ def test_tokens_of_a_prompt(harness, mended):
     assert moved.index(sound) > true.index(sound)
 
 
+@pytest.mark.skipif(not adds_in_order(), reason="another BLAS is preloaded, or this is not Linux")
+def test_products_of_soft_tokens_are_added_one_after_the_other(harness, mended):
+    """The wheel's BLAS errs several times as much as sums of 16 blocks do, on the same soft tokens."""
+    soft = np.random.default_rng(0).normal(size=(1, 256, 2048)).astype(np.float32)
+    embedder = mended._model.embed_vision
+    true = (soft / np.sqrt((soft.astype(np.float64) ** 2).mean(-1, keepdims=True) + embedder.eps)) * np.array(
+        embedder.soft_embedding_norm.weight
+    )
+    true = true @ np.array(embedder.embedding_projection.weight).astype(np.float64).T
+    true /= np.sqrt((true**2).mean(-1, keepdims=True) + embedder.eps)
+
+    def error(*missing):
+        with weave((), lambda *given: None, edits_of(without(*missing))):
+            found = np.array(embedder(inputs_embeds=mx.array(soft)))
+        return np.linalg.norm(found - true) / np.linalg.norm(true)
+
+    assert error("product-sums") > 3 * error()
+
+
+@pytest.mark.exhaustive
+def test_batch_with_a_picture_in_each_row_is_taken(harness, mended):
+    """Rows of unequal length, each with a picture of its own: at parity; one row without a picture is refused."""
+    prompts = ((GRADIENT, QUESTION), (SQUARES, QUESTION, QUESTION))
+    rows, padding = harness.oracle._tokens(prompts)
+    plan = Scenario("rows", (Chunk("prefill", rows, prompts), *decode_steps(1, 2)), padding)
+    oracle = harness.trace(harness.oracle, "float64", scenario=plan)
+    baseline, runs = (harness.runs(party, "float32", oracle) for party in (harness.baseline("float32"), mended))
+    require_parity(judge(oracle=oracle, baseline=baseline, candidate=runs))
+
+
 def _said(model, ids, cache, **options):
     """Logarithms of the probabilities of what `generate_step` says first."""
     from mlx_vlm.generate.ar import generate_step
@@ -350,8 +383,8 @@ def test_package_and_transformers_are_left_as_they_were(harness):
 
 
 def test_every_fault_is_in_the_docs_with_its_lines():
-    """The table names each patch and the lines that it changes."""
-    require_documented("mlx-vlm", PATCHES)
+    """The page is of this version and these faults, and names the lines that each changes."""
+    require_documented(Backend)
 
 
 def test_what_the_loader_refuses_is_one_line(harness, tmp_path, monkeypatch):

@@ -16,12 +16,12 @@ pytest.importorskip("torch")
 
 from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.matched import Filter
-from parity.diagnosis.probe import planted
 from parity.discovery import find
 from parity.judge import Runs, judge
 from parity.scale import family
 from parity.weave import Edit, weave
 from reference.variants import catalogue
+from tests.plant import plant_in
 
 SHORT = "one-shot"
 
@@ -105,16 +105,14 @@ def found_of(harness):
     def loaded(backend):
         return find(backend).load(harness.checkpoint, "float32")
 
-    def plant(variant, oracle, keys):
-        return planted(harness.oracle, [(variant.name, variant.layer)], oracle, keys)
-
     def run(bug):
         candidate = loaded(bug.backend)
         with weave((), print, [bug.edit]):
             lockstep = harness.trace(candidate, "float32", oracle=oracle.path, mode="lockstep")
         judgement = judge(oracle=oracle, baseline=baseline, candidate=Runs(None, lockstep))
         first = dataclasses.replace(judgement, steps=(judgement.first_divergence,))
-        return first.steps[0], diagnose(first, oracle=oracle, lockstep=lockstep, variants=Filter(catalogue(), plant))
+        variants = Filter(catalogue(), plant_in(harness.oracle))
+        return first.steps[0], diagnose(first, oracle=oracle, lockstep=lockstep, variants=variants)
 
     return run
 

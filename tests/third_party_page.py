@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
-from parity.weave import resolve
+from parity.report.audit_faults import places
 
 PAGE = Path(__file__).parents[1] / "docs" / "third-party.md"
+COMMAND = "parity audit mlx-lm mlx-vlm --dtype float32,bfloat16 --markdown docs/third-party.md"
 
 
-def faults(package):
-    """The rows of the table of faults, by patch."""
-    section = PAGE.read_text().partition(f"\n## {package}")[2].partition("\n## ")[0]
-    table = section.partition("\n| patch | where |")[2]
-    return {line.split("`")[1]: line for line in table.splitlines() if line.startswith("| `")}
+def section(page, package, number):
+    """The chapter of that version of a package; empty where there is none."""
+    return page.partition(f"\n## {package} {number} ")[2].partition("\n## ")[0]
 
 
-def require_documented(package, patches):
-    """The table names each patch with the files and lines that it changes, and no other."""
-    rows = faults(package)
-    assert rows.keys() == {patch.name for patch in patches}
-    for patch in patches:
-        for edit, line in zip(patch.edits, patch.where, strict=True):
-            assert resolve(edit.function).__code__.co_filename.rpartition("/")[2] in rows[patch.name]
-            assert str(line) in rows[patch.name]
+def stale(page, package, number, subject):
+    """What of a package's declared faults is not on the page, or not as it is declared."""
+    text = section(page, package, number)
+    if not text:
+        return [f"not of {package} {number}; {COMMAND}"]
+    named = {line.split("`")[1] for line in text.splitlines() if line.startswith("#### `")}
+    other = [] if f"`{subject.digest}`" in text else ["the faults are declared otherwise"]
+    return other + sorted(named ^ {fault.name for fault in subject.faults})
+
+
+def require_documented(backend):
+    """The page is of the installed version and of these faults, with the lines that each changes."""
+    page, number, subject = PAGE.read_text(), version(backend.name), backend.subject()
+    assert stale(page, backend.name, number, subject) == []
+    for fault in subject.faults:
+        assert f"where: {places(fault.where())}\n" in section(page, backend.name, number)

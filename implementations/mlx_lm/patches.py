@@ -12,21 +12,30 @@ from implementations.mlx_packages.common_patches import (
     moments,
 )
 from implementations.mlx_packages.patch import Patch
+from parity.fault import Inputs, Kind
 from parity.weave import Edit
 
 MODELING = "mlx_lm.models.gemma3n"
 TEXT = f"{MODELING}:LanguageModel.__call__"
 
-KV_WITHOUT_CACHE = kv_without_cache(TEXT, "self.make_cache()")
-MAGNITUDE_FLOOR = magnitude_floor(TEXT, "    # One position", "\n    h = mx.mean")
+KV_WITHOUT_CACHE = kv_without_cache(
+    TEXT,
+    "self.make_cache()",
+    "`model(tokens)` without a cache, on any checkpoint: training (`tuner/trainer.py`) and `perplexity.py`.",
+)
+MAGNITUDE_FLOOR = magnitude_floor(
+    TEXT, "    # One position", "\n    h = mx.mean", proof="test_all_zero_embedding_row_becomes_nan"
+)
 COEFFICIENTS_CLIPPED = coefficients_clipped(MODELING)
 MOMENTS = moments(MODELING)
 
 MEDIA_IDS_AS_TEXT = Patch(
     name="media-ids-as-text",
-    wrong="ids of pictures and sounds are embedded as text; the reference embeds them by the embedder of their kind",
-    kind="deliberate",
-    needs="an id beyond the text's",
+    wrong="Ids of pictures and sounds are embedded by the text's table, because their embedders are dropped; the "
+    "reference embeds them by the embedder of their kind. The package is for text.",
+    kind=Kind.DELIBERATE,
+    reached="Ids beyond the text's, in a prompt or chosen by the model, as the embedded checkpoint does behind a "
+    "prompt without a chat template.",
     edits=(
         Edit(
             f"{MODELING}:Model.sanitize",
@@ -41,6 +50,7 @@ MEDIA_IDS_AS_TEXT = Patch(
         ),
     ),
     steps=("text.inputs_embeds",),
+    inputs=Inputs("outside"),
 )
 
 PATCHES = (KV_WITHOUT_CACHE, MAGNITUDE_FLOOR, COEFFICIENTS_CLIPPED, MEDIA_IDS_AS_TEXT, MOMENTS)

@@ -6,12 +6,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from implementations.mlx import Backend as Mlx
 from parity.backend import Backend
 from parity.errors import BackendUnavailable, UsageError
+from parity.fault import OPTION, Inputs, Subject, chosen
 from parity.weave import locate
 
 if TYPE_CHECKING:
@@ -24,13 +26,15 @@ class Package(Backend):
 
     Attributes:
         requirement: the versions whose source has the sites.
+        media: what an audit runs it with, besides text.
     """
 
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16", "float16")
     options: ClassVar[Mapping[str, str]] = {
-        "patch": "a proven fault that is mended in memory, see docs/third-party.md; several with +; all; or all-NAME",
+        OPTION: "a proven fault that is mended in memory, see docs/third-party.md; several with +; all; or all-NAME",
     }
     requirement: ClassVar[str]
+    media: ClassVar[tuple[Inputs, ...]] = ()
 
     @classmethod
     def steps(cls) -> Sequence[At]:
@@ -48,6 +52,16 @@ class Package(Backend):
         """Every proven fault: `PATCHES` of the backend's module ``patches``."""
         found: Sequence[Patch] = import_module(f"{cls.__module__}.patches").PATCHES
         return found
+
+    @classmethod
+    def subject(cls) -> Subject:
+        """Its faults, and what stands in ``about.md`` beside the backend."""
+        try:
+            version(cls.name)
+        except PackageNotFoundError as error:
+            raise BackendUnavailable(f"{cls.name} is not installed: {cls.cure()}") from error
+        about = files(cls.__module__).joinpath("about.md").read_text(encoding="utf-8")
+        return Subject(tuple(cls.patches()), cls.media, about)
 
     @classmethod
     @abstractmethod
@@ -95,8 +109,6 @@ class Package(Backend):
             BackendUnavailable: when the package is missing or its source is another, or it cannot take the checkpoint.
             UsageError: for an unknown dtype or patch.
         """
-        from implementations.mlx_packages.patch import chosen
-
         if dtype not in cls.dtypes:
             raise UsageError(f"backend {cls.name} runs in {', '.join(cls.dtypes)}; not in {dtype}")
         try:
@@ -104,4 +116,4 @@ class Package(Backend):
             cls.steps()
         except ImportError as error:
             raise BackendUnavailable(f"{cls.name} is not installed: {cls.cure()} ({error})") from error
-        return cls.read(checkpoint, dtype, chosen(cls.name, known, options.get("patch", "")))
+        return cls.read(checkpoint, dtype, chosen(cls.name, known, options.get(OPTION, "")))

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from implementations.mlx_packages.backend import Package
+from implementations.mlx_vlm.media import AUDITED
 from parity.errors import UsageError
+from parity.fault import Inputs
 from parity.media import Prompt
 from parity.tap import SILENT, Tap
 
@@ -28,6 +30,7 @@ class Backend(Package):
 
     name: ClassVar[str] = "mlx-vlm"
     requirement: ClassVar[str] = "mlx-vlm>=0.7.10,<0.8"
+    media: ClassVar[tuple[Inputs, ...]] = AUDITED
     hidden: ClassVar[Mapping[str, str]] = {
         "text.position_ids": "each layer reads its cache's offset; attn.q_rope and attn.k_rope show what it comes to",
         "text.rope.*.inv_freq": "mx.fast.rope makes the frequencies of the base inside its kernel",

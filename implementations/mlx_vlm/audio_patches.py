@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from implementations.mlx_packages.patch import Patch
+from implementations.mlx_vlm.media import SOUND
+from parity.fault import Kind
 from parity.weave import Edit
 
 _NORM = "mlx_vlm.models.gemma3n.audio:Gemma3nCumulativeGroupNorm.__call__"
@@ -17,14 +19,16 @@ def _by_axes(summand: str) -> str:
 
 GROUP_SUMS = Patch(
     name="group-sums",
-    wrong="the cumulative group norm adds a frame's 8,192 values one after the other on the CPU",
-    kind="numerics",
-    needs="MLX's CPU device, a sound",
+    wrong="The cumulative group norm's `mx.sum` adds a frame's 8,192 values one after the other on the CPU.",
+    kind=Kind.NUMERICS,
+    reached="MLX's CPU device, with a sound.",
     edits=(
         Edit(_NORM, _VALUES, _by_axes("x_masked_for_sum")),
         Edit(_NORM, _SQUARES, _by_axes(_SQUARED)),
     ),
     steps=("audio.*.norm.cum_mean", "audio.*.norm.cum_variance"),
+    inputs=SOUND,
+    dtypes=("float32",),
 )
 
 AUDIO_PATCHES = (GROUP_SUMS,)

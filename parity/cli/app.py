@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from parity.cli import comparing, generating, reading, reporting, running, stepping
+from parity.cli import auditing, comparing, generating, reading, reporting, running, stepping
 from parity.cli.golden import golden
 from parity.cli.plugins import Commands
 from parity.cli.variants import variants
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 COMMANDS: tuple[Callable[..., int], ...] = (
     comparing.compare,
+    auditing.audit,
     reading.diff,
     reporting.report,
     reading.show,

@@ -63,7 +63,20 @@ Keep = Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep t
 Diagnosis = Annotated[
     bool, typer.Option("--diagnosis/--no-diagnosis", help="Whether the cause of each introduced step is looked for.")
 ]
+Page = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables as a page here.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the report.")]
+
+
+def write_page(page: Path, text: str) -> None:
+    """Write what a command has to say as a page of the documentation.
+
+    Raises:
+        UsageError: where it cannot be written.
+    """
+    try:
+        page.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {page}: {error.strerror}") from error
 
 
 def media(images: Sequence[Path] | None, audios: Sequence[Path] | None) -> tuple[Part, ...]:

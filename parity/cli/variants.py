@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import Dtype, Dtypes, Json, Model, names, one_name
+from parity.cli.options import Dtype, Dtypes, Json, Model, Page, names, one_name, write_page
 from parity.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ Component = Annotated[str, typer.Option("--component", metavar="NAME", help="Var
 Layer = Annotated[int | None, typer.Option("--layer", min=0, metavar="N", help="The layer that it is planted in.")]
 Only = Annotated[str, typer.Option("--only", metavar="GLOB", help="Variants of such names, e.g. 'mask-*'.")]
 Sample = Annotated[str, typer.Option("--sample", metavar="N/M", help="Every M-th variant, from the N-th.")]
-Page = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the table as a page here.")]
 
 variants = typer.Typer(no_args_is_help=True, help="Known bugs as code: what the harness finds, and where.")
 
@@ -128,11 +127,7 @@ def _write(every: list[Totals], page: Path, catalogue: Catalogue) -> None:
     from parity.report.variants import markdown
 
     dtypes = ",".join(totals.dtype for totals in every)
-    text = markdown(every, f"parity variants score --dtype {dtypes} --markdown {page}", catalogue)
-    try:
-        page.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {page}: {error.strerror}") from error
+    write_page(page, markdown(every, f"parity variants score --dtype {dtypes} --markdown {page}", catalogue))
 
 
 def _print(every: list[Totals], *, as_json: bool) -> None:

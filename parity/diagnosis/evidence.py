@@ -54,6 +54,11 @@ class Piece:
         change = np.where(self.counted, as_float64(value), 0.0) - self.oracle
         return np.where(np.isfinite(change), change, 0.0)
 
+    @property
+    def size(self) -> int:
+        """How many values count."""
+        return int(np.count_nonzero(self.counted))
+
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
@@ -88,7 +93,7 @@ class Evidence:
     @property
     def size(self) -> int:
         """How many values count."""
-        return sum(int(np.count_nonzero(piece.counted)) for piece in self.pieces)
+        return sum(piece.size for piece in self.pieces)
 
 
 def flat(arrays: Iterable[Float]) -> Float:
@@ -102,13 +107,14 @@ def collect(steps: Sequence[StepVerdict], *, oracle: Trace, lockstep: Trace) -> 
     for step in sorted(steps, key=lambda step: not step.status.origin):
         if pieces and sum(piece.oracle.size for piece in pieces) >= MOST:
             break
-        if piece := _piece(step, oracle, lockstep):
+        if piece := piece_of(step, oracle, lockstep):
             pieces.append(piece)
     evidence = Evidence(tuple(pieces))
     return evidence if pieces and evidence.energy > 0.0 else None
 
 
-def _piece(step: StepVerdict, oracle: Trace, lockstep: Trace) -> Piece | None:
+def piece_of(step: StepVerdict, oracle: Trace, lockstep: Trace) -> Piece | None:
+    """A step of a lockstep run beside the oracle's; None where either lacks it, or its shape is another."""
     key = Key(step.phase, step.step, step.occurrence)
     if key not in oracle.records or key not in lockstep.records:
         return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,12 +14,10 @@ from numpy.typing import NDArray
 
 from parity.diagnosis.evidence import Evidence, Float, flat
 from parity.diagnosis.hypothesis import Hypothesis
-from parity.entries import targets
 from parity.errors import ParityError
 from parity.party import Crash, Party
-from parity.progress import Progress
 from parity.trace import Key, Trace
-from parity.variant import VARIANTS, Catalogue, Variant, find_variants
+from parity.variant import Catalogue, Variant
 
 RUNS = 64
 """Runs of variants in a judgement; a step has at most some 15 variants, and a run takes one forward pass at most."""
@@ -29,13 +28,13 @@ Tensors = dict[Key, NDArray[Any]]
 
 
 class Plant(Protocol):
-    """Runs the oracle with one known bug, in lockstep."""
+    """Runs the oracle with known bugs, in lockstep."""
 
-    def __call__(self, variant: Variant, oracle: Trace, keys: Collection[Key]) -> Tensors:
+    def __call__(self, variants: Sequence[Variant], oracle: Trace, keys: Collection[Key]) -> Tensors:
         """What it has at some steps of the oracle's scenario.
 
         Raises:
-            ParityError: where the variant cannot be.
+            ParityError: where a variant cannot be.
         """
         ...
 
@@ -46,20 +45,45 @@ class PartyPlant:
     def __init__(self, party: Party) -> None:
         self._party = party
 
-    def __call__(self, variant: Variant, oracle: Trace, keys: Collection[Key]) -> Tensors:
+    def __call__(self, variants: Sequence[Variant], oracle: Trace, keys: Collection[Key]) -> Tensors:
         """Have the worker write the tensors, and read them."""
         wanted = list(keys)
         with tempfile.TemporaryDirectory(prefix="parity-probe-") as folder:
             output = Path(folder) / "tensors.npz"
             found = self._party.call(
                 "probe",
-                variants=[[variant.name, variant.layer]],
+                variants=[[variant.name, variant.layer] for variant in variants],
                 oracle=str(oracle.path.resolve()),
                 keys=[[key.phase, key.step, key.occurrence] for key in wanted],
                 output=str(output),
             )
             with np.load(output) as file:
                 return {wanted[index]: file[f"arr_{number}"] for number, index in enumerate(found)}
+
+
+class Remembered:
+    """Plants what is asked for once: what bugs cause at a step does not depend on whose error it is held against.
+
+    Threads may share it.
+    """
+
+    def __init__(self, plant: Plant) -> None:
+        self._plant = plant
+        self._lock = Lock()
+        self._known: dict[tuple[Path, tuple[Variant, ...]], dict[Key, NDArray[Any] | None]] = {}
+
+    def __call__(self, variants: Sequence[Variant], oracle: Trace, keys: Collection[Key]) -> Tensors:
+        """What was found before, and a run for the rest."""
+        with self._lock:
+            known = self._known.setdefault((oracle.path, tuple(variants)), {})
+            if new := [key for key in keys if key not in known]:
+                found = self._plant(variants, oracle, new)
+                known |= {key: found.get(key) for key in new}
+        return {key: tensor for key in keys if (tensor := known[key]) is not None}
+
+    def forget(self) -> None:
+        """For the next oracle."""
+        self._known.clear()
 
 
 class Filter:
@@ -123,17 +147,10 @@ class Filter:
             keys = [piece.key for piece in evidence.pieces if piece.key.step == step]
             here = placed(variant, step) or behind(variant, step)
             assert here is not None
-            tensors |= self._plant(here, oracle, keys)
+            tensors |= self._plant([here], oracle, keys)
         if any(tensors.get(piece.key, np.zeros(0)).shape != piece.oracle.shape for piece in evidence.pieces):
             return None
         return flat(piece.effect(tensors[piece.key]) for piece in evidence.pieces)
-
-
-def filter_of(reference: str, party: Party, progress: Progress) -> Filter | None:
-    """The filter over the variants of an installed reference; None where it has none."""
-    if reference not in targets(VARIANTS):
-        return None
-    return Filter(find_variants(reference), PartyPlant(party), notify=lambda name: progress.step("diagnosis", name))
 
 
 def placed(variant: Variant, step: str) -> Variant | None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.backend import Reference
+from parity.errors import UsageError
 from parity.host_tensors import HostTensors
 from parity.media import resolve
 from parity.tap import ScopedTap
@@ -19,7 +20,11 @@ HOST = HostTensors()
 
 
 def probe(reference: Reference, oracle: Trace, wanted: Collection[Key]) -> dict[Key, NDArray[Any]]:
-    """What a loaded reference has at some steps, from the oracle's exact inputs; those that do not occur are absent."""
+    """What a loaded reference has at some steps, from the oracle's exact inputs; those that do not occur are absent.
+
+    Raises:
+        UsageError: where a step before the last of them has another shape, so that it cannot be made exact.
+    """
     scenario, last = oracle.scenario, max((key.phase for key in wanted), key=_order(oracle))
     listener = _Listener(reference, oracle, wanted)
     reference.start(padding=scenario.padding, cache=scenario.cache)
@@ -78,6 +83,8 @@ class _Listener:
             if self._stop and self._wanted <= set(self.found):
                 raise _Enough
         true = self._oracle.tensor(key) if key in self._oracle.records else None
-        if true is None or not tensors.fits(value, true.shape, step):
+        if true is None:
             return value
+        if not tensors.fits(value, true.shape, step):
+            raise UsageError(f"{name} has the shape {tuple(value.shape)}: what follows has no exact inputs")
         return tensors.from_numpy(true, value, step)

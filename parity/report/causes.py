@@ -27,6 +27,10 @@ def evidence(diagnosis: Diagnosis) -> str:
     """Where the error is, and what the cause rests on."""
     layers = f" of {count(len(diagnosis.steps), 'step')}" if len(diagnosis.steps) > 1 else ""
     values = f"{count(diagnosis.values, 'value')}{layers} in {', '.join(diagnosis.phases)}"
+    if diagnosis.sigmas:
+        return (
+            f"{values}, below the noise of each: {diagnosis.sigmas:.0f} standard deviations over {diagnosis.rows} rows"
+        )
     faint = f"; {_percent(diagnosis.noise)} of the error's energy is noise" if diagnosis.noise >= 0.001 else ""
     return f"{values}{faint}{f'; the error is {diagnosis.where}' if diagnosis.where else ''}"
 

@@ -15,7 +15,7 @@ from parity.scoring import Score, Totals
 from parity.variant import Catalogue, Variant
 
 GAP = " + "
-HEAD = ("| variant | verdict | first divergence | steps |", "| --- | --- | --- | --: |")
+HEAD = ("| variant | verdict | first divergence | steps | named |", "| --- | --- | --- | --: | --- |")
 
 
 def print_list(variants: Sequence[Variant], out: Console) -> None:
@@ -43,10 +43,17 @@ def print_variant(variant: Variant, catalogue: Catalogue, out: Console) -> None:
 
 def print_scores(totals: Totals, out: Console) -> None:
     """A line for each variant, then the totals and what is not as promised."""
-    grid = Table("variant", "verdict", "first divergence", "steps", "floors", right=("steps", "floors"))
+    grid = Table("variant", "verdict", "first divergence", "steps", "floors", "named", right=("steps", "floors"))
     for score in totals.scores:
         first = "its own step" if score.at_home else score.first or "-"
-        grid.add(plain(score.variant.name), verdict(score), plain(first), str(score.steps), ratio(score.ratio))
+        grid.add(
+            plain(score.variant.name),
+            verdict(score),
+            plain(first),
+            str(score.steps),
+            ratio(score.ratio),
+            plain(named(score)),
+        )
     grid.print(out, indent=0)
     for line in summary(totals):
         print_line(out, plain(line))
@@ -67,7 +74,14 @@ def verdict(score: Score) -> str:
         return "FLAGGED, is equivalent" if score.flagged else "passed, is equivalent"
     if not score.flagged:
         return "MISSED" if score.expected else "below this arithmetic"
-    return "found"
+    return "found below the noise" if score.sigmas else "found"
+
+
+def named(score: Score) -> str:
+    """What the first divergence is said to be, and what it is taken for where it is not known."""
+    said = "itself" if score.named == score.variant.name else score.named or "-"
+    same = " (looks the same)" if score.right and said != "itself" else ""
+    return f"{said}{same}{f'; UNKNOWN: {score.instead}' if score.instead else ''}"
 
 
 def summary(totals: Totals) -> Iterator[str]:
@@ -78,6 +92,9 @@ def summary(totals: Totals) -> Iterator[str]:
     yield f"{totals.dtype}: {found} of {count(bugs, 'bug')} found ({_share(found, bugs)})"
     yield f"first divergence at its own step: {home} ({_share(home, bugs)})"
     yield f"at most 3 steps flagged in lockstep: {bugs - len(totals.many)} ({_share(bugs - len(totals.many), bugs)})"
+    named = bugs - len(totals.unnamed)
+    yield f"cause named, first and as what it is: {named} ({_share(named, bugs)})"
+    yield f"another bug named with confidence where it is not in the catalogue: {len(totals.mistaken)}"
     yield f"equivalent variants and reorderings flagged: {len(totals.false)} of {len(totals.harmless)}"
     if totals.missed:
         below = ", ".join(f"{score.variant.name} ({ratio(score.ratio)})" for score in totals.missed)
@@ -115,6 +132,10 @@ def _row(score: Score) -> dict[str, Any]:
         "status": score.status,
         "steps": score.steps,
         "ratio": finite,
+        "named": score.named,
+        "alike": list(score.alike),
+        "instead": score.instead,
+        "sigmas": score.sigmas if score.sigmas < float("inf") else None,
         "crash": score.crash,
     }
 
@@ -142,7 +163,8 @@ def markdown(every: Iterable[Totals], command: str, catalogue: Catalogue) -> str
 def _line(score: Score) -> str:
     """A row. No ratio stands in it: that differs from machine to machine, and the page is held against a new one."""
     first = f"`{score.first}`" if score.first else "-"
-    return f"| `{score.variant.name}`: {score.variant.meaning} | {verdict(score)} | {first} | {score.steps} |"
+    cells = (f"`{score.variant.name}`: {score.variant.meaning}", verdict(score), first, str(score.steps), named(score))
+    return f"| {' | '.join(cells)} |"
 
 
 def _facts(variant: Variant, catalogue: Catalogue) -> Iterator[tuple[str, str]]:

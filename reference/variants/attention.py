@@ -26,7 +26,7 @@ PROJECTIONS = (
     in_layer("attn-query-norm-all-heads", NAME, PART, "queries are normed over all heads at once", "attn.q_norm",
              own(ATTENTION, Q_NORM, "HELPERS.rms_normed(query_states, (-1, -2), self.q_norm.weight, self.q_norm.eps)")),
     in_layer("attn-query-norm-of-keys", NAME, PART, "queries are normed with the keys' gain", "attn.q_norm",
-             own(ATTENTION, Q_NORM, "self.k_norm(query_states)")),
+             own(ATTENTION, Q_NORM, "getattr(self, 'k_norm', self.q_norm)(query_states)")),
     in_layer("attn-norm-behind-rope", NAME, PART, "queries are rotated first and normed then", "attn.q_norm",
              own(ATTENTION, Q_NORM, "query_states"),
              own(ATTENTION, Q_ROPE, f"self.q_norm({Q_ROPE})")),

@@ -25,8 +25,8 @@ DEVIANT = re.compile(r"DEVIANT(?:\[(\w+)\])?")
 
 
 def edits_of(variants: Sequence[Variant]) -> tuple[Edit, ...]:
-    """The edits of all variants, each asking for its own mark."""
-    return tuple(_asking(edit, variant.name) for variant in variants for edit in variant.edits)
+    """The edits of all variants, each asking for its own mark; those of a variant in several layers are the same."""
+    return tuple(dict.fromkeys(_asking(edit, variant.name) for variant in variants for edit in variant.edits))
 
 
 @contextmanager

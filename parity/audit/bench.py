@@ -1,0 +1,146 @@
+"""Runs the candidates of an audit: oracle and baseline once for each kind of inputs, each candidate loaded once."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from parity.audit.effect import effect
+from parity.audit.outcome import Outcome
+from parity.audit.trial import Trial
+from parity.checkpoint import Checkpoint
+from parity.compare import ORACLE_DTYPE, plan_of
+from parity.diagnosis.naming import namer_of
+from parity.discovery import REFERENCES
+from parity.errors import ExitCode, ParityError
+from parity.fault import Inputs
+from parity.judge import Runs, judge
+from parity.party import Crash, Party
+from parity.planting import MODES, WORKERS
+from parity.progress import Progress
+from parity.trace import Trace
+from parity.variant import Catalogue
+
+
+class _Case:
+    """What all candidates of one kind of inputs are judged by; the baseline runs when the first is."""
+
+    def __init__(self, folder: Path, oracle: Trace, party: Party) -> None:
+        self.folder, self.oracle = folder, oracle
+        self._party = party
+
+    @cached_property
+    def baseline(self) -> Runs:
+        """Both runs."""
+        return _both(self._party, self.folder / "baseline", self.oracle)
+
+
+class Bench:
+    """The parties of an audit in one arithmetic. Use as a context: it ends them.
+
+    Args:
+        catalogue: gives the reference, the prompt and the samples.
+        checkpoint: of all parties.
+        dtype: the arithmetic of candidates and baseline.
+        progress: told of each party's work.
+        diagnosed: whether the cause of what a fault introduces is looked for.
+    """
+
+    def __init__(
+        self, catalogue: Catalogue, checkpoint: Checkpoint, dtype: str, progress: Progress, *, diagnosed: bool = True
+    ) -> None:
+        self._catalogue, self._checkpoint, self._dtype = catalogue, checkpoint, dtype
+        self._progress, self._diagnosed = progress, diagnosed
+        self._candidates: dict[str, Party] = {}
+        self._left: Counter[str] = Counter()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parity-audit-")))
+            self._pool = stack.enter_context(ThreadPoolExecutor(WORKERS))
+            reference, progress = self._catalogue.reference, self._progress
+            parties = [Party(name, reference, group=REFERENCES, progress=progress) for name in ("oracle", "baseline")]
+            self._oracle, self._baseline = (stack.enter_context(party) for party in parties)
+            dtypes = (ORACLE_DTYPE, self._dtype)
+            list(self._pool.map(lambda party, dtype: party.load(self._checkpoint, dtype), parties, dtypes))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for party in (self._oracle, self._baseline, *list(self._candidates.values())):
+            party.close()  # before the pool is left, which waits for what they do
+        self._stack.close()
+
+    def outcomes(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
+        """What becomes of each trial, all of the same inputs together."""
+        self._left = Counter(trial.candidate for trial in trials)
+        done = 0
+        for inputs in dict.fromkeys(trial.inputs.given for trial in trials):
+            alike = [trial for trial in trials if trial.inputs.given == inputs]
+            case = self._case(inputs)
+            jobs = [(trial, self._pool.submit(self._runs, trial, case)) for trial in alike]
+            for trial, job in jobs:
+                done += 1
+                self._progress.start("audit", 0, f"{self._dtype}: {done} of {len(trials)} runs")
+                yield self._outcome(trial, case, job)
+            shutil.rmtree(case.folder)
+
+    def _case(self, inputs: Inputs) -> _Case:
+        folder = self._folder / "_".join((inputs.scenario, *inputs.media))
+        plan = plan_of(self._oracle, inputs.scenario, self._catalogue.prompt, self._catalogue.files(inputs.media))
+        return _Case(folder, self._oracle.run(folder / "oracle", scenario=plan), self._baseline)
+
+    def _runs(self, trial: Trial, case: _Case) -> Runs:
+        """Both runs of a candidate, which is loaded when first needed and ended behind its last trial."""
+        try:
+            party = self._candidates.get(trial.candidate) or self._loaded(trial.candidate)
+            return _both(party, case.folder / trial.candidate.replace("/", "_"), case.oracle)
+        except Crash:
+            self._end(trial.candidate)
+            raise
+        finally:
+            self._left[trial.candidate] -= 1
+            if not self._left[trial.candidate]:
+                self._end(trial.candidate)
+
+    def _loaded(self, candidate: str) -> Party:
+        party = self._candidates[candidate] = Party(candidate, candidate, progress=self._progress)
+        try:
+            return party.load(self._checkpoint, self._dtype)
+        except ParityError:
+            self._end(candidate)
+            raise
+
+    def _end(self, candidate: str) -> None:
+        if party := self._candidates.pop(candidate, None):
+            party.close()
+
+    def _outcome(self, trial: Trial, case: _Case, job: Future[Runs]) -> Outcome:
+        """A candidate that cannot run is an outcome of its own: the others go on."""
+        try:
+            runs = job.result()
+        except ParityError as error:
+            message = str(error).replace(str(self._checkpoint.path), self._checkpoint.name)
+            crashed = isinstance(error, Crash)
+            return Outcome(trial, self._dtype, ExitCode.UNAVAILABLE, message=message, crashed=crashed)
+        judgement = judge(oracle=case.oracle, baseline=case.baseline, candidate=runs, name=trial.candidate)
+        if self._diagnosed and trial.fault and judgement.introduced:
+            namer = namer_of(self._catalogue.reference, self._oracle, self._progress)
+            judgement = namer.named(judgement, oracle=case.oracle, baseline=case.baseline, candidate=runs)
+        outcome = Outcome.of(trial, judgement, effect(oracle=case.oracle, candidate=runs.free))
+        for run in runs.present:
+            shutil.rmtree(run.path, ignore_errors=True)
+        return outcome
+
+
+def _both(party: Party, output: Path, oracle: Trace) -> Runs:
+    return Runs(*(party.run(output.with_name(f"{output.name}.{mode}"), oracle=oracle, mode=mode) for mode in MODES))

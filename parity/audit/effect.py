@@ -1,0 +1,54 @@
+"""What a divergence comes to: the logits and the greedy choices of the free run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.dtypes import as_float64
+from parity.measure import validity
+from parity.trace import Key, Trace
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a candidate's divergence comes to at the end of the free run.
+
+    Attributes:
+        logits: relative error over all tokens, in L2.
+        same: how many greedy choices are the oracle's.
+        tokens: of how many.
+        last: whether it is of each row's last token alone, where the candidate has another number of tokens.
+    """
+
+    logits: float
+    same: int
+    tokens: int
+    last: bool = False
+
+
+def effect(*, oracle: Trace, candidate: Trace | None) -> Effect:
+    """What the free run's logits differ by, over all real tokens of all phases."""
+    assert candidate is not None  # a trial has both runs
+    step, last = oracle.contract.logits, False
+    error = power = 0.0
+    same: list[bool] = []
+    for chunk in oracle.scenario.chunks:
+        key = Key(chunk.phase, step)
+        true, value = (_logits(trace, key) for trace in (oracle, candidate))
+        valid = validity(("batch", "token"), true.shape[:2], oracle.scenario, chunk.phase)
+        if true.shape != value.shape:
+            true, value, valid, last = true[:, -1:], value[:, -1:], None, True
+        real = np.broadcast_to(True if valid is None else valid, true.shape[:2])
+        true, value = true[real], value[real]
+        error, power = error + float(np.sum((value - true) ** 2)), power + float(np.sum(true**2))
+        same += (np.argmax(value, axis=-1) == np.argmax(true, axis=-1)).tolist()
+    return Effect(float(np.sqrt(error / power)), sum(same), len(same), last)
+
+
+def _logits(trace: Trace, key: Key) -> NDArray[np.float64]:
+    tensor = trace.tensor(key)
+    assert tensor is not None  # an audit keeps all tensors
+    return as_float64(tensor)

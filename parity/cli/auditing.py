@@ -1,0 +1,68 @@
+"""The command that judges an installed package, and what is known to be wrong in it: audit."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from parity.cli.comparing import scenarios_of
+from parity.cli.options import Dtypes, Json, Model, Page, Scenarios, names, write_page
+
+if TYPE_CHECKING:
+    from parity.audit.result import Audits
+    from parity.audit.running import Request
+
+Packages = Annotated[list[str], typer.Argument(metavar="PACKAGE...", help="Backends that declare faults, e.g. mlx-lm.")]
+Only = Annotated[str, typer.Option("--only", metavar="GLOB", help="Measure faults of such names alone.")]
+
+
+def audit(
+    packages: Packages,
+    *,
+    model: Model = None,
+    dtype: Dtypes = "float32",
+    scenario: Scenarios = "all",
+    only: Only = "*",
+    markdown: Page = None,
+    as_json: Json = False,
+) -> int:
+    """Judge installed packages as they are, and each of their known faults alone; exit 1 where more is found."""
+    from parity.audit.running import Request
+    from parity.audit.running import audit as run
+    from parity.checkpoint import find_checkpoint
+    from parity.report.audit_page import markdown as page
+    from parity.report.progress import TerminalProgress
+    from parity.variant import find_variants
+
+    dtypes, scenarios = names(dtype, "--dtype"), scenarios_of(scenario, ())
+    request = Request(tuple(dict.fromkeys(packages)), find_checkpoint(model), dtypes, scenarios, only)
+    with TerminalProgress() as progress:
+        audits = run(request, find_variants(), progress)
+    if markdown:
+        write_page(markdown, page(audits, _command(request, model, scenario, markdown)))
+    _print(audits, as_json=as_json)
+    return audits.exit_code
+
+
+def _command(request: Request, model: str | None, scenario: str, page: Path) -> str:
+    """What wrote the page, with its options only where they are not the usual."""
+    options = {"--model": model, "--dtype": ",".join(request.dtypes), "--markdown": str(page)}
+    options |= {"--scenario": "" if scenario == "all" else scenario, "--only": request.only.removesuffix("*")}
+    given = [word for option, value in options.items() if value for word in (option, value)]
+    return shlex.join(["parity", "audit", *request.packages, *given])
+
+
+def _print(audits: Audits, *, as_json: bool) -> None:
+    from parity.report.audit import as_json as plain_data
+    from parity.report.audit import print_audits
+    from parity.report.console import console
+
+    if as_json:
+        sys.stdout.write(json.dumps(plain_data(audits), indent=1) + "\n")
+    else:
+        print_audits(audits, console())

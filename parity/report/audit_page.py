@@ -1,0 +1,128 @@
+"""An audit as a page of the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from parity.audit.outcome import Outcome, Part
+from parity.audit.result import Audit, Audits
+from parity.fault import ALL, Needed
+from parity.judge import ALLOWED
+from parity.report.audit import effort, failed, far, inputs, size, tokens, unexplained
+from parity.report.audit_faults import section, summary
+from parity.report.markdown import code
+from parity.report.numbers import ratio
+from parity.report.sentences import WORD
+
+INTRODUCTION = """\
+What the installed packages compute, held against the reference. They run as installed: `parity.weave` puts taps behind
+named places of their source while a run is recorded, and takes them out again. Nothing is copied, and no file changes.
+
+Written by `{command}`; do not edit.
+{effort}.
+
+Figures are of the checkpoint `{model}` and the prompt "{prompt}". A floor is the reference's own error at that step in
+the same dtype, and {allowed:g} are allowed; a step counts once, in however many phases it is.
+
+A known fault is proven by an edit of the source in memory that mends it. The last column of the first tables has all
+of them mended and must be at parity; the figures of a fault are of runs with all others mended, in which its own steps
+must be introduced and no other. Where that does not hold, it is listed as unexplained. `NAME@patch=FAULT` mends one
+fault, with `+` between the names several, `@patch=all` every one, and `@patch=all-FAULT` all but that."""
+
+
+def markdown(audits: Audits, command: str) -> str:
+    """The page: a chapter for each package."""
+    lines = ["# Other people's implementations", "", _introduction(audits, command)]
+    for audit in audits.audits:
+        lines += ["", f"## {audit.name}", "", audit.subject.about.strip(), *_known(audit)]
+        for dtype in dict.fromkeys(outcome.dtype for outcome in audit.outcomes):
+            lines += ["", f"### {dtype}", "", *_scenarios(audit, dtype), *_components(audit, dtype)]
+        lines += ["", "### What is wrong", "", *summary(audit)]
+        for fault in audit.subject.faults:
+            lines += ["", f"#### `{fault.name}`", "", *section(audit, fault, audits)]
+    return "\n".join(lines) + "\n"
+
+
+def _introduction(audits: Audits, command: str) -> str:
+    given = {"command": command, "effort": effort(audits), "model": audits.model, "prompt": audits.prompt}
+    return INTRODUCTION.format(allowed=ALLOWED, **given)
+
+
+def _known(audit: Audit) -> Iterator[str]:
+    """How many faults there are, what must be mended before all else, and what is not explained."""
+    yield from ("", f"Faults known: {len(audit.subject.faults)}, declared as `{audit.subject.digest}`.")
+    yield from _needed(audit, Needed.LOAD, "the checkpoint is not loaded: as installed means with that mended.")
+    yield from _needed(audit, Needed.COMPARE, "tokens cannot be compared: media have a second row with that mended.")
+    left = list(unexplained(audit))
+    yield from ("", "Left unexplained:" if left else "Nothing is left unexplained.", *(f"- {line}" for line in left))
+
+
+def _needed(audit: Audit, purpose: Needed, why: str) -> Iterator[str]:
+    names = audit.subject.needed(purpose).replace("+", "`, `")
+    if names:
+        yield from ("", f"Without `{names}` mended {why}")
+
+
+def _scenarios(audit: Audit, dtype: str) -> Iterator[str]:
+    """A row for each kind of inputs and what is mended for it."""
+    yield "| inputs | as installed | introduced | greedy tokens | steps compared | all mended |"
+    yield "| --- | --- | --: | --: | --: | --- |"
+    rows = [each for each in audit.outcomes if each.dtype == dtype and not each.trial.fault]
+    for outcome in rows:
+        if outcome.trial.mended != ALL:
+            mended = audit.find(outcome.trial.inputs, dtype, ALL)
+            yield f"| {_label(audit, outcome)} | {' | '.join(_cells(outcome))} | {size(mended) if mended else '-'} |"
+
+
+def _label(audit: Audit, outcome: Outcome) -> str:
+    compare = audit.subject.needed(Needed.LOAD, Needed.COMPARE)
+    same = outcome.trial.inputs.media and outcome.trial.mended == compare != audit.subject.needed(Needed.LOAD)
+    return "the same, tokens mended" if same else inputs(outcome.trial.inputs)
+
+
+def _cells(outcome: Outcome) -> tuple[str, ...]:
+    if outcome.message:
+        return (f"{failed(outcome)}: {code(outcome.message)}", "-", "-", "-")
+    beside = f", {outcome.unexpected} unexpected" if outcome.unexpected else ""
+    held = sum(part.compared for part in outcome.parts)
+    steps = f"{held:,} of {held + outcome.hidden + outcome.uncovered:,}"
+    return (_verdict(outcome), f"{len(outcome.introduced):,}{beside}", tokens(outcome.effect), steps)
+
+
+def _verdict(outcome: Outcome) -> str:
+    if not outcome.first:
+        return size(outcome)
+    first = outcome.first
+    return f"**{WORD[outcome.verdict]}** at {code(first.step)} in {first.phase}, {far(first)}"
+
+
+def _components(audit: Audit, dtype: str) -> Iterator[str]:
+    """Of inputs with media, how each component of the model fares where its tokens can be compared."""
+    mended = audit.subject.needed(Needed.LOAD, Needed.COMPARE)
+    media = [given for given in audit.subject.media if not given.refused]
+    found = [each for given in media if (each := audit.find(given, dtype, mended)) and each.parts]
+    names = tuple(dict.fromkeys(part.name for outcome in found for part in outcome.parts))
+    if not found:
+        return
+    yield from (
+        "",
+        "By component: introduced of compared, and the worst of these (of all where none is) in floors → all mended.",
+        "",
+    )
+    yield from (f"| inputs | {' | '.join(names)} |", f"| --- |{' --- |' * len(names)}")
+    for outcome in found:
+        whole = audit.find(outcome.trial.inputs, dtype, ALL)
+        cells = [_part(name, outcome, whole) for name in names]
+        yield f"| {inputs(outcome.trial.inputs)} | {' | '.join(cells)} |"
+
+
+def _part(name: str, outcome: Outcome, mended: Outcome | None) -> str:
+    before, behind = (_named(each.parts if each else (), name) for each in (outcome, mended))
+    if before is None:
+        return "-"
+    after = ratio(behind.worst) if behind else "-"
+    return f"{before.introduced} of {before.compared:,}, {ratio(before.worst)} → {after}"
+
+
+def _named(parts: Iterable[Part], name: str) -> Part | None:
+    return next((part for part in parts if part.name == name), None)

@@ -1,0 +1,13 @@
+"""Plants known bugs in a reference of the test process, as a worker does for a comparison."""
+
+from __future__ import annotations
+
+from parity.diagnosis.matched import Plant
+from parity.diagnosis.probe import planted
+
+
+def plant_in(reference) -> Plant:
+    """Runs that reference with known bugs."""
+    return lambda variants, oracle, keys: planted(
+        reference, [(variant.name, variant.layer) for variant in variants], oracle, keys
+    )
