@@ -40,6 +40,7 @@ def load(checkpoint: Path, dtype: str) -> Gemma3nForConditionalGeneration:
     model: Gemma3nForConditionalGeneration
     model, report = loaded
     _require_complete(checkpoint, report)
+    model.config.get_text_config().name_or_path = str(checkpoint)  # variants read weights that no module has
     return model.eval()
 
 

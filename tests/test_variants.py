@@ -290,6 +290,8 @@ def test_what_cannot_be_planted_is_refused(variants, said, harness):
         (["score", "--only", "mask-windo"], "no variant matches 'mask-windo'; the nearest: mask-no-window"),
         (["score", "--sample", "11/10"], "no sample 11/10"),
         (["score", "--sample", "tenth"], "--sample 'tenth' is no sample"),
+        (["score", "--markdown", "/dev/null/page.md"], "cannot write to /dev/null"),
+        (["score", "--markdown", str(ROOT)], "it is a folder; name a file"),
         (["score", "--dtype", "float64", "--only", "mask-*"], "float64 is the oracle's arithmetic"),
     ],
 )

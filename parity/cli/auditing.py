@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parity.cli.comparing import scenarios_of
-from parity.cli.options import Dtypes, Json, Model, Page, Scenarios, names, write_page
+from parity.cli.options import Dtypes, Json, Model, Page, Scenarios, names
 
 if TYPE_CHECKING:
     from parity.audit.result import Audits
@@ -36,6 +36,7 @@ def audit(
     from parity.audit.running import audit as run
     from parity.checkpoint import find_checkpoint
     from parity.report.audit_page import markdown as page
+    from parity.report.json import write_whole
     from parity.report.progress import TerminalProgress
     from parity.variant import find_variants
 
@@ -44,7 +45,7 @@ def audit(
     with TerminalProgress() as progress:
         audits = run(request, find_variants(), progress)
     if markdown:
-        write_page(markdown, page(audits, _command(request, model, scenario, markdown)))
+        write_whole(markdown, page(audits, _command(request, model, scenario, markdown)))
     _print(audits, as_json=as_json)
     return audits.exit_code
 

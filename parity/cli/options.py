@@ -63,20 +63,24 @@ Keep = Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep t
 Diagnosis = Annotated[
     bool, typer.Option("--diagnosis/--no-diagnosis", help="Whether the cause of each introduced step is looked for.")
 ]
-Page = Annotated[Path | None, typer.Option("--markdown", metavar="FILE", help="Write the tables as a page here.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the report.")]
 
 
-def write_page(page: Path, text: str) -> None:
-    """Write what a command has to say as a page of the documentation.
+def _writable(page: Path | None) -> Path | None:
+    """Refuse a page that cannot be written before the work that it is to hold, which takes many minutes."""
+    from parity.report.json import prepare
 
-    Raises:
-        UsageError: where it cannot be written.
-    """
-    try:
-        page.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write {page}: {error.strerror}") from error
+    if page is not None:
+        if page.is_dir():
+            raise UsageError(f"cannot write {page}: it is a folder; name a file")
+        prepare(page.parent)
+    return page
+
+
+Page = Annotated[
+    Path | None,
+    typer.Option("--markdown", metavar="FILE", help="Write the tables as a page here.", callback=_writable),
+]
 
 
 def media(images: Sequence[Path] | None, audios: Sequence[Path] | None) -> tuple[Part, ...]:

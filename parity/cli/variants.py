@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import Dtype, Dtypes, Json, Model, Page, names, one_name, write_page
+from parity.cli.options import Dtype, Dtypes, Json, Model, Page, names, one_name
 from parity.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -124,10 +124,11 @@ def _scored(catalogue: Catalogue, chosen: tuple[Variant, ...], model: str | None
 
 
 def _write(every: list[Totals], page: Path, catalogue: Catalogue) -> None:
+    from parity.report.json import write_whole
     from parity.report.variants import markdown
 
     dtypes = ",".join(totals.dtype for totals in every)
-    write_page(page, markdown(every, f"parity variants score --dtype {dtypes} --markdown {page}", catalogue))
+    write_whole(page, markdown(every, f"parity variants score --dtype {dtypes} --markdown {page}", catalogue))
 
 
 def _print(every: list[Totals], *, as_json: bool) -> None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 from transformers.models.gemma3n.modeling_gemma3n import apply_rotary_pos_emb
+
+from parity.errors import UsageError
 
 Tensor = torch.Tensor
 
@@ -52,11 +57,33 @@ def partly_rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def unshared(attention: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values of a shared layer's own: for want of projections, the first heads of its query projection."""
-    heads = attention.config.num_key_value_heads
-    own = attention.q_proj(hidden).unflatten(-1, (-1, attention.head_dim))[:, :, :heads]
-    keys = apply_rotary_pos_emb(attention.q_norm(own), cos, sin, unsqueeze_dim=2)
-    return keys.transpose(1, 2), own.transpose(1, 2)
+    """Keys and values of a shared layer's own projections, which checkpoints have and the reference does not load."""
+    keys, values = (_projected(attention, hidden, name) for name in ("k_proj", "v_proj"))
+    keys = keys * _left_out(attention, "k_norm").to(hidden.dtype)
+    return apply_rotary_pos_emb(keys, cos, sin, unsqueeze_dim=2).transpose(1, 2), values.transpose(1, 2)
+
+
+def _projected(attention: Any, hidden: Tensor, name: str) -> Tensor:
+    """Heads of a projection, normed, before any gain: ``[batch, token, head, head_dim]``."""
+    heads = nn.functional.linear(hidden, _left_out(attention, name).to(hidden.dtype))
+    normed = attention.q_norm._norm(heads.unflatten(-1, (-1, attention.head_dim)).float())
+    return normed.to(hidden.dtype)
+
+
+def _left_out(attention: Any, name: str) -> Tensor:
+    """A weight of an attention module that is in the checkpoint alone."""
+    return _tensor(
+        attention.config.name_or_path, f"model.language_model.layers.{attention.layer_idx}.self_attn.{name}.weight"
+    )
+
+
+@functools.cache
+def _tensor(checkpoint: str, name: str) -> Tensor:
+    for file in sorted(Path(checkpoint).glob("*.safetensors")):
+        with safe_open(file, "pt") as tensors:
+            if name in tensors.keys():  # noqa: SIM118 - it is no dictionary
+                return tensors.get_tensor(name)
+    raise UsageError(f"checkpoint {checkpoint} has no {name}, so a shared layer has no keys and values of its own")
 
 
 def renormed(cached: tuple[Tensor, Tensor], norm: nn.Module, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
