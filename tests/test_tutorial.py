@@ -62,4 +62,4 @@ def test_the_page(shell, tmp_path):
         else:
             for command, shown in commands(text):
                 require_shown(shown, shell(command))
-    assert [kinds.count(kind) for kind in ("python", "diff", "console")] == [5, 1, 5]
+    assert [kinds.count(kind) for kind in ("python", "diff", "console")] == [8, 1, 6]
