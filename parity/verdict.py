@@ -9,7 +9,7 @@ from functools import cached_property
 
 from parity.contract import Contract
 from parity.errors import ExitCode
-from parity.trace import Manifest
+from parity.trace import Key, Manifest
 
 
 class Status(StrEnum):
@@ -94,6 +94,11 @@ class StepVerdict:
     free: Deviation | None = None
     lockstep: Deviation | None = None
     note: str = ""
+
+    @property
+    def key(self) -> Key:
+        """Of its records in the traces."""
+        return Key(self.phase, self.step, self.occurrence)
 
     def hides(self, allowed: float) -> float | None:
         """The largest fault of its own that may be in the step if it is ok; None where nothing was measured."""

@@ -106,12 +106,16 @@ def _pieces(judgement: Judgement, oracle: Trace, baseline: Trace, candidate: Tra
     """The steps of the first phases that do not err for all that one sees, with what they err less the baseline."""
     phases = [chunk.phase for chunk in oracle.scenario.chunks][:PHASES]
     for step in judgement.steps:
-        key = Key(step.phase, step.step, step.occurrence)
-        if step.phase not in phases or step.lockstep is None or step.status.origin or candidate.same(key, baseline):
+        if (
+            step.phase not in phases
+            or step.lockstep is None
+            or step.status.origin
+            or candidate.same(step.key, baseline)
+        ):
             continue
         made, correct = (piece_of(step, oracle, run) for run in (candidate, baseline))
         if made and correct:
-            yield key, replace(made, candidate=made.candidate - correct.error)
+            yield step.key, replace(made, candidate=made.candidate - correct.error)
 
 
 def _best(finds: Iterator[Find]) -> list[tuple[Find, list[Find]]]:
@@ -130,9 +134,7 @@ def _with(judgement: Judgement, found: Sequence[tuple[Find, list[Find]]], looked
     """The judgement with the steps introduced that were looked at and are said to be wrong, and why."""
     wrong = {step for find, _ in found for step in find.steps}
     marked = [
-        replace(step, status=Status.INTRODUCED, note=NOTE)
-        if step.step in wrong and Key(step.phase, step.step, step.occurrence) in looked
-        else step
+        replace(step, status=Status.INTRODUCED, note=NOTE) if step.step in wrong and step.key in looked else step
         for step in judgement.steps
     ]
     faint = [step for step in marked if step.note == NOTE]

@@ -115,7 +115,7 @@ def collect(steps: Sequence[StepVerdict], *, oracle: Trace, lockstep: Trace) -> 
 
 def piece_of(step: StepVerdict, oracle: Trace, lockstep: Trace) -> Piece | None:
     """A step of a lockstep run beside the oracle's; None where either lacks it, or its shape is another."""
-    key = Key(step.phase, step.step, step.occurrence)
+    key = step.key
     if key not in oracle.records or key not in lockstep.records:
         return None
     true, value = oracle.tensor(key), lockstep.tensor(key)

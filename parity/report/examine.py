@@ -58,7 +58,7 @@ class Evidence:
 
 def examine(step: StepVerdict, evidence: Evidence, maps: LayerMaps) -> Detail:
     """Everything that the step's page shows."""
-    key = Key(step.phase, step.step, step.occurrence)
+    key = step.key
     mode: Mode = "lockstep" if evidence.candidate.lockstep is not None else "free"
     judgement, record = evidence.judgement, evidence.oracle.records[key]
     tensors = _Tensors.read(key, evidence, mode)

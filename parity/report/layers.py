@@ -11,7 +11,7 @@ from parity.dtypes import as_float64
 from parity.report.detail import Heat
 from parity.report.fold import split
 from parity.report.matrix import Float, as_matrix, difference, group_rows, in_floors
-from parity.trace import Key, Mode, Trace
+from parity.trace import Mode, Trace
 from parity.verdict import StepVerdict
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class LayerMaps:
 
     def _maps(self, family: Family) -> list[Heat]:
         members = self._members.get(family, [])
-        record = members and self._evidence.oracle.records[_key(members[0][1])]
+        record = members and self._evidence.oracle.records[members[0][1].key]
         if len(members) < 2 or not record or "token" not in record.axes:
             return []
         if len(members) * math.prod(record.shape) > MOST_ELEMENTS:
@@ -74,7 +74,7 @@ class LayerMaps:
 
     def _column(self, mode: Mode, run: Trace, step: StepVerdict) -> Float | None:
         """Each token's error in floors of its step, (tokens,); None where tensors are missing or differ in shape."""
-        key, deviation = _key(step), step.lockstep if mode == "lockstep" else step.free
+        key, deviation = step.key, step.lockstep if mode == "lockstep" else step.free
         if key not in run.records:
             return None
         true, value = self._evidence.oracle.tensor(key), run.tensor(key)
@@ -90,7 +90,3 @@ class LayerMaps:
 def _family(step: StepVerdict) -> tuple[Family, int | None]:
     before, layer, after = split(step.step)
     return (step.phase, before, after), layer
-
-
-def _key(step: StepVerdict) -> Key:
-    return Key(step.phase, step.step, step.occurrence)

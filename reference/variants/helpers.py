@@ -58,16 +58,16 @@ def partly_rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def unshared(attention: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values of a shared layer's own projections, which checkpoints have and the reference does not load."""
-    keys, values = (_projected(attention, hidden, name) for name in ("k_proj", "v_proj"))
-    keys = keys * _left_out(attention, "k_norm").to(hidden.dtype)
+    keys = _projected(attention, hidden, "k_proj", _left_out(attention, "k_norm").float())
+    values = _projected(attention, hidden, "v_proj")
     return apply_rotary_pos_emb(keys, cos, sin, unsqueeze_dim=2).transpose(1, 2), values.transpose(1, 2)
 
 
-def _projected(attention: Any, hidden: Tensor, name: str) -> Tensor:
-    """Heads of a projection, normed, before any gain: ``[batch, token, head, head_dim]``."""
+def _projected(attention: Any, hidden: Tensor, name: str, gain: Tensor | float = 1.0) -> Tensor:
+    """Heads of a projection, normed as `Gemma3nRMSNorm` does: ``[batch, token, head, head_dim]``."""
     heads = nn.functional.linear(hidden, _left_out(attention, name).to(hidden.dtype))
     normed = attention.q_norm._norm(heads.unflatten(-1, (-1, attention.head_dim)).float())
-    return normed.to(hidden.dtype)
+    return (normed * gain).to(hidden.dtype)
 
 
 def _left_out(attention: Any, name: str) -> Tensor:

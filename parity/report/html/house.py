@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from parity.report.html.points import key_of
 from parity.report.html.scale import Scale, compact
 from parity.report.place import Place, locate
 from parity.trace import Key, Mode
@@ -104,8 +103,8 @@ def _room(steps: Sequence[StepVerdict], mode: Mode, scale: Scale, pages: Mapping
     """The worst of its steps; a fault without a number outranks all, a step that was not compared none."""
     own = any(step.status.origin for step in steps)
     worst = max(steps, key=lambda step: _size(step, mode))
-    linked = [step for step in steps if key_of(step) in pages]
-    page = pages[key_of(max(linked, key=lambda step: _size(step, mode)))] if linked else ""
+    linked = [step for step in steps if step.key in pages]
+    page = pages[max(linked, key=lambda step: _size(step, mode)).key] if linked else ""
     ratio = _ratio(worst, mode)
     if math.isnan(ratio):
         return Room(-1, _SHORT.get(worst.status, "–"), worst.step, page, own)

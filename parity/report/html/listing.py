@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from parity.report.html.points import key_of, name_of, places
+from parity.report.html.points import name_of, places
 from parity.report.html.scale import Scale
 from parity.report.numbers import error, ratio
 from parity.trace import Key
@@ -66,7 +66,7 @@ def listing(
     judgements: Sequence[Judgement], scale: Scale, pages: Mapping[int, Mapping[Key, str]], *, most: int
 ) -> Listing:
     """List the `most` worst steps: faults first, then by ratio."""
-    found = [{key_of(step): step for step in judgement.steps} for judgement in judgements]
+    found = [{step.key: step for step in judgement.steps} for judgement in judgements]
     linked = {key: page for number in sorted(pages, reverse=True) for key, page in pages[number].items()}
     every = places(judgements)
     order = {key: at for at, key in enumerate(every)}
@@ -85,7 +85,7 @@ def listing(
 
 
 def _row(order: int, grave: StepVerdict, found: Sequence[Mapping[Key, StepVerdict]], page: str, scale: Scale) -> Row:
-    key = key_of(grave)
+    key = grave.key
     cells = tuple(_cell(run, scale) for one in found for run in _runs(one.get(key)))
     name = f"{key.step}#{key.occurrence}" if key.occurrence else key.step
     return Row(order, name, key.phase, grave.status, cells, page)

@@ -65,7 +65,7 @@ def render(report: Report) -> str:
         first=first(report.comparison),
         chapters=_chapters(report, scale, identified),
         pages=list(pages(report, scale)),
-        page_of=lambda judgement, step: identified.get(whose(judgement), {}).get(_key(step), ""),
+        page_of=lambda judgement, step: identified.get(whose(judgement), {}).get(step.key, ""),
         scale=scale,
         meanings={status: text.replace("K floors", f"{scale.allowed:g} floors") for status, text in MEANING.items()},
         style=_safe(style),
@@ -153,10 +153,6 @@ def _chapter(
 
 def _judged(comparison: Comparison, scenario: str) -> tuple[Judgement, ...]:
     return tuple(one for one in comparison.judgements if one.scenario == scenario and one.steps)
-
-
-def _key(step: Any) -> Key:
-    return Key(step.phase, step.step, step.occurrence)
 
 
 def _word(judgement: Judgement) -> str:

@@ -67,13 +67,8 @@ def places(judgements: Sequence[Judgement]) -> list[Key]:
     phases: dict[str, dict[Key, None]] = {}
     for judgement in sorted(judgements, key=lambda one: -len(one.steps)):
         for step in judgement.steps:
-            phases.setdefault(step.phase, {})[key_of(step)] = None
+            phases.setdefault(step.phase, {})[step.key] = None
     return [key for keys in phases.values() for key in keys]
-
-
-def key_of(step: StepVerdict) -> Key:
-    """What steps of several judgements are matched by."""
-    return Key(step.phase, step.step, step.occurrence)
 
 
 def name_of(judgement: Judgement) -> str:
@@ -82,7 +77,7 @@ def name_of(judgement: Judgement) -> str:
 
 
 def _series(number: int, judgement: Judgement, groups: Sequence[Sequence[Key]]) -> Series:
-    found = {key_of(step): step for step in judgement.steps}
+    found = {step.key: step for step in judgement.steps}
     members = [[found[key] for key in group if key in found] for group in groups]
     worst = tuple(max(group, key=_weight, default=None) for group in members)
     return Series(number, name_of(judgement), worst)
@@ -90,7 +85,7 @@ def _series(number: int, judgement: Judgement, groups: Sequence[Sequence[Key]]) 
 
 def _worst_key(group: Sequence[Key], at: int, series: Sequence[Series]) -> Key:
     steps = [step for one in series if (step := one.steps[at]) is not None]
-    return key_of(max(steps, key=_weight)) if steps else group[0]
+    return max(steps, key=_weight).key if steps else group[0]
 
 
 def _weight(step: StepVerdict) -> tuple[bool, float]:
