@@ -171,11 +171,11 @@ class Reference(Backend):
             UsageError: for an unknown name, an empty prompt, or one longer than the context.
         """
 
-    def vary(self, variants: Sequence[tuple[str, int | None]]) -> None:
-        """From now on, have these known bugs, by name and layer (None: the variant's own); none: be true again.
+    def vary(self, variants: Sequence[tuple[str, str]]) -> None:
+        """From now on, have these known bugs, by name and place (empty: the variant's own); none: be true again.
 
         Raises:
-            UsageError: for an unknown variant, or a layer that it cannot be in.
+            UsageError: for an unknown variant, or a place that it cannot be in.
         """
         if variants:
             raise UsageError(f"reference {self.name} has no variants")

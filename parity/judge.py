@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -131,10 +131,14 @@ class Bench:
         """All steps, phase after phase, in execution order; what the contract lacks behind each phase."""
         emitted = dict.fromkeys(key for run in self._candidate.present for key in run.records)
         for chunk in self._oracle.scenario.chunks:
-            exact = True  # until a step is uncovered: the steps behind it no longer start from the oracle's values
+            exact = True  # until a step is missing: the steps behind it no longer start from the oracle's values
+            lengths: set[tuple[int, int]] = set()
             for step in self._contract.expected(chunk.holds):
                 verdict = self._verdict(Key(chunk.phase, step.name), step, exact)
-                exact = exact and verdict.status is not Status.UNCOVERED
+                exact = exact and verdict.status not in (Status.UNCOVERED, Status.CONTRACT)
+                if verdict.status is Status.CONTRACT and (other := self._lengths(verdict.key)):
+                    verdict = replace(verdict, status=Status.INHERITED) if other <= lengths else verdict
+                    lengths |= other
                 yield verdict
             for key in emitted:
                 if key.phase == chunk.phase and key not in self._oracle.records:
@@ -145,6 +149,13 @@ class Bench:
         found, _ = self._deviation(key, step, self._candidate.lockstep, self._floors.lockstep(key))
         assert found is not None
         return found
+
+    def _lengths(self, key: Key) -> set[tuple[int, int]]:
+        """Lengths of axes, each beside the oracle's other one: an id too many makes all that follows longer by one."""
+        true = self._oracle.records[key].shape
+        shapes = (run.records[key].shape for run in self._candidate.present)
+        pairs = (zip(shape, true, strict=True) for shape in shapes if len(shape) == len(true))
+        return {(made, wanted) for pair in pairs for made, wanted in pair if made != wanted}
 
     def _surplus(self, key: Key) -> str:
         return "emitted more than once" if self._contract.get(key.step) else "not in the contract"

@@ -127,7 +127,7 @@ class Nursery:
 
     @staticmethod
     def _varied(worker: Party, variant: Variant, bench: Bench, run: Callable[[Mode], Trace]) -> Score:
-        worker.call("vary", variants=[[variant.name, variant.layer]])
+        worker.call("vary", variants=[[variant.name, variant.place]])
         try:
             return bench.score(variant, run)
         finally:

@@ -22,6 +22,9 @@ from parity.weave import Edit
 VARIANTS = "parity.variants"
 DEFAULT = "transformers"
 
+PLACE = "{place}"
+"""In a variant's first step and module: where it is planted."""
+
 _KINDS: dict[str, Kind] = {".png": "image", ".jpg": "image", ".wav": "audio"}
 
 
@@ -33,10 +36,11 @@ class Variant:
         name: in small letters, words joined by hyphens.
         component: the part of the model that it is in.
         meaning: one line.
-        first: the step at which it must be found; ``{layer}`` stands for the layer that it is planted in.
+        first: the step at which it must be found; ``{place}`` stands for where it is planted.
         edits: the lines of the reference that are wrong; `DEVIANT` in them holds in `module` alone.
-        module: path of the one module that deviates, which may hold ``{layer}``; empty where all do.
-        layer: where it is planted unless told otherwise; None for what belongs to no layer.
+        module: path of the one module that deviates, which may hold ``{place}``; empty where all do.
+        place: where it is planted unless told otherwise, a layer's number or a module's path; empty where it can be in
+            one place alone.
         scenario: what it needs to show.
         media: names of sample files that go before the prompt.
         source: where it was seen, repository and number of an issue, several with commas; empty for the plausible.
@@ -50,23 +54,23 @@ class Variant:
     first: str
     edits: tuple[Edit, ...]
     module: str = ""
-    layer: int | None = None
+    place: str = ""
     scenario: str = "one-shot"
     media: tuple[str, ...] = ()
     source: str = ""
     equivalent: str = ""
     dtypes: tuple[str, ...] = ()
 
-    def at(self, layer: int | None = None) -> Self:
-        """The variant in a layer; in its own for None.
+    def at(self, place: str = "") -> Self:
+        """The variant in a place; by default in its own.
 
         Raises:
-            UsageError: for a layer, where it belongs to none.
+            UsageError: for a place, where it can be in one alone.
         """
-        if layer is not None and self.layer is None:
-            raise UsageError(f"variant {self.name} belongs to no layer; leave the option layer out")
-        place = self.layer if layer is None else layer
-        return replace(self, first=self.first.format(layer=place), module=self.module.format(layer=place), layer=place)
+        if place and not self.place:
+            raise UsageError(f"variant {self.name} can be in one place alone; leave the option at out")
+        where = place or self.place
+        return replace(self, first=self.first.format(place=where), module=self.module.format(place=where), place=where)
 
     def shows_in(self, dtype: str) -> bool:
         """Whether it is a bug that can be seen in that arithmetic."""

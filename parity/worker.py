@@ -87,14 +87,14 @@ class Worker:
 
     def do_vary(self, job: Job) -> None:
         """Give the loaded reference known bugs, or take them back."""
-        self._reference.vary([(name, layer) for name, layer in job["variants"]])
+        self._reference.vary([(name, place) for name, place in job["variants"]])
 
     def do_probe(self, job: Job) -> list[int]:
         """Write the tensors of a few steps, which the loaded reference with known bugs has in lockstep; say which."""
         from parity.diagnosis.probe import planted
 
         keys = [Key(*key) for key in job["keys"]]
-        variants = [(name, layer) for name, layer in job["variants"]]
+        variants = [(name, place) for name, place in job["variants"]]
         found = planted(self._reference, variants, Trace.read(Path(job["oracle"])), keys)
         np.savez(job["output"], *found.values())
         return [keys.index(key) for key in found]

@@ -17,13 +17,14 @@ from parity.arithmetic import available
 from parity.contract import Contract
 from parity.errors import BackendUnavailable, UsageError
 from parity.media import Part, Prompt
+from parity.placing import require
 from parity.scenario import Scenario
 from parity.tap import SILENT, Tap
-from parity.variant import Variant
 from parity.weave import locate
 from reference.contract import ALL_STEPS, contract
 from reference.media_scenarios import WITH_MEDIA, Rows, build_media
 from reference.scenarios import MEANINGS, Facts, build
+from reference.variants import catalogue
 
 if TYPE_CHECKING:
     import torch
@@ -43,7 +44,7 @@ class Reference(backend.Reference):
     with_media: ClassVar[tuple[str, ...]] = WITH_MEDIA
     options: ClassVar[Mapping[str, str]] = {
         "variant": "a known bug that it has, see `parity variants list`",
-        "layer": "the layer that the bug is in, for a bug of layers",
+        "at": "where the bug is: a layer, or a tower's module",
     }
 
     def __init__(self, model: Gemma3nForConditionalGeneration, checkpoint: Path, dtype: str) -> None:
@@ -83,8 +84,9 @@ class Reference(backend.Reference):
 
     @classmethod
     def check(cls, options: Mapping[str, str]) -> None:
-        """Refuse what is no variant of the catalogue, or no layer of one."""
-        _found(_chosen(options))
+        """Refuse what is no variant of the catalogue, or no place of one."""
+        for name, place in _chosen(options):
+            catalogue().get(name).at(place)
 
     @classmethod
     def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:
@@ -123,13 +125,10 @@ class Reference(backend.Reference):
         ids = tokenize(self._checkpoint, LIGHTEST if prompt is None else prompt, vocabulary, prompt is not None)
         return build(name, ids if prompt != "" else [], self._facts)
 
-    def vary(self, variants: Sequence[tuple[str, int | None]]) -> None:
+    def vary(self, variants: Sequence[tuple[str, str]]) -> None:
         """Have known bugs: lines of the woven source, in force while a chunk runs and in its processing."""
-        found = _found(variants)
-        for variant in found:
-            if self.contract().get(variant.first) is None:
-                raise UsageError(f"variant {variant.name} cannot be there: the model has no step {variant.first}")
-        self._woven.variants = tuple(found)
+        contract = self.contract()
+        self._woven.variants = tuple(require(catalogue().get(name), place, contract) for name, place in variants)
 
     @functools.cached_property
     def _contract(self) -> Contract:
@@ -205,24 +204,13 @@ class Reference(backend.Reference):
         return self._arithmetic.rounded(given.to(self._model.dtype)) if given.is_floating_point() else given
 
 
-def _chosen(options: Mapping[str, str]) -> list[tuple[str, int | None]]:
-    """The variant that options name, and its layer.
+def _chosen(options: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The variant that options name, and its place.
 
     Raises:
-        UsageError: for a layer that is no number, or is of no variant.
+        UsageError: for a place of no variant.
     """
-    layer = options.get("layer")
-    if layer is not None and ("variant" not in options or not layer.isdecimal()):
-        raise UsageError(f"the reference's option layer={layer} is no layer of a variant; give variant=NAME:layer=3")
-    return [(options["variant"], None if layer is None else int(layer))] if "variant" in options else []
-
-
-def _found(variants: Sequence[tuple[str, int | None]]) -> list[Variant]:
-    """The variants of those names, in those layers.
-
-    Raises:
-        UsageError: for an unknown name, or a layer of a variant that belongs to none.
-    """
-    from reference.variants import catalogue
-
-    return [catalogue().get(name).at(layer) for name, layer in variants]
+    place = options.get("at", "")
+    if place and "variant" not in options:
+        raise UsageError(f"the reference's option at={place} is the place of no variant; give variant=NAME:at={place}")
+    return [(options["variant"], place)] if "variant" in options else []

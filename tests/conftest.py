@@ -47,7 +47,7 @@ def deviant(harness):
     def make(*names):
         kind = getattr(deviations, names[0], Reference)
         candidate = kind(harness.baseline("float32")._model, harness.checkpoint, "float32")
-        candidate.vary([(name, None) for name in names if kind is Reference])
+        candidate.vary([(name, "") for name in names if kind is Reference])
         return candidate
 
     return make

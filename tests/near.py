@@ -29,7 +29,7 @@ def bring_near(harness: Any, monkeypatch: Any) -> None:
             dtype, options = job["dtype"], dict(Choice.parse(job["backend"]).options)
             loaded = harness.oracle if dtype == "float64" else harness.baseline(dtype)
             self._backend = Reference(loaded._model, harness.checkpoint, dtype)
-            self._backend.vary([(options["variant"], int(options["layer"]))] if options else [])
+            self._backend.vary([(options["variant"], options["at"])] if options else [])
 
     class NearParty(Party):
         def __init__(self, name: str, backend: str, *, group: str, progress: Any, threads: int | None = None) -> None:

@@ -9,5 +9,5 @@ from parity.diagnosis.probe import planted
 def plant_in(reference) -> Plant:
     """Runs that reference with known bugs."""
     return lambda variants, oracle, keys: planted(
-        reference, [(variant.name, variant.layer) for variant in variants], oracle, keys
+        reference, [(variant.name, variant.place) for variant in variants], oracle, keys
     )

@@ -10,15 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.diagnosis.accumulated import NOTE, Accumulated
-from parity.diagnosis.matched import placed
 from parity.diagnosis.rows import Rows, Share
 from parity.diagnosis.together import batches, effects, scope
 from parity.errors import ExitCode, UsageError
 from parity.judge import Runs, judge
+from parity.placing import placed
 from parity.report import causes
 from parity.variant import sample
 from parity.verdict import Status
 from reference.variants import catalogue
+from reference.variants.writing import LAYER
 from tests.plant import plant_in
 
 SHORT = "one-shot"
@@ -71,7 +72,7 @@ def test_more_rows_make_it_sure():
 
 
 def test_bugs_of_one_run_share_neither_a_function_nor_a_part_of_the_model():
-    every = [bug.at(layer) for bug in BUGS for layer in ((3, 7) if bug.layer is not None else (None,))]
+    every = [bug.at(layer) for bug in BUGS for layer in (("3", "7") if bug.place == LAYER else ("",))]
     made = batches(every)
     assert sorted(bug.name for batch in made for bug in batch) == sorted(bug.name for bug in every)
     assert len(made) < len(BUGS) / 2
@@ -93,7 +94,7 @@ def test_what_many_cause_in_one_run_is_what_each_causes_alone(harness):
     wanted = {}
     for bug in sample(BUGS, 4, 10):
         for key in oracle.records:
-            if here := placed(bug, key.step):
+            if here := placed(bug, key.step, oracle.contract):
                 wanted.setdefault(here, []).append(key)
     assert len(wanted) > 200
     found = dict(effects(plant, wanted, oracle))
@@ -104,7 +105,7 @@ def test_what_many_cause_in_one_run_is_what_each_causes_alone(harness):
 
 def test_a_bug_that_cannot_be_there_costs_itself_alone(harness):
     oracle = harness.oracle_trace(SHORT)
-    good, bad = catalogue().get("norm-no-gain").at(3), catalogue().get("laurel-half").at(3)
+    good, bad = catalogue().get("norm-no-gain").at("3"), catalogue().get("laurel-half").at("3")
     runs = []
 
     def plant(variants, oracle, keys):
@@ -142,7 +143,7 @@ def judged(harness):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "layers", "steps"),
-    [("soft-cap-50", [None], 1), ("ple-gate-erf", [None], 1), ("norm-gain-off", range(25), 25)],
+    [("soft-cap-50", [""], 1), ("ple-gate-erf", [""], 1), ("norm-gain-off", [*map(str, range(25))], 25)],
 )
 def test_a_bug_below_the_floors_is_found_and_named(name, layers, steps, judged):
     """At its steps alone, with the evidence; the exit code is a divergence's."""
@@ -162,7 +163,7 @@ def test_a_bug_below_the_floors_is_found_and_named(name, layers, steps, judged):
 @pytest.mark.slow
 def test_scenarios_add_up(judged):
     """A gain of 1.0001 too many in one layer, a 25th of a floor: one prompt does not prove it, two do."""
-    first, second = judged("norm-gain-off", [3], [SHORT, "square"])
+    first, second = judged("norm-gain-off", ["3"], [SHORT, "square"])
     assert not first.introduced
     assert second.diagnoses[0].causes[0].name == "norm-gain-off"
     assert second.diagnoses[0].steps == ("text.layers.3.post_attention_layernorm",)

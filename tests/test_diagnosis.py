@@ -20,10 +20,10 @@ from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.evidence import Evidence, Piece
 from parity.diagnosis.generic import generic
 from parity.diagnosis.hypothesis import Hypothesis, choose, convincing, fit
-from parity.diagnosis.matched import Filter, PartyPlant, behind, placed
+from parity.diagnosis.matched import PartyPlant
 from parity.diagnosis.where import where
-from parity.discovery import REFERENCES, find
-from parity.judge import Runs, judge
+from parity.discovery import REFERENCES
+from parity.judge import judge
 from parity.party import Party
 from parity.progress import Silent
 from parity.report import causes
@@ -33,13 +33,10 @@ from parity.report.json import dumps, read_comparison
 from parity.report.markdown import markdown, text
 from parity.report.terminal import print_comparison
 from parity.trace import Key
-from parity.variant import Variant, sample
+from parity.variant import Variant
 from parity.verdict import Cause, Comparison, Diagnosis
 from reference.variants import catalogue
-from reference.variants.writing import LAYER
 from tests import toy
-from tests.harness import PROMPT
-from tests.plant import plant_in
 
 AXES = ("batch", "token", "hidden")
 SHORT = "one-shot"
@@ -204,14 +201,6 @@ def test_an_error_where_the_reference_is_zero():
     assert "zero" in where(evidence((x, x + (x == 0))))
 
 
-def test_a_variant_is_placed_by_its_step():
-    found = catalogue().get("norm-no-gain")
-    assert placed(found, "text.layers.7.input_layernorm").layer == 7
-    assert placed(found, "text.layers.7.laurel.out") is None
-    assert behind(found, "text.layers.7.laurel.out").layer == 7
-    assert placed(catalogue().get("mask-no-window"), "text.mask.sliding_attention")
-
-
 def test_without_variants_generic_causes_alone(tmp_path):
     """The toy has none: a factor is named all the same, in every phase; `is` names a step that was left out."""
     oracle = toy.write(tmp_path, "oracle", toy.Toy())
@@ -245,13 +234,13 @@ def test_a_comparison_is_diagnosed_unless_told_not_to_be(wanted, tmp_path):
 @pytest.mark.slow
 def test_variants_are_planted_in_the_party_of_the_oracle(harness):
     """In one layer, then in another: the first is true again."""
-    oracle, variant = harness.oracle_trace(SHORT), catalogue().get("laurel-half").at(7)
+    oracle, variant = harness.oracle_trace(SHORT), catalogue().get("laurel-half").at("7")
     key = Key("prefill", variant.first)
     with Party("oracle", "transformers", group=REFERENCES, progress=Silent()) as party:
         party.load(Checkpoint(harness.checkpoint, "tiny", "weights"), "float64")
         plant = PartyPlant(party)
         wrong = plant([variant], oracle, [key])[key]
-        right = plant([catalogue().get("laurel-half").at(9)], oracle, [key])[key]
+        right = plant([catalogue().get("laurel-half").at("9")], oracle, [key])[key]
     np.testing.assert_allclose(wrong, oracle.tensor(key) / np.sqrt(2), rtol=1e-12)
     np.testing.assert_array_equal(right, oracle.tensor(key))
 
@@ -329,135 +318,3 @@ def test_a_user_may_do_without(option, wanted, diagnosed, monkeypatch):
         cli.main(["compare", "--candidates", "tests.toy:Toy", *option])
     assert left.value.code == 1
     assert [request.diagnose for request in requests] == [wanted]
-
-
-@pytest.fixture(scope="module")
-def causes_of(harness):
-    """Diagnoses a loaded candidate; leaves variants out of the catalogue."""
-
-    def run(candidate, oracle=None, dtype="float32", without=()):
-        base = harness.runs(harness.baseline(dtype), dtype, oracle) if oracle else harness.baseline_runs(dtype, SHORT)
-        oracle = oracle or harness.oracle_trace(SHORT)
-        lockstep = harness.trace(candidate, dtype, oracle=oracle.path, mode="lockstep")
-        judgement = judge(oracle=oracle, baseline=base, candidate=Runs(None, lockstep))
-        known = tuple(each for each in catalogue().variants if each.name not in without)
-        variants = Filter(dataclasses.replace(catalogue(), variants=known), plant_in(harness.oracle))
-        return judgement, diagnose(judgement, oracle=oracle, lockstep=lockstep, variants=variants)
-
-    return run
-
-
-PLANTED = (
-    "embed-scale-missing", "ple-no-sqrt2", "altup-no-plus-one", "laurel-no-sqrt2", "norm-one-plus-weight",
-    "rope-interleaved", "attn-scale-sqrt-d", "sparsity-skipped", "mlp-gate-silu", "soft-cap-missing",
-)  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", PLANTED)
-def test_a_known_bug_is_named(name, deviant, causes_of):
-    _, found = causes_of(deviant(name))
-    first = found[0].causes[0]
-    assert name in (first.name, *first.alike)
-    assert first.alpha == pytest.approx(1, abs=1e-3)
-    assert first.explained > 0.999
-
-
-@pytest.mark.slow
-def test_a_phase_without_a_fault_is_evidence_too(harness, deviant, causes_of):
-    """In decode alone both are the same; the prefill, which is right, tells them apart."""
-    decode = harness.oracle.scenario("decode", PROMPT)
-    oracle = harness.trace(harness.oracle, "float64", scenario=dataclasses.replace(decode, chunks=decode.chunks[:2]))
-    _, found = causes_of(deviant("embed-scale-decode"), oracle)
-    assert (found[0].causes[0].name, found[0].causes[0].alike) == ("embed-scale-decode", ())
-    assert "prefill" not in found[0].phases
-
-
-@pytest.mark.slow
-def test_bugs_in_different_layers_are_all_named(deviant, causes_of):
-    candidate = deviant("norm-no-gain", "laurel-half")
-    candidate.vary([("norm-no-gain", 3), ("laurel-half", 9), ("norm-one-plus-weight", 7)])
-    _, found = causes_of(candidate)
-    assert [(said.step, said.causes[0].name) for said in found] == [
-        ("text.layers.3.input_layernorm", "norm-no-gain"),
-        ("text.layers.7.input_layernorm", "norm-one-plus-weight"),
-        ("text.layers.9.attn_laurel", "laurel-half"),
-    ]
-
-
-LAYERED = [
-    each
-    for each in catalogue().variants
-    if each.layer == LAYER and each.scenario == SHORT and not each.media and each.shows_in("float32")
-]
-"""Bugs of text layers that can be in any but the shared ones."""
-SOME = sample(LAYERED, 6, 13)
-"""Of each part of a layer about as many as it has bugs."""
-
-
-def naming(said, name):
-    """Whether a bug is named, be it with others that would look the same."""
-    return any(name in (cause.name, *cause.alike) for cause in said.causes)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "pair", list(zip(SOME[::2], SOME[1::2], strict=False)), ids=lambda pair: f"{pair[0].name}+{pair[1].name}"
-)
-def test_two_bugs_in_different_layers_are_both_named(pair, deviant, causes_of):
-    """In one run: each at its step, whatever the other does."""
-    first, second = pair[0].at(2), pair[1].at(6)
-    candidate = deviant(first.name, second.name)
-    candidate.vary([(first.name, 2), (second.name, 6)])
-    judgement, found = causes_of(candidate)
-    said = {each.step: each for each in found}
-    assert judgement.first_divergence.step == first.first
-    for variant in (first, second):
-        assert naming(said[variant.first], variant.name), said[variant.first]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("variant", SOME, ids=lambda variant: variant.name)
-def test_an_unknown_bug_is_no_other_bug(variant, deviant, causes_of):
-    """Without it, and what is the same in this checkpoint, the step is still right; a generic cause may be named."""
-    _, (full, *_) = causes_of(deviant(variant.name))
-    alike = {name for cause in full.causes for name in (cause.name, *cause.alike)}
-    judgement, found = causes_of(deviant(variant.name), without=alike | {variant.name})
-    assert judgement.first_divergence.step == variant.at().first
-    assert not [cause.name for said in found for cause in said.causes if cause.variant]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["laurel-half", "norm-one-plus-weight", "mlp-gate-silu"])
-def test_a_known_bug_is_named_in_bfloat16(name, harness, causes_of):
-    candidate = harness.baseline("bfloat16")
-    harness.baseline_runs("bfloat16", SHORT)  # before the same model has the bug
-    candidate.vary([(name, None)])
-    try:
-        _, found = causes_of(candidate, dtype="bfloat16")
-    finally:
-        candidate.vary([])
-    assert found[0].causes[0].name == name
-
-
-@pytest.mark.slow
-def test_what_is_right_gets_no_diagnosis(harness, deviant, causes_of):
-    """The MLX model and a reordering; no step of theirs that is taken for wrong is explained either."""
-    for candidate in (find("mlx").load(harness.checkpoint, "float32"), deviant("norm-divided")):
-        judgement, found = causes_of(candidate)
-        assert not judgement.introduced
-        assert found == ()
-
-
-@pytest.mark.slow
-def test_bugs_of_the_mlx_model_are_named(harness, causes_of, monkeypatch):
-    """Two layers with another divisor each: both at their steps, in one run."""
-    candidate = find("mlx").load(harness.checkpoint, "float32")
-    layers = candidate._model.model.language_model.layers
-    monkeypatch.setattr(layers[3], "_sqrt2", layers[3]._sqrt2 * 0 + 1)
-    monkeypatch.setattr(layers[5], "_sqrt2", layers[5]._sqrt2 * 0 + 2)
-    _, found = causes_of(candidate)
-    assert [(said.step, said.causes[0].name) for said in found] == [
-        ("text.layers.3.attn_laurel", "laurel-no-sqrt2"),
-        ("text.layers.5.attn_laurel", "laurel-half"),
-    ]

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 NAMES = [entry.name for entry in find_catalogue().entries]
 TEXT = [name for name in NAMES if "." not in name]
 FAULTS = {
-    "image": ("stem-no-bias", "pad-symmetric-mid", "msfa-no-norm"),
+    "image": ("stem-no-bias", "pad-symmetric", "msfa-no-norm"),
     "audio": ("mel-fft-overdrive", "sscp-layernorm", "sscp-eps"),
 }
 IN_MEDIA = [(name, fault) for name in NAMES if "." in name for fault in FAULTS[name.partition(".")[0]]]

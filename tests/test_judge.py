@@ -96,6 +96,19 @@ def test_contract_breaches(judged):
     assert statuses(judged({"layers.0.mean": lambda x: x > 0}))["layers.0.mean"] is Status.CONTRACT
 
 
+def test_what_follows_from_another_length_is_inherited(judged):
+    """One token too many makes all that follows longer: one step has a fault of its own, for each length."""
+
+    def longer(x):
+        return np.concatenate([x, x[:, -1:]], 1)
+
+    found = statuses(judged({"embed": longer}))
+    assert found["embed"] is Status.CONTRACT
+    assert found["layers.0.mean"] is found["logits"] is Status.INHERITED
+    other = statuses(judged({"embed": longer, "logits": lambda x: x[..., :-1]}))
+    assert (other["layers.0.mean"], other["logits"]) == (Status.INHERITED, Status.CONTRACT)
+
+
 def test_free_run_alone(judged, tmp_path):
     """Without a lockstep run the first step beyond the floor counts as introduced."""
     candidate = runs(tmp_path, "free", Toy("float32", {"embed": lambda x: x * np.float32(1.01)}), judged.oracle)

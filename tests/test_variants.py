@@ -42,8 +42,8 @@ SEEN = (
     "mask-no-window", "mask-bool-added", "mask-window-plus-one", "rope-bases-swapped", "rope-scaling-local",
     "attn-scale-sqrt-d", "sparsity-skipped", "sparsity-exact-topk", "norm-before-upcast", "embed-scale-unrounded",
     "norm-one-plus-weight", "norm-variance-bf16", "laurel-no-sqrt2", "embed-scale-decode", "ple-4bit",
-    "ple-projection-scale", "gelu-erf", "stem-no-bias", "pad-symmetric-stem", "pad-symmetric-exp",
-    "pad-symmetric-mid", "image-transposed", "msfa-no-norm", "msfa-bilinear", "vision-fp16", "soft-norm-scale",
+    "ple-projection-scale", "gelu-erf", "stem-no-bias", "pad-symmetric", "pad-symmetric-exp",
+    "image-transposed", "msfa-no-norm", "msfa-bilinear", "vision-fp16", "soft-norm-scale",
     "mel-mask-off-by-one", "audio-mask-ignored", "mel-fft-overdrive", "mel-log-floor", "mel-frame-plus-one",
     "sscp-layernorm", "sscp-eps", "merge-early-return", "prompt-newlines",
 )  # fmt: skip
@@ -53,8 +53,8 @@ PAGE_COMMAND = "parity variants score --dtype float32,bfloat16 --markdown docs/v
 INHERITED = {"mask-padding-ignored"}
 """Found behind their step alone: what a mask says of padded keys is left out of the judgement."""
 
-UNNAMED = {"prompt-newlines", "vision-fp16"}
-"""Ids of another length are not explained; a tower in float16 is said to be rounded to float16."""
+UNNAMED = {"vision-fp16"}
+"""A tower in float16 is said to be rounded to float16."""
 
 EDIT = Edit("reference.steps:every", "True", "False")
 BUG = Variant("wrong", "toy", "a bug", "toy.step", (EDIT,))
@@ -135,14 +135,14 @@ def test_a_variant_belongs_to_one_module(harness):
 def test_two_variants_do_not_hear_each_other(deviant, harness):
     """Of one function, in two layers: each deviates in its own."""
     candidate = deviant("norm-no-gain", "norm-one-plus-weight")
-    candidate.vary([("norm-no-gain", 3), ("norm-one-plus-weight", 7)])
+    candidate.vary([("norm-no-gain", "3"), ("norm-one-plus-weight", "7")])
     judgement = harness.judge(candidate, "float32", "one-shot")
     assert [step.step for step in judgement.introduced] == [f"text.layers.{n}.input_layernorm" for n in (3, 7)]
 
 
 def test_a_variant_of_the_oracle_deviates_at_its_step_alone(harness):
     """From the oracle's exact inputs, in float64: what a diagnosis projects an error on."""
-    true, variant = harness.oracle_trace("one-shot"), catalogue().get("laurel-half").at(7)
+    true, variant = harness.oracle_trace("one-shot"), catalogue().get("laurel-half").at("7")
     harness.oracle.vary([(variant.name, 7)])
     wrong = harness.trace(harness.oracle, "float64", oracle=true.path, mode="lockstep")
     harness.oracle.vary([])
@@ -163,7 +163,7 @@ def scored(harness):
         oracle = harness.trace(harness.oracle, "float64", scenario=plan)
         bench = Bench(oracle, harness.runs(reference, "float32", oracle), catalogue(), plant)
         for variant in case.variants:
-            reference.vary([(variant.name, variant.layer)])
+            reference.vary([(variant.name, variant.place)])
             run = lambda mode: harness.trace(reference, "float32", oracle=oracle.path, mode=mode)  # noqa: B023, E731
             scores.append(bench.score(variant, run))
             reference.vary([])
@@ -269,10 +269,12 @@ def test_an_edit_that_no_longer_fits_is_named():
 @pytest.mark.parametrize(
     ("variants", "said"),
     [
-        ([("mask-no-windo", None)], "unknown variant 'mask-no-windo'; the nearest: mask-no-window"),
-        ([("mask-no-window", 3)], "variant mask-no-window belongs to no layer"),
-        ([("sparsity-skipped", 12)], "the model has no step text.layers.12.mlp.gate_sparse"),
-        ([("sparsity-skipped", 99)], "the model has no step text.layers.99.mlp.gate_sparse"),
+        ([("mask-no-windo", "")], "unknown variant 'mask-no-windo'; the nearest: mask-no-window"),
+        ([("mask-no-window", "3")], "variant mask-no-window can be in one place alone"),
+        ([("sparsity-skipped", "12")], "the model has no step text.layers.12.mlp.gate_sparse"),
+        ([("sparsity-skipped", "toes")], "the model has no step text.layers.toes.mlp.gate_sparse"),
+        ([("vision-relu", "blocks.0.0.bn1")], "vision.blocks.0.0.bn1 is computed by other lines"),
+        ([("sparsity-skipped", "99")], "the model has no step text.layers.99.mlp.gate_sparse"),
     ],
 )
 def test_what_cannot_be_planted_is_refused(variants, said, harness):
@@ -285,7 +287,7 @@ def test_what_cannot_be_planted_is_refused(variants, said, harness):
     [
         (["show", "mask-no-windo"], "unknown variant 'mask-no-windo'; the nearest: mask-no-window"),
         (["run", "zzz"], "unknown variant 'zzz'; no name is like it"),
-        (["run", "mask-no-window", "--layer", "3"], "belongs to no layer"),
+        (["run", "mask-no-window", "--at", "3"], "can be in one place alone"),
         (["list", "--component", "toes"], "no variants of component 'toes'; there are"),
         (["score", "--only", "mask-windo"], "no variant matches 'mask-windo'; the nearest: mask-no-window"),
         (["score", "--sample", "11/10"], "no sample 11/10"),
@@ -306,9 +308,8 @@ def test_bad_requests_are_one_line_and_exit_2(arguments, said, parity):
     ("candidate", "said"),
     [
         ("transformers@variant=mask-no-windo", "unknown variant 'mask-no-windo'"),
-        ("transformers@variant=mask-no-window:layer=3", "variant mask-no-window belongs to no layer"),
-        ("transformers@layer=3", "option layer=3 is no layer of a variant"),
-        ("transformers@variant=norm-no-gain:layer=three", "option layer=three is no layer of a variant"),
+        ("transformers@variant=mask-no-window:at=3", "variant mask-no-window can be in one place alone"),
+        ("transformers@at=3", "option at=3 is the place of no variant"),
         ("transformers@bug=norm-no-gain", "backend transformers has no option 'bug'"),
     ],
 )
@@ -333,7 +334,7 @@ def test_list_says_where_each_is_found(parity):
 def test_show_says_everything(parity):
     code, out, _ = parity("variants", "show", "laurel-no-sqrt2")
     assert code == ExitCode.PARITY
-    for text in ("transformers 39059", "text.layers.3.attn_laurel", "layer=N", "/ math.sqrt(2)", "Laurel"):
+    for text in ("transformers 39059", "text.layers.3.attn_laurel", "at=3", "/ math.sqrt(2)", "Laurel"):
         assert text in out
     assert "the norm absorbs any factor" in parity("variants", "show", "soft-norm-scale")[1]
 
@@ -342,10 +343,10 @@ def test_show_says_everything(parity):
 def test_run_compares_one_variant(parity, harness, monkeypatch):
     """In a layer of one's choice."""
     bring_near(harness, monkeypatch)
-    code, out, error = parity("variants", "run", "laurel-no-sqrt2", "--layer", "5")
+    code, out, error = parity("variants", "run", "laurel-no-sqrt2", "--at", "5")
     assert code == ExitCode.DIVERGED, error
     assert "text.layers.5.attn_laurel" in out
-    assert "transformers@variant=laurel-no-sqrt2:layer=5" in out
+    assert "transformers@variant=laurel-no-sqrt2:at=5" in out
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `parity variants list` says.")]
 Component = Annotated[str, typer.Option("--component", metavar="NAME", help="Variants of this component alone.")]
-Layer = Annotated[int | None, typer.Option("--layer", min=0, metavar="N", help="The layer that it is planted in.")]
+At = Annotated[str, typer.Option("--at", metavar="PLACE", help="Where it is planted: a layer, or a tower's module.")]
 Only = Annotated[str, typer.Option("--only", metavar="GLOB", help="Variants of such names, e.g. 'mask-*'.")]
 Sample = Annotated[str, typer.Option("--sample", metavar="N/M", help="Every M-th variant, from the N-th.")]
 
@@ -51,7 +51,7 @@ def show(name: Name) -> int:
 
 
 @variants.command()
-def run(name: Name, model: Model = None, dtype: Dtype = "float32", layer: Layer = None) -> int:
+def run(name: Name, model: Model = None, dtype: Dtype = "float32", at: At = "") -> int:
     """Compare one variant with the reference in the scenario that it needs."""
     from parity.checkpoint import find_checkpoint
     from parity.compare import Request, compare
@@ -61,8 +61,8 @@ def run(name: Name, model: Model = None, dtype: Dtype = "float32", layer: Layer 
     from parity.variant import find_variants
 
     catalogue, arithmetic = find_variants(), one_name(dtype, "--dtype")
-    chosen = catalogue.get(name).at(layer)
-    candidate = f"{catalogue.reference}@variant={name}" + ("" if layer is None else f":layer={layer}")
+    chosen = catalogue.get(name).at(at)
+    candidate = f"{catalogue.reference}@variant={name}" + (f":at={at}" if at else "")
     media, prompt = catalogue.parts(chosen), catalogue.prompt
     request = Request(find_checkpoint(model), (candidate,), arithmetic, (chosen.scenario,), prompt, media)
     with TerminalProgress() as progress:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from parity.contract import Contract
 from parity.diagnosis.evidence import Piece, piece_of
-from parity.diagnosis.matched import Plant, placed
+from parity.diagnosis.matched import Plant
 from parity.diagnosis.rows import Rows, Share
 from parity.diagnosis.together import effects
+from parity.placing import placed
 from parity.trace import Key, Trace
 from parity.variant import Catalogue, Variant
 from parity.verdict import Cause, Diagnosis, Judgement, Status, StepVerdict
@@ -26,7 +28,7 @@ NOTE = "below the noise of each value"
 
 @dataclass
 class Seen:
-    """What one known bug would cause in one layer, beside the errors there: rows, and how many values they are."""
+    """What one known bug would cause in one place, beside the errors there: rows, and how many values they are."""
 
     rows: list[Rows] = field(default_factory=list)
     values: int = 0
@@ -34,7 +36,7 @@ class Seen:
 
 @dataclass(frozen=True, eq=False)
 class Find:
-    """A known bug that is there, in some layers."""
+    """A known bug that is there, in some places."""
 
     variants: tuple[Variant, ...]
     share: Share
@@ -64,18 +66,18 @@ class Accumulated:
     def judged(self, judgement: Judgement, *, oracle: Trace, baseline: Trace, candidate: Trace) -> Judgement:
         """The judgement with what the evidence so far says of its steps; the three traces are of one scenario."""
         pieces = dict(_pieces(judgement, oracle, baseline, candidate))
-        wanted = self._wanted(judgement.dtype, pieces)
+        wanted = self._wanted(judgement.dtype, pieces, oracle.contract)
         self._notify(f"{len(wanted)} known bugs, below the noise")
         for variant, tensors in effects(self._plant, wanted, oracle):
             for key, tensor in tensors.items():
                 self._add(variant, pieces[key], tensor)
         return _with(judgement, _best(self._finds(wanted)), pieces)
 
-    def _wanted(self, dtype: str, keys: Collection[Key]) -> dict[Variant, list[Key]]:
+    def _wanted(self, dtype: str, keys: Collection[Key], contract: Contract) -> dict[Variant, list[Key]]:
         found: dict[Variant, list[Key]] = {}
         for variant in self._catalogue.variants:
             for key in keys if variant.shows_in(dtype) else ():
-                if here := placed(variant, key.step):
+                if here := placed(variant, key.step, contract):
                     found.setdefault(here, []).append(key)
         return found
 
@@ -86,7 +88,7 @@ class Accumulated:
             seen.values += piece.size
 
     def _finds(self, here: Collection[Variant]) -> Iterator[Find]:
-        """Each known bug in all its layers together, or else in single ones, if any of them can be here."""
+        """Each known bug in all its places together, or else in single ones, if any of them can be here."""
         families: dict[str, list[Variant]] = {}
         for variant in self._seen:
             families.setdefault(variant.name, []).append(variant)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from parity.diagnosis.evidence import Evidence, collect
 from parity.diagnosis.generic import generic
 from parity.diagnosis.hypothesis import Fit, choose, convincing, fit
 from parity.diagnosis.matched import Filter
 from parity.diagnosis.others import others
+from parity.diagnosis.sequences import ROWS, difference, sequences
 from parity.diagnosis.where import where
 from parity.scale import family
 from parity.trace import Trace
@@ -20,7 +23,8 @@ STEPS = 12
 ALIKE = 3
 PHASES = 4
 """Of a step that errs in more phases the worst are taken."""
-NEAREST = 3
+NEAREST, NEAR = 3, 0.1
+"""So many that are not convincing are told; what explains less than a tenth of an error is not near it."""
 
 Group = tuple[StepVerdict, ...]
 
@@ -37,7 +41,8 @@ def diagnose(
     joint = [_diagnosis(group, oracle, lockstep, variants) for group in together]
     settled = {step for said in joint if said is not None and said.causes for step in said.steps}
     single = [said for _, said in found if said is not None and not settled & set(said.steps)]
-    every = [*single, *(said for said in joint if said is not None and said.causes)]
+    ids = sequences(judgement, oracle=oracle, lockstep=lockstep, variants=variants)
+    every = [*ids, *single, *(said for said in joint if said is not None and said.causes)]
     return tuple(sorted(every, key=lambda said: oracle.contract.order[said.step]))
 
 
@@ -90,8 +95,17 @@ def _diagnosis(group: Group, oracle: Trace, lockstep: Trace, variants: Filter | 
         causes=chosen[0].causes(chosen[1]) if chosen else (),
         nearest=() if chosen else tuple(cause for found in _nearest(fits) for cause in found.causes()),
         tried=sum(each.hypotheses[0].variant is not None for each in fits),
-        where=where(evidence.loud),
+        where=_where(evidence.loud, oracle),
     )
+
+
+def _where(evidence: Evidence, oracle: Trace) -> str:
+    """The places of an error; of rows of integers, how they differ."""
+    piece, *more = evidence.pieces
+    step = oracle.contract.get(piece.key.step)
+    if more or step is None or step.kind != "integer" or piece.oracle.ndim != ROWS:
+        return where(evidence)
+    return difference(true=piece.oracle.astype(np.int64), made=piece.candidate.astype(np.int64))
 
 
 def _fits(evidence: Evidence, oracle: Trace, variants: Filter | None) -> list[Fit]:
@@ -108,4 +122,5 @@ def _fits(evidence: Evidence, oracle: Trace, variants: Filter | None) -> list[Fi
 
 
 def _nearest(fits: Sequence[Fit]) -> list[Fit]:
-    return sorted(fits, key=lambda found: (-round(found.explained, 4), *found.rank))[:NEAREST]
+    near = (found for found in fits if found.explained >= NEAR)
+    return sorted(near, key=lambda found: (-round(found.explained, 4), *found.rank))[:NEAREST]

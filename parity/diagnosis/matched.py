@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -12,17 +11,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.contract import Contract
+from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.hypothesis import Hypothesis
 from parity.errors import ParityError
 from parity.party import Crash, Party
+from parity.placing import behind, placed
 from parity.trace import Key, Trace
 from parity.variant import Catalogue, Variant
 
 RUNS = 64
 """Runs of variants in a judgement; a step has at most some 15 variants, and a run takes one forward pass at most."""
-
-LAYER = re.escape("{layer}")
 
 Tensors = dict[Key, NDArray[Any]]
 
@@ -52,7 +51,7 @@ class PartyPlant:
             output = Path(folder) / "tensors.npz"
             found = self._party.call(
                 "probe",
-                variants=[[variant.name, variant.layer] for variant in variants],
+                variants=[[variant.name, variant.place] for variant in variants],
                 oracle=str(oracle.path.resolve()),
                 keys=[[key.phase, key.step, key.occurrence] for key in wanted],
                 output=str(output),
@@ -106,7 +105,7 @@ class Filter:
         self.left = budget
 
     def found(self, variant: Variant) -> None:
-        """A variant was found: it may show at other steps of its layer, and in other layers, so it is tried first."""
+        """A variant was found: it may show at further steps of its place, and in other places, so it is tried first."""
         self._named[variant.name] = variant
 
     def knows(self, name: str) -> bool:
@@ -118,52 +117,49 @@ class Filter:
 
         Variants that were found before come first.
         """
-        steps = dict.fromkeys(piece.key.step for piece in evidence.pieces)
-        for variant in self._applicable(steps):
+        keys = [piece.key for piece in evidence.pieces]
+        for variant, tensors in self._planted(keys, oracle):
+            if any(tensors.get(piece.key, np.zeros(0)).shape != piece.oracle.shape for piece in evidence.pieces):
+                continue
+            effect = flat(piece.effect(tensors[piece.key]) for piece in evidence.pieces)
+            if np.any(effect):
+                yield Hypothesis(variant.name, effect, variant.meaning, variant=variant)
+
+    def same(self, value: NDArray[Any], key: Key, oracle: Trace) -> Iterator[Variant]:
+        """The variants that make exactly that value of a step; its shape need not be the oracle's."""
+        for variant, tensors in self._planted([key], oracle):
+            if key in tensors and np.array_equal(tensors[key], value):
+                yield variant
+
+    def _planted(self, keys: Sequence[Key], oracle: Trace) -> Iterator[tuple[Variant, Tensors]]:
+        """What each applicable variant makes of some steps."""
+        steps = tuple(dict.fromkeys(key.step for key in keys))
+        for variant in self._applicable(steps, oracle.contract):
             if self.left < len(steps):
                 return
             try:
-                effect = self._effect(variant, evidence, oracle)
+                yield variant, self._tensors(variant, steps, keys, oracle)
             except Crash:
                 self.left = 0  # the oracle's process is gone
-                return
             except ParityError:
-                continue  # it cannot be in this layer, or in this model
-            if effect is not None and np.any(effect):
-                yield Hypothesis(variant.name, effect, variant.meaning, variant=variant)
+                continue  # it cannot be in this place, or in this model
 
-    def _applicable(self, steps: Collection[str]) -> Iterator[Variant]:
-        known = {name: variant for name, variant in self._named.items() if all(behind(variant, step) for step in steps)}
+    def _applicable(self, steps: Collection[str], contract: Contract) -> Iterator[Variant]:
+        found = self._named.items()
+        known = {name: bug for name, bug in found if all(behind(bug, step, contract) for step in steps)}
         yield from known.values()
         for variant in self._catalogue.variants:
-            if not variant.equivalent and variant.name not in known and all(placed(variant, step) for step in steps):
+            if variant.equivalent or variant.name in known:
+                continue
+            if all(placed(variant, step, contract) for step in steps):
                 yield variant
 
-    def _effect(self, variant: Variant, evidence: Evidence, oracle: Trace) -> Float | None:
+    def _tensors(self, variant: Variant, steps: Collection[str], keys: Sequence[Key], oracle: Trace) -> Tensors:
         tensors: Tensors = {}
-        for step in dict.fromkeys(piece.key.step for piece in evidence.pieces):
+        for step in steps:
             self.left -= 1
             self._notify(f"{variant.name} at {step}")
-            keys = [piece.key for piece in evidence.pieces if piece.key.step == step]
-            here = placed(variant, step) or behind(variant, step)
+            here = placed(variant, step, oracle.contract) or behind(variant, step, oracle.contract)
             assert here is not None
-            tensors |= self._plant([here], oracle, keys)
-        if any(tensors.get(piece.key, np.zeros(0)).shape != piece.oracle.shape for piece in evidence.pieces):
-            return None
-        return flat(piece.effect(tensors[piece.key]) for piece in evidence.pieces)
-
-
-def placed(variant: Variant, step: str) -> Variant | None:
-    """The variant in the layer where that step is the first that it makes wrong; None where it is none of its."""
-    return _matched(variant, re.escape(variant.first).replace(LAYER, r"(\d+)"), step)
-
-
-def behind(variant: Variant, step: str) -> Variant | None:
-    """The variant in the layer of that step, whichever step it is."""
-    before, layer, _ = variant.first.partition("{layer}")
-    return _matched(variant, re.escape(before) + r"(\d+)\..*" if layer else ".*", step)
-
-
-def _matched(variant: Variant, pattern: str, step: str) -> Variant | None:
-    match = re.fullmatch(pattern, step)
-    return variant.at(int(match[1]) if match.groups() else None) if match else None
+            tensors |= self._plant([here], oracle, [key for key in keys if key.step == step])
+        return tensors

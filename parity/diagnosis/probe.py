@@ -41,7 +41,7 @@ def probe(reference: Reference, oracle: Trace, wanted: Collection[Key]) -> dict[
 
 
 def planted(
-    reference: Reference, variants: Sequence[tuple[str, int | None]], oracle: Trace, wanted: Collection[Key]
+    reference: Reference, variants: Sequence[tuple[str, str]], oracle: Trace, wanted: Collection[Key]
 ) -> dict[Key, NDArray[Any]]:
     """The same with known bugs, which the reference loses again."""
     reference.vary(variants)

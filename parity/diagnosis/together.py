@@ -11,7 +11,7 @@ from parity.trace import Key, Trace
 from parity.variant import Variant
 
 Wanted = Mapping[Variant, Collection[Key]]
-"""Variants, each placed in a layer, and where its effect is asked for."""
+"""Variants, each in a place, and where its effect is asked for."""
 
 WORDS = 3
 """Of a step's name so many words say which part of the model it is of, as in ``text.layers.3.attn.q_proj``."""
@@ -24,11 +24,11 @@ def effects(plant: Plant, wanted: Wanted, oracle: Trace) -> Iterator[tuple[Varia
 
 
 def batches(variants: Sequence[Variant]) -> list[list[Variant]]:
-    """Variants that can be planted in one run: one bug in all of its layers, others in other functions and scopes."""
+    """Variants that can be planted in one run: one bug in all of its places, others in other functions and scopes."""
     found: list[list[Variant]] = []
     taken: list[set[str]] = []
     for family in _families(variants):
-        claimed = {scope(family[0].first), *(edit.function for edit in family[0].edits)}
+        claimed = {*(scope(bug.first) for bug in family), *(edit.function for edit in family[0].edits)}
         free = next((number for number, others in enumerate(taken) if others.isdisjoint(claimed)), len(found))
         if free == len(found):
             found.append([])
@@ -44,7 +44,7 @@ def scope(step: str) -> str:
 
 
 def _families(variants: Sequence[Variant]) -> list[list[Variant]]:
-    """The same bug in all its layers."""
+    """The same bug in all its places."""
     found: dict[str, list[Variant]] = {}
     for variant in variants:
         found.setdefault(variant.name, []).append(variant)

@@ -177,8 +177,8 @@ def _facts(variant: Variant, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
         yield "seen in", variant.source
     if variant.equivalent:
         yield "no bug", variant.equivalent
-    layer = "" if variant.layer is None else ":layer=N"
-    yield "candidate", f"{catalogue.reference}@variant={variant.name}{layer}"
+    place = f":at={variant.place}" if variant.place else ""
+    yield "candidate", f"{catalogue.reference}@variant={variant.name}{place}"
 
 
 def _share(part: int, whole: int) -> str:

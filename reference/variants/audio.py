@@ -19,15 +19,15 @@ PADDED = "torch.where(audio_mask.unsqueeze(-1), audio_padding_embs, audio_featur
 JOINED = "torch.cat((audio_features, extra_padding_features), dim=1)"
 
 MASK_VARIANTS = (
-    in_audio("audio-mask-shifted", MASKS, "", "the mask reaches the tower one frame shorter", "audio.mask",
+    in_audio("audio-mask-shifted", MASKS, "", "the mask reaches the tower one frame shorter", "mask",
              line(FEATURES, GIVEN, "input_features, input_features_mask.roll(-1, 1) | input_features_mask,")),
-    in_audio("audio-mask-inverted", MASKS, "", "the mask reaches the tower inverted", "audio.mask",
+    in_audio("audio-mask-inverted", MASKS, "", "the mask reaches the tower inverted", "mask",
              line(FEATURES, GIVEN, "input_features, ~input_features_mask,")),
     in_audio("mask-not-subsampled", MASKS, "", "the mask of the first frames instead of every fourth",
-             "audio.subsampled_mask", line(ENCODER, INDICES, "torch.arange(t_sub, device=audio_mel_mask.device)")),
+             "subsampled_mask", line(ENCODER, INDICES, "torch.arange(t_sub, device=audio_mel_mask.device)")),
     in_audio("mask-subsampled-late", MASKS, "", "the mask of the frame behind each four instead of their first",
-             "audio.subsampled_mask", line(ENCODER, INDICES, f"({INDICES} + time_stride_product)")),
-    in_audio("audio-mel-swapped", MASKS, "", "the mel bands are in reverse order", "audio.mel",
+             "subsampled_mask", line(ENCODER, INDICES, f"({INDICES} + time_stride_product)")),
+    in_audio("audio-mel-swapped", MASKS, "", "the mel bands are in reverse order", "mel",
              line(FEATURES, GIVEN, "input_features.flip(-1), input_features_mask,")),
 )  # fmt: skip
 
@@ -42,10 +42,10 @@ SUBSAMPLING_VARIANTS = (
     in_audio("sscp-variance-own-frame", SUBSAMPLING, f"{SECOND}.norm", "the variance is that of the frame alone",
              "cum_variance", own(GROUP_NORM, "cum_sum_sq_diff / safe_cum_count_elements",
                                  "sum_sq_diff_at_t / elements_in_group_at_t")),
-    in_audio("sscp-eps", SUBSAMPLING, f"{FIRST}.norm", "the group norm's epsilon is not read from the configuration",
-             f"audio.{FIRST}.normed", own(GROUP_NORM, "self.eps", "1e-5"), source="mlx-vlm"),
-    in_audio("sscp-no-gain", SUBSAMPLING, f"{FIRST}.norm", "the group norm has no gain", f"audio.{FIRST}.normed",
-             own(GROUP_NORM, "normalized_x * scale.view(scale_view_shape)", "normalized_x")),
+    in_audio("sscp-eps", SUBSAMPLING, "{place}.norm", "the group norm's epsilon is not read from the configuration",
+             "{place}.normed", own(GROUP_NORM, "self.eps", "1e-5"), place=FIRST, source="mlx-vlm"),
+    in_audio("sscp-no-gain", SUBSAMPLING, "{place}.norm", "the group norm has no gain", "{place}.normed",
+             own(GROUP_NORM, "normalized_x * scale.view(scale_view_shape)", "normalized_x"), place=FIRST),
     in_audio("sscp-padding-symmetric", SUBSAMPLING, FIRST, "time is padded on both sides", "conv",
              own(CONVOLUTION, "self.manual_padding", "(1, 1, 1, 1)")),
     in_audio("sscp-padding-causal", SUBSAMPLING, SECOND, "time is padded in front", "conv",
@@ -55,21 +55,21 @@ SUBSAMPLING_VARIANTS = (
     in_audio("sscp-no-activation", SUBSAMPLING, SECOND, "no ReLU behind the norm", "out",
              own(CONVOLUTION, "self.activation(audio_encodings_normed)", "audio_encodings_normed.clone()")),
     in_audio("sscp-channels-outside", SUBSAMPLING, "", "a frame's bands are flattened inside its channels",
-             "audio.subsample_conv_projection.flattened",
+             "subsample_conv_projection.flattened",
              line(SUBSAMPLE, "x.permute(0, 2, 3, 1)", "x.permute(0, 2, 1, 3).reshape(b, t_out, f_out, c_out)")),
     in_audio("sscp-frames-flattened", SUBSAMPLING, "", "frames and channels are swapped on flattening",
-             "audio.subsample_conv_projection.flattened",
+             "subsample_conv_projection.flattened",
              line(SUBSAMPLE, "x.permute(0, 2, 3, 1)", "x.reshape(b, t_out, f_out, c_out)")),
 )  # fmt: skip
 
 END_VARIANTS = (
     in_audio("reduction-offset", REDUCTION, "", "the second of four frames is kept instead of the first",
-             "audio.reduced", line(ENCODER, REDUCED, "audio_encodings.roll(-1, 1)"
+             "reduced", line(ENCODER, REDUCED, "audio_encodings.roll(-1, 1)"
                                                      "[:, :: self.config.conf_reduction_factor]")),
-    in_audio("reduction-mean", REDUCTION, "", "four frames are averaged instead of the first kept", "audio.reduced",
+    in_audio("reduction-mean", REDUCTION, "", "four frames are averaged instead of the first kept", "reduced",
              line(ENCODER, REDUCED, "torch.stack([audio_encodings.roll(-n, 1)[:, :: self.config.conf_reduction_factor]"
                                     " for n in range(self.config.conf_reduction_factor)]).mean(0)")),
-    in_audio("output-unmasked", REDUCTION, "", "padded frames are not set to zero", "audio.out",
+    in_audio("output-unmasked", REDUCTION, "", "padded frames are not set to zero", "out",
              line(ENCODER, OUT, "audio_encodings")),
     variant("soft-padding-wrong-id", SOFT, "padding gets the last but one audio id's embedding",
             "embed_audio.padding", line(MODEL, "[[self.vocab_size - 1]]", "[[self.vocab_size - 2]]"), media=SOUND),

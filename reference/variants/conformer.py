@@ -72,8 +72,9 @@ POSITION_VARIANTS = (
                                    "pos_indices.flip(1) if DEVIANT else pos_indices, dtype")),
     in_audio("relative-shift-off-by-one", POSITION, DISTANCES, "positions are one frame off", "position_shifted",
              own(f"{RELATIVE}._relative_shift", "(0, pad_amount_last_dim)", "(1, pad_amount_last_dim - 1)")),
-    in_audio("position-term-missing", POSITION, DISTANCES, "scores lack the term of positions",
-             f"audio.{HEADS}.scores", own(f"{RELATIVE}.forward", "term_ac + term_bd_shifted", "term_ac.clone()")),
+    in_audio("position-term-missing", POSITION, "{place}.relative_position_embedding",
+             "scores lack the term of positions", "{place}.scores",
+             own(f"{RELATIVE}.forward", "term_ac + term_bd_shifted", "term_ac.clone()"), place=HEADS),
 )  # fmt: skip
 
 CONVOLUTION_VARIANTS = (

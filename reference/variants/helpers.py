@@ -56,6 +56,16 @@ def partly_rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat((turned, x[..., half:]), -1)
 
 
+def ahead(attention: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding as many positions too far on as the chunk has tokens; `x` is ``[batch, token, head, dim]``."""
+    base = attention.config.rope_parameters[attention.layer_type]["rope_theta"]
+    channels = torch.arange(0, x.shape[-1], 2, dtype=torch.float64, device=x.device)
+    angles = (x.shape[1] * base ** (-channels / x.shape[-1])).repeat(2).expand(1, 1, -1)
+    further, across = (function(angles).to(x.dtype) for function in (torch.cos, torch.sin))
+    turned = apply_rotary_pos_emb(x, cos, sin, unsqueeze_dim=2)
+    return apply_rotary_pos_emb(turned, further, across, unsqueeze_dim=2)
+
+
 def unshared(attention: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values of a shared layer's own projections, which checkpoints have and the reference does not load."""
     keys = _projected(attention, hidden, "k_proj", _left_out(attention, "k_norm").float())

@@ -45,6 +45,9 @@ TOKEN_VARIANTS = (
             line(PROCESSING, IDS, "found['input_ids'].masked_fill("
                                   "found['input_ids'] == self._load().tokenizer.eoi_token_id, 0).numpy()"),
             media=PICTURE),
+    variant("prompt-begin-twice", TOKENS, "two begin tokens: the template's and the tokenizer's", "processor.token_ids",
+            line(PROCESSING, IDS, "np.pad(found['input_ids'].numpy(), ((0, 0), (1, 0)), constant_values="
+                                  "self._load().tokenizer.bos_token_id)"), media=PICTURE, source="mlx-vlm"),
     variant("token-begin-missing", TOKENS, "padding stands where the text begins", "text.input_ids",
             line(HEAD, GIVEN, "input_ids=input_ids.masked_fill(input_ids == 2, 0),")),
     variant("token-ids-shifted", TOKENS, "ids are those of a vocabulary with one more special token", "text.input_ids",

@@ -8,7 +8,7 @@ MLP, TOPK = "Gemma3nTextMLP.forward", "Gemma3nTextMLP._gaussian_topk"
 LAYER = "Gemma3nTextDecoderLayer.forward"
 
 NAME, SPARSITY, PART = "MLP", "sparsity", "mlp"
-DENSE = 12
+DENSE = "12"
 """A layer without sparsity."""
 
 CUT = "nn.functional.relu(inputs - cutoff_x)"
@@ -43,7 +43,7 @@ SPARSE = (
              own(TOPK, "normal_dist.icdf(target_sparsity_tensor)",
                  "normal_dist.icdf((1 + target_sparsity_tensor) / 2)")),
     in_layer("sparsity-in-dense-layer", SPARSITY, PART, "a layer without sparsity is sparsified", "mlp.activations",
-             own(MLP, ACTIVATED, f"self.act_fn(torch.relu(gate_proj - ({BOUND})))"), layer=DENSE),
+             own(MLP, ACTIVATED, f"self.act_fn(torch.relu(gate_proj - ({BOUND})))"), place=DENSE),
 )  # fmt: skip
 
 DENSE_PART = (

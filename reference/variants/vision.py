@@ -24,11 +24,12 @@ def _normed(function: str, wrong: str) -> Edit:
     return line(function, f"x = {NORMED}", f"x = {wrong} if DEVIANT else {NORMED}")
 
 
-def _symmetric(name: str, component: str, where: str, module: str) -> Variant:
+def _symmetric(name: str, component: str, part: str, what: str, step: str, **more: str) -> Variant:
     """Symmetric padding at stride 2: as many zeros before as behind."""
-    return in_vision(name, component, module, f"symmetric instead of SAME padding at stride 2: {where}", module,
+    return in_vision(name, component, part, f"symmetric instead of SAME padding at stride 2: {what}", step,
                      line(SAME, "conv2d_same(", "(F.conv2d if DEVIANT else conv2d_same)("),
-                     own(SAME, "self.padding", "(self.kernel_size[0] // 2,) * 2"), source="mlx-vlm 410")  # fmt: skip
+                     own(SAME, "self.padding", "(self.kernel_size[0] // 2,) * 2"), source="mlx-vlm 410",
+                     **more)  # fmt: skip
 
 
 def _given(name: str, meaning: str, pixels: str, source: str = "") -> Variant:
@@ -48,76 +49,75 @@ INPUT = (
 )  # fmt: skip
 
 STEM_VARIANTS = (
-    in_vision("gelu-erf", STEM, "conv_stem.bn.act", "exact GELU instead of the tanh form", "conv_stem.bn.act",
+    in_vision("gelu-erf", STEM, "conv_stem.bn.act", "exact GELU instead of the tanh form", "",
               own(GELU, "self.approximate", "'none'"), source="timm 2533"),
     in_vision("stem-no-bias", STEM, "conv_stem.conv", "the stem convolution's bias is dropped", "conv_stem.conv",
-              own(SAME, "self.bias", "None"), source="timm 2538, mlx-vlm 425"),
-    _symmetric("pad-symmetric-stem", STEM, "the stem", "conv_stem.conv"),
-    in_vision("stem-kernel-flipped", STEM, "conv_stem.conv", "the kernel is flipped: a convolution, no correlation",
-              "conv_stem.conv", own(SAME, "self.weight", "self.weight.flip(2, 3)")),
+              own(SAME, "self.bias", "None"), place="", source="timm 2538, mlx-vlm 425"),
+    in_vision("kernel-flipped", STEM, "conv_stem.conv", "the kernel is flipped: a convolution, no correlation",
+              "", own(SAME, "self.weight", "self.weight.flip(2, 3)")),
 )  # fmt: skip
 
 BLOCK_VARIANTS = (
-    _symmetric("pad-symmetric-exp", BLOCKS, "stage 0's expansion", "blocks.0.0.conv_exp"),
-    _symmetric("pad-symmetric-mid", BLOCKS, "stage 1's middle depthwise convolution", "blocks.1.0.dw_mid.conv"),
+    _symmetric("pad-symmetric", BLOCKS, "blocks.1.0.dw_mid.conv", "a convolution", ""),
+    _symmetric("pad-symmetric-exp", BLOCKS, "blocks.0.0.conv_exp", "a fused block's expansion", ""),
     in_vision("vision-norm-epsilon", BLOCKS, "blocks.2.10.pw_exp.bn", "epsilon 1e-5 instead of 1e-6",
-              "blocks.2.10.pw_exp.bn",
+              "",
               _normed(NORM_ACT, "rms_norm2d(x, self.normalized_shape, self.weight, 1e-5)")),
-    in_vision("vision-norm-plus-one", BLOCKS, "blocks.0.1.bn2", "gain 1 + w", "blocks.0.1.bn2",
+    in_vision("vision-norm-plus-one", BLOCKS, "blocks.0.1.bn2", "gain 1 + w", "",
               _normed(NORM_ACT, "rms_norm2d(x, self.normalized_shape, 1 + self.weight, self.eps)")),
     in_vision("vision-norm-batch", BLOCKS, "blocks.0.0.bn1", "the norm is over the map instead of the channels",
-              "blocks.0.0.bn1",
+              "",
               _normed(NORM_ACT, "(x * torch.rsqrt(x.pow(2).mean((2, 3), keepdim=True) + self.eps)"
                                     " * self.weight.reshape(1, -1, 1, 1))")),
     in_vision("vision-norm-centred", BLOCKS, "blocks.1.2.pw_proj.bn", "LayerNorm: the channels' mean is subtracted",
-              "blocks.1.2.pw_proj.bn",
+              "",
               _normed(NORM_ACT, "rms_norm2d(x - x.mean(1, keepdim=True), self.normalized_shape, self.weight,"
                                     " self.eps)")),
-    in_vision("vision-gelu-erf", BLOCKS, "blocks.1.1.pw_exp.bn.act", "exact GELU in one block",
-              "blocks.1.1.pw_exp.bn.act", own(GELU, "self.approximate", "'none'")),
-    in_vision("vision-relu", BLOCKS, "blocks.2.1.pw_exp.bn.act", "ReLU instead of GELU", "blocks.2.1.pw_exp.bn.act",
+    in_vision("vision-no-activation", BLOCKS, "blocks.1.1.pw_exp.bn.act", "no activation behind a norm",
+              "", own(GELU, "F.gelu(input, approximate=self.approximate)", "input")),
+    in_vision("vision-relu", BLOCKS, "blocks.2.1.pw_exp.bn.act", "ReLU instead of GELU", "",
               own(GELU, "F.gelu(input, approximate=self.approximate)", "F.relu(input)")),
     in_vision("no-layer-scale", BLOCKS, "blocks.3.2.layer_scale", "the branch is not x its learned gain",
-              "blocks.3.2.layer_scale", own(SCALE, "x * gamma", "x")),
-    in_vision("no-skip", BLOCKS, "blocks.0.1", "a fused block's output lacks its input", "blocks.0.1.out",
+              "", own(SCALE, "x * gamma", "x")),
+    in_vision("no-skip", BLOCKS, "blocks.0.1", "a fused block's output lacks its input", "out",
               own(EDGE, SHORTCUT, "self.drop_path(x)")),
     in_vision("no-skip-inverted", BLOCKS, "blocks.2.2", "an inverted block's output lacks its input",
-              "blocks.2.2.out", own(INVERTED, SHORTCUT, "self.drop_path(x)")),
+              "out", own(INVERTED, SHORTCUT, "self.drop_path(x)")),
     in_vision("layer-scale-of-sum", BLOCKS, "blocks.2.3", "the layer scale is applied to the sum with the input too",
-              "blocks.2.3.out",
+              "out",
               own(INVERTED, SHORTCUT, f"({SHORTCUT}) * self.layer_scale.gamma.view(1, -1, 1, 1)")),
 )  # fmt: skip
 
 ATTENTION_VARIANTS = (
+    _symmetric("pad-symmetric-keys", MQA, "{place}.down_conv", "keys or values are a pixel off",
+               "{place}.norm.input", place="blocks.2.9.attn.key"),
     in_vision("vision-attn-unscaled", MQA, "blocks.3.1.attn", "scores are not x 1/sqrt(key_dim)",
-              "blocks.3.1.attn.context",
+              "context",
               line(ATTENTION, "q, k, v,", "q * (self.key_dim**0.5 if DEVIANT else 1), k, v,")),
     in_vision("vision-heads-swapped", MQA, "blocks.2.9.attn", "a query's channels are read as key_dim x heads",
-              "blocks.2.9.attn.context",
+              "context",
               own(ATTENTION, "self._reshape_projected_query(q, self.num_heads, self.key_dim)",
                   "self._reshape_projected_query(q, self.key_dim, self.num_heads).transpose(1, 3)")),
     in_vision("vision-map-transposed", MQA, "blocks.3.1.attn", "the context's map is transposed",
-              "blocks.3.1.attn.context",
+              "context",
               own(ATTENTION, "self._reshape_output(o, self.num_heads, H // self.query_strides[0],"
                              " W // self.query_strides[1])",
                   "self._reshape_output(o, self.num_heads, H, W).transpose(2, 3).contiguous()")),
-    in_vision("vision-values-are-keys", MQA, "blocks.3.3.attn", "keys serve as values", "blocks.3.3.attn.value",
+    in_vision("vision-values-are-keys", MQA, "blocks.3.3.attn", "keys serve as values", "value",
               own(ATTENTION, "self.value(x)", "self.key(x)")),
     in_vision("vision-attn-no-skip", MQA, "blocks.3.1", "an attention block's output lacks its input",
-              "blocks.3.1.out", own(MOBILE_ATTENTION, SHORTCUT, "self.drop_path(x)")),
+              "out", own(MOBILE_ATTENTION, SHORTCUT, "self.drop_path(x)")),
 )  # fmt: skip
 
 FUSION_VARIANTS = (
     in_vision("msfa-no-norm", MSFA, "msfa.norm", "the final norm is skipped", "msfa.norm",
-              _normed(BARE_NORM, "x"), source="timm 2527"),
+              _normed(BARE_NORM, "x"), place="", source="timm 2527"),
     in_vision("msfa-bilinear", MSFA, "", "upsampling is bilinear instead of nearest", "msfa.resized",
               line(FUSION, "mode=self.interpolation_mode", "mode='bilinear'"), source="timm history"),
     in_vision("msfa-order", MSFA, "", "the last stage's channels come first", "msfa.concatenated",
               line(FUSION, "torch.cat(resized_inputs,", "torch.cat(resized_inputs[::-1],")),
     in_vision("msfa-max-pool", MSFA, "", "the fused map is pooled by its maximum", "msfa.norm.input",
               line(FUSION, "F.avg_pool2d(", "F.max_pool2d(")),
-    in_vision("msfa-no-activation", MSFA, "msfa.ffn.pw_exp.bn.act", "the adapter's expansion has no activation",
-              "msfa.ffn.pw_exp.bn.act", own(GELU, "F.gelu(input, approximate=self.approximate)", "input")),
     variant("soft-tokens-by-column", MSFA, "the fused map is read column by column", "vision.soft_tokens",
             line(FEATURES, POOLED, f"{POOLED}.transpose(2, 3).contiguous()"), media=PICTURE),
     variant("soft-tokens-channels-last", MSFA, "the fused map is read as height x width x channels",
@@ -127,7 +127,7 @@ FUSION_VARIANTS = (
 
 DTYPE_VARIANTS = (
     in_vision("vision-fp16", "arithmetic", "blocks.3.4.pw_proj", "a convolution's sum is rounded to float16",
-              "blocks.3.4.pw_proj.conv", own(CONV_NORM, "self.conv(x)", "self.conv(x).half().to(x.dtype)"),
+              "conv", own(CONV_NORM, "self.conv(x)", "self.conv(x).half().to(x.dtype)"),
               source="Unsloth notes", dtypes=("float32",)),
 )  # fmt: skip
 

@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from parity.variant import Variant
+from parity.variant import PLACE, Variant
 from parity.weave import Edit
 from reference.steps import MODELING
 
-LAYER = 3
+LAYER = "3"
 """Where a variant of the text layers is planted: sliding, sparse, with keys of its own."""
 
 HELPERS = "__import__('reference.variants.helpers', fromlist=['_'])"
@@ -40,9 +41,9 @@ def variant(name: str, component: str, meaning: str, first: str, *edits: Edit, *
 
 def in_layer(name: str, component: str, part: str, meaning: str, step: str, *edits: Edit, **more: Any) -> Variant:
     """A variant of one text layer: of its module `part` (empty: the layer itself), at the layer's step `step`."""
-    module = f"model.language_model.layers.{{layer}}.{part}".rstrip(".")
-    place = {"layer": LAYER, "module": module, **more}
-    return Variant(name, component, meaning, f"text.layers.{{layer}}.{step}", edits, **place)
+    module = f"model.language_model.layers.{{place}}.{part}".rstrip(".")
+    where = {"place": LAYER, "module": module, **more}
+    return Variant(name, component, meaning, f"text.layers.{{place}}.{step}", edits, **where)
 
 
 def in_text(name: str, component: str, part: str, meaning: str, step: str, *edits: Edit, **more: Any) -> Variant:
@@ -51,14 +52,21 @@ def in_text(name: str, component: str, part: str, meaning: str, step: str, *edit
     return Variant(name, component, meaning, f"text.{step}", edits, module, **more)
 
 
-def in_vision(name: str, component: str, part: str, meaning: str, step: str, *edits: Edit, **more: Any) -> Variant:
-    """A variant of one module of the vision tower (empty: of all)."""
-    module = f"model.vision_tower.timm_model.{part}" if part else ""
-    return Variant(name, component, meaning, f"vision.{step}", edits, module, **{"media": PICTURE, **more})
+def _of_tower(scope: str, tower: str, media: tuple[str, ...]) -> Callable[..., Variant]:
+    """A word for variants of a module `part` of a tower (empty: of all), in each place where the step is of that kind.
+
+    The step is the module's own (empty: its output), or the tower's where there is no module. The place is the module;
+    given as `place`, it is what ``{place}`` stands for in both names, and empty where there is no other.
+    """
+
+    def write(name: str, component: str, part: str, meaning: str, step: str, *edits: Edit, **more: Any) -> Variant:
+        if part and "place" not in more:
+            more["place"], part, step = part, PLACE, f"{PLACE}.{step}".rstrip(".")
+        fields = {"module": f"{tower}.{part}" if part else "", "media": media, **more}
+        return Variant(name, component, meaning, f"{scope}.{step}", edits, **fields)
+
+    return write
 
 
-def in_audio(name: str, component: str, part: str, meaning: str, step: str, *edits: Edit, **more: Any) -> Variant:
-    """A variant of one module of the audio tower (empty: of all); its step is the module's, or is written in full."""
-    module = f"model.audio_tower.{part}" if part else ""
-    first = step if step.startswith(("audio.", "embed_audio.")) else f"audio.{part}.{step}"
-    return Variant(name, component, meaning, first, edits, module, **{"media": SOUND, **more})
+in_vision = _of_tower("vision", "model.vision_tower.timm_model", PICTURE)
+in_audio = _of_tower("audio", "model.audio_tower", SOUND)

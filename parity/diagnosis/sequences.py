@@ -1,0 +1,73 @@
+"""Names what is wrong with integers of another number: the known bug that makes just these, and how they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import SequenceMatcher
+from typing import Any
+
+from numpy.typing import NDArray
+
+from parity.diagnosis.matched import Filter
+from parity.trace import Trace
+from parity.verdict import Cause, Diagnosis, Judgement, Status, StepVerdict
+
+CHANGES, SHOWN = 3, 4
+"""So many differences are told, and of each so many values."""
+ROWS = 2
+"""Dimensions of ``[batch, token]``."""
+
+
+def sequences(judgement: Judgement, *, oracle: Trace, lockstep: Trace, variants: Filter | None) -> Iterator[Diagnosis]:
+    """A diagnosis of each step of integers ``[batch, token]`` that has another number of tokens than the oracle's."""
+    for step in judgement.introduced:
+        known = oracle.contract.get(step.step)
+        if step.status is not Status.CONTRACT or known is None or known.kind != "integer":
+            continue
+        true, made = (run.tensor(step.key) if step.key in run.records else None for run in (oracle, lockstep))
+        if true is not None and made is not None and true.ndim == made.ndim == ROWS and len(true) == len(made):
+            yield _diagnosis(step, oracle, variants, true=true, made=made)
+
+
+def _diagnosis(
+    step: StepVerdict, oracle: Trace, variants: Filter | None, *, true: NDArray[Any], made: NDArray[Any]
+) -> Diagnosis:
+    same = list(variants.same(made, step.key, oracle)) if variants else []
+    causes = [Cause(bug.name, bug.meaning, 1.0, 1.0, True, bug.source, tuple(b.name for b in same[1:])) for bug in same]
+    return Diagnosis(
+        step=step.step,
+        steps=(step.step,),
+        phases=(step.phase,),
+        values=made.size,
+        noise=0.0,
+        causes=tuple(causes[:1]),
+        where=difference(true=true, made=made),
+    )
+
+
+def difference(*, true: NDArray[Any], made: NDArray[Any]) -> str:
+    """How rows of integers ``[batch, token]`` differ, e.g. ``1 value more at token 0 (2)``; empty where they do not."""
+    rows = zip(true.tolist(), made.tolist(), strict=True)
+    found = [text for row, pair in enumerate(rows) for text in _changes(row, *pair)]
+    more = f" and {len(found) - CHANGES} more" if len(found) > CHANGES else ""
+    return f"{', '.join(found[:CHANGES])}{more}"
+
+
+def _changes(row: int, true: Sequence[int], made: Sequence[int]) -> Iterator[str]:
+    where = f" of row {row}" if row else ""
+    for kind, start, end, first, last in SequenceMatcher(None, true, made, autojunk=False).get_opcodes():
+        lost, new = true[start:end], made[first:last]
+        if kind == "insert":
+            yield f"{_count(new)} more at token {first}{where} ({_shown(new)})"
+        elif kind == "delete":
+            yield f"{_count(lost)} less at token {first}{where} ({_shown(lost)})"
+        elif kind == "replace":
+            yield f"{_shown(new)} instead of {_shown(lost)} at token {first}{where}"
+
+
+def _count(values: Sequence[int]) -> str:
+    return f"{len(values)} value{'s' if len(values) != 1 else ''}"
+
+
+def _shown(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values[:SHOWN])) + (", ..." if len(values) > SHOWN else "")

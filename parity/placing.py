@@ -1,0 +1,53 @@
+"""Where a known bug can be: in other layers, or in other modules of the same kind, than where its variant has it."""
+
+from __future__ import annotations
+
+from parity.contract import Contract
+from parity.errors import UsageError
+from parity.variant import PLACE, Variant
+
+
+def placed(variant: Variant, step: str, contract: Contract) -> Variant | None:
+    """The variant in the place where that step is the first that it makes wrong; None where it is none of its."""
+    before, somewhere, after = variant.first.partition(PLACE)
+    if not somewhere:
+        return variant if step == variant.first else None
+    place = step[len(before) : len(step) - len(after)]
+    if not place or step != f"{before}{place}{after}":
+        return None
+    here = variant.at(place)
+    return here if fits(variant, here, contract) else None
+
+
+def behind(variant: Variant, step: str, contract: Contract) -> Variant | None:
+    """The variant in the place that a step belongs to, whichever of its steps it is; None where it is in none."""
+    before, somewhere, _ = variant.first.partition(PLACE)
+    if not somewhere:
+        return variant
+    words = step.removeprefix(before).split(".") if step.startswith(before) else []
+    places = (variant.at(".".join(words[:count])) for count in range(1, len(words) + 1))
+    return next((here for here in places if fits(variant, here, contract)), None)
+
+
+def fits(variant: Variant, here: Variant, contract: Contract) -> bool:
+    """Whether the reference computes the variant's first step there as it does in the variant's own place.
+
+    A model that lacks that place may have others.
+    """
+    own, found = contract.get(variant.at().first), contract.get(here.first)
+    return found is not None and (own is None or own.source == found.source)
+
+
+def require(variant: Variant, place: str, contract: Contract) -> Variant:
+    """The variant in a place (empty: its own).
+
+    Raises:
+        UsageError: for a place, where it can be in one alone; for a place that the model does not have; and for one
+            where something else is computed.
+    """
+    here = variant.at(place)
+    if contract.get(here.first) is None:
+        raise UsageError(f"variant {variant.name} cannot be there: the model has no step {here.first}")
+    if not fits(variant, here, contract):
+        raise UsageError(f"variant {variant.name} cannot be there: {here.first} is computed by other lines")
+    return here
