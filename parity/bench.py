@@ -56,11 +56,11 @@ class Bench:
 
     def judgement(self, candidate: judge.Runs) -> Judgement:
         """The judge's word on a candidate's steps."""
-        bench = judge.Bench(
+        judging = judge.Judge(
             oracle=self.oracle, candidate=candidate, floors=self._floors, allowed=judge.ALLOWED, measure=self._measured
         )
         made = candidate.present[0].manifest
-        steps, scenario = tuple(bench.verdicts()), self.oracle.scenario.name
+        steps, scenario = tuple(judging.verdicts()), self.oracle.scenario.name
         return Judgement(made.backend, made.dtype, scenario, steps, tokens=(), allowed=judge.ALLOWED)
 
     def _named(self, judgement: Judgement, candidate: judge.Runs, catalogue: Catalogue) -> Judgement:

@@ -54,12 +54,12 @@ def judge(
         if run.manifest.dtype != first.dtype:
             raise UsageError(f"trace {run.path} is in {run.manifest.dtype}, the candidate in {first.dtype}")
     floors = _floors(oracle, *((baseline.free, baseline.lockstep) if baseline else (None, None)))
-    bench = Bench(oracle=oracle, candidate=candidate, floors=floors, allowed=allowed)
+    judging = Judge(oracle=oracle, candidate=candidate, floors=floors, allowed=allowed)
     return Judgement(
         candidate=name or first.backend,
         dtype=first.dtype,
         scenario=oracle.scenario.name,
-        steps=tuple(bench.verdicts()),
+        steps=tuple(judging.verdicts()),
         tokens=tuple(_tokens(oracle, baseline, candidate, contract, allowed)),
         allowed=allowed,
         versions=tuple(first.versions.items()),
@@ -112,7 +112,7 @@ class Measure(Protocol):
         ...
 
 
-class Bench:
+class Judge:
     """Everything that is needed to judge a candidate's steps."""
 
     def __init__(

@@ -26,7 +26,7 @@ from parity.contract import Contract, Step
 from parity.discovery import REFERENCES
 from parity.dtypes import as_float64
 from parity.floors import Floors
-from parity.judge import ALLOWED, Bench, Runs
+from parity.judge import ALLOWED, Judge, Runs
 from parity.measure import Error, Float, exact, validity
 from parity.media import Part
 from parity.party import Party
@@ -107,18 +107,18 @@ def sensitivities(*, oracle: Trace, baseline: Runs, allowed: float = ALLOWED) ->
         if (step := oracle.contract.get(key.step)) is None:
             continue
         fault = Fault(key, step, oracle=oracle, lockstep=baseline.lockstep)
-        bench = Bench(oracle=oracle, candidate=runs, floors=floors, allowed=allowed, measure=fault)
-        yield smallest(key, step, bench, fault, allowed)
+        judging = Judge(oracle=oracle, candidate=runs, floors=floors, allowed=allowed, measure=fault)
+        yield smallest(key, step, judging, fault, allowed)
 
 
-def smallest(key: Key, step: Step, bench: Bench, fault: Fault, allowed: float = ALLOWED) -> Smallest:
+def smallest(key: Key, step: Step, judging: Judge, fault: Fault, allowed: float = ALLOWED) -> Smallest:
     """Search one step's."""
 
     def seen(size: float) -> bool:
         fault.size = size
-        return not bench.from_exact_inputs(key, step).ratio <= allowed
+        return not judging.from_exact_inputs(key, step).ratio <= allowed
 
-    floor = bench.from_exact_inputs(key, step).floor
+    floor = judging.from_exact_inputs(key, step).floor
     if step.kind != "float":
         return Smallest(key, 0.0 if seen(1.0) else math.inf, floor)
     if seen(0.0):

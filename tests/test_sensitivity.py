@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from parity.floors import Floors
-from parity.judge import ALLOWED, Bench, Runs, judge
+from parity.judge import ALLOWED, Judge, Runs, judge
 from parity.report import sentences
 from parity.report.sensitivity import print_sensitivity, sensitivity_json
 from parity.sensitivity import Fault, Sensitivity, Smallest, sensitivities, smallest
@@ -41,14 +41,14 @@ def found(runs):
     return {one.key: one for one in sensitivities(oracle=oracle, baseline=baseline)}
 
 
-def bench_of(runs, key):
+def judge_of(runs, key):
     """The judge, and the fault that it is shown."""
     oracle, baseline = runs
     step = toy.CONTRACT.get(key.step)
     fault = Fault(key, step, oracle=oracle, lockstep=baseline.lockstep)
     floors = Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep)
     candidate = Runs(None, baseline.lockstep)
-    return step, fault, Bench(oracle=oracle, candidate=candidate, floors=floors, allowed=ALLOWED, measure=fault)
+    return step, fault, Judge(oracle=oracle, candidate=candidate, floors=floors, allowed=ALLOWED, measure=fault)
 
 
 @settings(max_examples=40)
@@ -58,11 +58,11 @@ def bench_of(runs, key):
     below=st.floats(0.0, 0.98),
 )
 def test_from_that_size_on_a_fault_is_flagged(key, above, below, runs, found):
-    step, fault, bench = bench_of(runs, key)
+    step, fault, judging = judge_of(runs, key)
     fault.size = above * found[key].size
-    assert bench.from_exact_inputs(key, step).ratio > ALLOWED
+    assert judging.from_exact_inputs(key, step).ratio > ALLOWED
     fault.size = below * found[key].size
-    assert bench.from_exact_inputs(key, step).ratio <= ALLOWED
+    assert judging.from_exact_inputs(key, step).ratio <= ALLOWED
 
 
 @pytest.mark.parametrize(("times", "status"), [(2.0, Status.INTRODUCED), (0.3, Status.OK)])
@@ -91,10 +91,10 @@ def test_a_coarser_floor_hides_more(runs, found):
 def test_no_fault_is_seen_where_the_judge_sees_none(runs):
     """The search ends all the same."""
     key = Key("prefill", "logits")
-    step, fault, bench = bench_of(runs, key)
-    assert smallest(key, step, bench, fault, allowed=1e30).size == math.inf
+    step, fault, judging = judge_of(runs, key)
+    assert smallest(key, step, judging, fault, allowed=1e30).size == math.inf
     fault.size, fault._fault = 0.0, fault._fault * 0
-    assert smallest(key, step, bench, fault).size == math.inf
+    assert smallest(key, step, judging, fault).size == math.inf
 
 
 def test_a_report_says_what_an_ok_hides(runs, found, tmp_path):

@@ -24,7 +24,7 @@ from parity.floors import Floor
 from parity.golden.format import Golden
 from parity.golden.packing import stored_floors
 from parity.golden.sketches import distance, folded, statistics_without_padding
-from parity.judge import ALLOWED, Bench, Runs, require_same
+from parity.judge import ALLOWED, Judge, Runs, require_same
 from parity.measure import Error
 from parity.scale import samples, typical_power
 from parity.trace import Key, Trace
@@ -68,12 +68,12 @@ def judge_golden(golden: Golden, *, oracle: Trace, candidate: Trace, name: str) 
     require_same(oracle=oracle, other=candidate)
     floors = StoredFloors(stored_floors(golden, oracle.contract, made.dtype))
     runs = Runs(free=candidate, lockstep=None)
-    bench = Bench(oracle=oracle, candidate=runs, floors=floors, allowed=ALLOWED, measure=estimated)
+    judging = Judge(oracle=oracle, candidate=runs, floors=floors, allowed=ALLOWED, measure=estimated)
     return Judgement(
         candidate=name,
         dtype=made.dtype,
         scenario=golden.manifest.name,
-        steps=tuple(_attributed(bench.verdicts())),
+        steps=tuple(_attributed(judging.verdicts())),
         tokens=tuple(_tokens(golden, candidate, oracle.contract.logits)),
         allowed=ALLOWED,
         versions=tuple(made.versions.items()),

@@ -43,7 +43,7 @@ class _Case:
         return _both(self._party, self.folder / "baseline", self.oracle)
 
 
-class Bench:
+class Parties:
     """The parties of an audit in one arithmetic. Use as a context: it ends them.
 
     Args:
