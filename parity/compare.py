@@ -192,6 +192,8 @@ class _Session:
 
     def _diagnosed(self, judgement: Judgement, oracle: Trace, baseline: Runs, runs: Runs) -> Judgement:
         """The judgement with its causes; known bugs are planted in the oracle's party, which is idle now."""
+        if not Namer.may_name(judgement):
+            return judgement
         name = judgement.candidate
         if name not in self._namers:
             self._namers[name] = namer_of(self.request.reference, self._oracle, self._progress)

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -61,16 +62,50 @@ def stock(tmp_path_factory):
     return checkpoint, Gallery(folder / "gallery", load, pixels, lockstep=False)
 
 
+needs_mlx_vlm = pytest.mark.skipif(find_spec("mlx_vlm") is None, reason="needs the [bench] extra")
+FAULTS = {
+    "norm-epsilon": ("vision.conv_stem.conv", "vision.conv_stem.bn"),
+    "gelu-form": ("vision.conv_stem.bn", "vision.conv_stem.bn.act"),
+    "strided-padding": ("vision.blocks.2.9.norm", "vision.blocks.2.9.attn.key.norm.input"),
+    "token-order": ("vision.msfa.norm", "vision.soft_tokens"),
+}
+"""Of mlx-vlm's: the step before a fault's first one, and that one. `norm-means` stays within the floors of a free run;
+`product-sums` does not show with the workers' BLAS."""
+
+
+def in_worker(module, stock, folder, *arguments):
+    """A party's free run, in a process of its own."""
+    checkpoint, gallery = stock
+    np.save(folder / "pixels.npy", gallery.pixels)
+    given = map(str, (*arguments, checkpoint, folder / "pixels.npy", gallery.oracle.path, folder / "candidate"))
+    command = [sys.executable, "-m", module, *given]
+    subprocess.run(command, check=True, env={**os.environ, **Backend.environment()})
+    return Runs(Trace.read(folder / "candidate"), None)
+
+
 class TestVision:
     """300 M parameters, 768 x 768 pixels, 256 soft tokens, float32: every step of the free run."""
 
     def test_mlx(self, stock, tmp_path):
-        checkpoint, gallery = stock
-        np.save(tmp_path / "pixels.npy", gallery.pixels)
-        arguments = map(str, (checkpoint, tmp_path / "pixels.npy", gallery.oracle.path, tmp_path / "candidate"))
-        command = [sys.executable, "-m", "tests.vision_parties", *arguments]
-        subprocess.run(command, check=True, env={**os.environ, **Backend.environment()})
-        self.require_whole(gallery, Runs(Trace.read(tmp_path / "candidate"), None))
+        _, gallery = stock
+        self.require_whole(gallery, in_worker("tests.vision_parties", stock, tmp_path))
+
+    @needs_mlx_vlm
+    def test_mlx_vlm(self, stock, tmp_path):
+        """The installed package, all its known faults mended."""
+        _, gallery = stock
+        self.require_whole(gallery, in_worker("tests.vision_mlx_vlm", stock, tmp_path, "all"))
+
+    @needs_mlx_vlm
+    def test_mlx_vlm_as_installed(self, stock, tmp_path):
+        """Each fault that one free run can tell makes the error grow at its step, behind all those before it."""
+        _, gallery = stock
+        judgement = gallery.judge(in_worker("tests.vision_mlx_vlm", stock, tmp_path, ""), "float32")
+        assert judgement.exit_code is ExitCode.DIVERGED
+        assert judgement.first_divergence.step == "vision.conv_stem.bn"
+        errors = {step.step: step.free.error for step in judgement.steps}
+        grown = {fault: errors[step] / errors[before] for fault, (before, step) in FAULTS.items()}
+        assert min(grown.values()) > 4, grown
 
     def test_ane(self, stock):
         checkpoint, gallery = stock

@@ -198,8 +198,8 @@ class Gallery:
         return passing_trace(backend, Run(output, "vision", "weights", dtype, keep_tensors=self._lockstep, **run))
 
 
-def main(checkpoint: str, pixels: str, oracle: str, output: str) -> None:
-    """Run the MLX tower in this process, free and in float32, and write its trace without tensors."""
+def write_alone(backend: Backend, oracle: str, output: str) -> None:
+    """Run a party on MLX in this process, free and in float32, and write its trace without tensors."""
     from implementations.mlx.tensors import MlxTensors
 
     class Eager(MlxTensors):
@@ -207,10 +207,14 @@ def main(checkpoint: str, pixels: str, oracle: str, output: str) -> None:
 
         lazy = False
 
-    backend = VisionMlx.load(Path(checkpoint), "float32", np.load(pixels))
     backend.tensors = Eager()
     run = Run(Path(output), "vision", "weights", "float32", oracle=Path(oracle), keep_tensors=False)
     execute(backend, run, lambda step: None)
+
+
+def main(checkpoint: str, pixels: str, oracle: str, output: str) -> None:
+    """Run the MLX tower."""
+    write_alone(VisionMlx.load(Path(checkpoint), "float32", np.load(pixels)), oracle, output)
 
 
 if __name__ == "__main__":

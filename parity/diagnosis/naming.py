@@ -35,9 +35,14 @@ class Namer:
         self._catalogue, self._plant, self._notify = catalogue, plant, notify
         self._evidence = Accumulated(catalogue, plant, notify)
 
+    @staticmethod
+    def may_name(judgement: Judgement) -> bool:
+        """Whether there is something to look for: a step that errs, or an arithmetic that bugs can hide in."""
+        return bool(judgement.introduced) or unit_roundoff(judgement.dtype) >= COARSE
+
     def named(self, judgement: Judgement, *, oracle: Trace, baseline: Runs, candidate: Runs) -> Judgement:
         """The judgement with its causes; in coarse arithmetic with the bugs that all scenarios so far prove."""
-        if candidate.lockstep is None:
+        if candidate.lockstep is None or not self.may_name(judgement):
             return judgement
         if judgement.introduced:
             variants = Filter(self._catalogue, self._plant, notify=self._notify)
