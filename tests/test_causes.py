@@ -12,7 +12,7 @@ from parity.discovery import find
 from parity.judge import Runs, judge
 from parity.variant import sample
 from reference.variants import catalogue
-from reference.variants.writing import LAYER, PICTURE, SOUND
+from reference.variants.writing import LAYER
 from tests.harness import PROMPT
 from tests.plant import plant_in
 
@@ -71,37 +71,6 @@ def test_bugs_in_different_layers_are_all_named(deviant, causes_of):
         ("text.layers.7.input_layernorm", "norm-one-plus-weight"),
         ("text.layers.9.attn_laurel", "laurel-half"),
     ]
-
-
-ELSEWHERE = {
-    "vision-norm-epsilon": ("conv_stem.bn", "vision.conv_stem.bn"),
-    "vision-relu": ("blocks.0.1.bn1.act", "vision.blocks.0.1.bn1.act"),
-    "pad-symmetric-keys": ("blocks.2.9.attn.value", "vision.blocks.2.9.attn.value.norm.input"),
-    "residual-weight-one": ("conformer.0.ffw_layer_start", "audio.conformer.0.ffw_layer_start.out"),
-    "position-term-missing": ("conformer.0.attention.attn", "audio.conformer.0.attention.attn.scores"),
-    "sscp-eps": ("subsample_conv_projection.conv_1", "audio.subsample_conv_projection.conv_1.normed"),
-}
-"""Bugs of towers in other modules than their variants have them in: the place, and the step."""
-STEM = {"pad-symmetric": ("conv_stem.conv", "vision.conv_stem.conv")}
-"""By itself, for it is in the same line as that of the values."""
-
-
-@pytest.fixture(scope="module")
-def seen_and_heard(harness):
-    """The oracle's run with a picture and two sounds."""
-    media = catalogue().parts(dataclasses.replace(catalogue().variants[0], media=PICTURE + SOUND))
-    return harness.trace(harness.oracle, "float64", scenario=harness.oracle.scenario(SHORT, PROMPT, media))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("bugs", [ELSEWHERE, STEM], ids=["elsewhere", "stem"])
-def test_bugs_of_towers_are_named_in_any_module(bugs, seen_and_heard, deviant, causes_of):
-    """All in one run, of other kinds of modules too: a stem's norm, values for keys, the first feed-forward."""
-    candidate = deviant("norm-no-gain")
-    candidate.vary([(name, place) for name, (place, _) in bugs.items()])
-    _, found = causes_of(candidate, seen_and_heard)
-    named = {name: said.step for said in found for name in bugs if naming(said, name)}
-    assert named == {name: step for name, (_, step) in bugs.items()}
 
 
 LAYERED = [

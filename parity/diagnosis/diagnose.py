@@ -18,7 +18,7 @@ from parity.scale import family
 from parity.trace import Trace
 from parity.verdict import Diagnosis, Judgement, StepVerdict
 
-STEPS = 12
+STEPS = 24
 """So many steps of a judgement are diagnosed, of each family at most `ALIKE`: a bug of all layers is seen in a few."""
 ALIKE = 3
 PHASES = 4

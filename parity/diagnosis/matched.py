@@ -20,7 +20,7 @@ from parity.placing import behind, placed
 from parity.trace import Key, Trace
 from parity.variant import Catalogue, Variant
 
-RUNS = 64
+RUNS = 128
 """Runs of variants in a judgement; a step has at most some 15 variants, and a run takes one forward pass at most."""
 
 Tensors = dict[Key, NDArray[Any]]
