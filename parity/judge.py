@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
-import numpy as np
-
-from parity.contract import Contract, Step
-from parity.dtypes import as_float64, kind_of, unit_roundoff
+from parity.contract import Step
+from parity.dtypes import kind_of, unit_roundoff
 from parity.errors import UsageError
 from parity.floors import Floor, Floors
-from parity.measure import Error, error_of, validity
+from parity.greedy import greedy
+from parity.measure import Error, error_of
 from parity.trace import Key, Record, Trace
-from parity.verdict import Deviation, Judgement, Status, StepVerdict, TokenVerdict
+from parity.verdict import Deviation, Judgement, Status, StepVerdict
 
 ALLOWED = 4.0
 """K: a candidate may err by so many floors. Four legitimate reorderings stayed below, real bugs above."""
@@ -46,21 +45,21 @@ def judge(
         UsageError: when the traces are of different checkpoints, contracts, scenarios or arithmetics, or the oracle's
             lacks a step.
     """
-    contract = oracle.contract
     require_whole(oracle)
     first = candidate.present[0].manifest
     for run in (*candidate.present, *(baseline.present if baseline else ())):
         require_same(oracle=oracle, other=run)
         if run.manifest.dtype != first.dtype:
             raise UsageError(f"trace {run.path} is in {run.manifest.dtype}, the candidate in {first.dtype}")
-    floors = _floors(oracle, *((baseline.free, baseline.lockstep) if baseline else (None, None)))
+    free, lockstep = (baseline.free, baseline.lockstep) if baseline else (None, None)
+    floors = _floors(oracle, free, lockstep)
     judging = Judge(oracle=oracle, candidate=candidate, floors=floors, allowed=allowed)
     return Judgement(
         candidate=name or first.backend,
         dtype=first.dtype,
         scenario=oracle.scenario.name,
         steps=tuple(judging.verdicts()),
-        tokens=tuple(_tokens(oracle, baseline, candidate, contract, allowed)),
+        tokens=tuple(greedy(oracle=oracle, baseline=free, candidate=candidate.free, allowed=allowed)),
         allowed=allowed,
         versions=tuple(first.versions.items()),
         measured=baseline is not None,
@@ -233,37 +232,3 @@ def _breach(oracle: Record, candidate: Record, step: Step) -> str:
     if (kind := kind_of(candidate.dtype)) != step.kind:
         return f"{candidate.dtype} is {kind}, the contract asks for {step.kind}"
     return ""
-
-
-def _tokens(
-    oracle: Trace, baseline: Runs | None, candidate: Runs, contract: Contract, allowed: float
-) -> Iterator[TokenVerdict]:
-    """Greedy choices of the free run, where all parties kept the logits."""
-    for chunk in oracle.scenario.chunks:
-        key = Key(chunk.phase, contract.logits)
-        true = _logits(oracle, key)
-        value = _logits(candidate.free, key)
-        if true is None or value is None or true.shape != value.shape:
-            continue
-        floor = _logits(baseline.free if baseline else None, key)
-        noise = np.zeros(true.shape[:2]) if floor is None else np.max(np.abs(floor - true), axis=-1)
-        valid = validity(("batch", "token"), true.shape[:2], oracle.scenario, chunk.phase)
-        second, first = np.sort(true, axis=-1)[..., -2:].transpose(2, 0, 1)
-        for row, token in np.argwhere(np.broadcast_to(True if valid is None else valid, true.shape[:2])):
-            yield TokenVerdict(
-                chunk.phase,
-                int(row),
-                int(token),
-                oracle=int(np.argmax(true[row, token])),
-                candidate=int(np.argmax(value[row, token])),
-                margin=float(first[row, token] - second[row, token]),
-                # each of the two logits may err by K floors, towards the other
-                noise=float(2 * allowed * noise[row, token]),
-            )
-
-
-def _logits(run: Trace | None, key: Key) -> np.ndarray | None:
-    if run is None or key not in run.records:
-        return None
-    tensor = run.tensor(key)
-    return None if tensor is None else as_float64(tensor)
