@@ -47,7 +47,7 @@ class Status(StrEnum):
 
 MEANING = {
     Status.OK: "within K floors in the free run and in lockstep",
-    Status.INHERITED: "beyond K floors in the free run only: passes on an earlier error",
+    Status.INHERITED: "passes on an earlier error: beyond K floors in the free run only, or of another shape for it",
     Status.INTRODUCED: "beyond K floors from exact inputs (or below, and proven by many values): the step itself errs",
     Status.NONFINITE: "NaN or infinity where the oracle has none, or none where it has",
     Status.CONTRACT: "wrong shape, axes or kind",

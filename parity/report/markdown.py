@@ -65,10 +65,11 @@ def _divergence(said: First, step: StepVerdict) -> Iterator[str]:
     yield from ("", f"**First divergence:** {code(step.step)} in {code(step.phase)}, {step.status}")
     if said.about:
         yield from ("", f"> {text(said.about.meaning)}", f"> <br>source {code(said.about.source)}")
-    yield from ("", "| run | error | floor | floors |", "| --- | ---: | ---: | ---: |")
-    for name, run in (("lockstep", step.lockstep), ("free", step.free)):
-        if run is not None:
-            yield f"| {name} | {error(run.error)} | {error(run.floor)} | {ratio(run.ratio)} |"
+    runs = {name: run for name, run in (("lockstep", step.lockstep), ("free", step.free)) if run is not None}
+    if runs:
+        yield from ("", "| run | error | floor | floors |", "| --- | ---: | ---: | ---: |")
+    for name, run in runs.items():
+        yield f"| {name} | {error(run.error)} | {error(run.floor)} | {ratio(run.ratio)} |"
     if said.causes:
         yield ""
     for label, sentence in said.causes:
