@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from parity.dtypes import kind_of, unit_roundoff
 from parity.errors import UsageError
 from parity.floors import Floor, Floors
 from parity.greedy import greedy
+from parity.lengths import Lengths
 from parity.measure import Error, error_of
 from parity.trace import Key, Record, Trace
 from parity.verdict import Deviation, Judgement, Status, StepVerdict
@@ -129,16 +130,13 @@ class Judge:
     def verdicts(self) -> Iterator[StepVerdict]:
         """All steps, phase after phase, in execution order; what the contract lacks behind each phase."""
         emitted = dict.fromkeys(key for run in self._candidate.present for key in run.records)
+        lengths = Lengths(self._oracle, self._candidate.present)
         for chunk in self._oracle.scenario.chunks:
             exact = True  # until a step is missing: the steps behind it no longer start from the oracle's values
-            lengths: set[tuple[int, int]] = set()
             for step in self._contract.expected(chunk.holds):
                 verdict = self._verdict(Key(chunk.phase, step.name), step, exact)
                 exact = exact and verdict.status not in (Status.UNCOVERED, Status.CONTRACT)
-                if verdict.status is Status.CONTRACT and (other := self._lengths(verdict.key)):
-                    verdict = replace(verdict, status=Status.INHERITED) if other <= lengths else verdict
-                    lengths |= other
-                yield verdict
+                yield lengths.attributed(verdict)
             for key in emitted:
                 if key.phase == chunk.phase and key not in self._oracle.records:
                     yield StepVerdict(key.phase, key.step, key.occurrence, Status.UNEXPECTED, note=self._surplus(key))
@@ -148,13 +146,6 @@ class Judge:
         found, _ = self._deviation(key, step, self._candidate.lockstep, self._floors.lockstep(key))
         assert found is not None
         return found
-
-    def _lengths(self, key: Key) -> set[tuple[int, int]]:
-        """Lengths of axes, each beside the oracle's other one: an id too many makes all that follows longer by one."""
-        true = self._oracle.records[key].shape
-        shapes = (run.records[key].shape for run in self._candidate.present)
-        pairs = (zip(shape, true, strict=True) for shape in shapes if len(shape) == len(true))
-        return {(made, wanted) for pair in pairs for made, wanted in pair if made != wanted}
 
     def _surplus(self, key: Key) -> str:
         return "emitted more than once" if self._contract.get(key.step) else "not in the contract"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from parity import cli
-from parity.audit import bench, running
+from parity.audit import parties, running
 from parity.audit.effect import Effect, effect
 from parity.audit.outcome import Outcome
 from parity.audit.running import Request, audit
@@ -45,7 +45,7 @@ NAME = "tests.audited:Package"
 @pytest.fixture
 def audits(monkeypatch):
     """Audits a class of `tests.audited` in this process."""
-    for module in (bench, running):
+    for module in (parties, running):
         monkeypatch.setattr(module, "Party", InProcess)
     monkeypatch.setattr(InProcess, "log", [])
 
@@ -99,7 +99,7 @@ def test_each_fault_is_measured_alone_and_mended(audits):
     assert (whole.verdict, whole.introduced, whole.effect.same, whole.effect.tokens) == (ExitCode.PARITY, (), 5, 5)
     assert whole.effect.logits < 1e-5 < installed.effect.logits
     (shifted,), (scaled,) = (found.audits[0].alone(fault) for fault in (SHIFTED, SCALED))
-    assert (shifted.own, scaled.own) == (("embed",), ("logits",))
+    assert (shifted.wrong, scaled.wrong) == (("embed",), ("logits",))
     assert scaled.effect.logits == pytest.approx(0.5, rel=1e-4)
     assert scaled.effect.same == scaled.effect.tokens
     assert [(part.name, part.compared, part.introduced) for part in scaled.parts] == [
@@ -181,7 +181,7 @@ def test_what_is_inherited_alone_is_a_faults_too():
     judgement = Judgement("package", "float32", "cached", (step,), (), 4.0)
     for fault, said in ((SCALED, ""), (SHIFTED, "shifted alone is introduced at logits, which is none of its steps")):
         found = Outcome.of(Trial("package", fault.inputs, "all-x", fault), judgement, Effect(math.nan, 0, 5))
-        assert (found.introduced, found.own, found.unexplained) == ((), ("logits",), said)
+        assert (found.introduced, found.wrong, found.unexplained) == ((), ("logits",), said)
 
 
 def test_effect_of_other_tokens_is_that_of_the_last(tmp_path):

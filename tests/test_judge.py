@@ -109,6 +109,19 @@ def test_what_follows_from_another_length_is_inherited(judged):
     assert (other["layers.0.mean"], other["logits"]) == (Status.INHERITED, Status.CONTRACT)
 
 
+def test_what_follows_a_sequence_of_another_length_is_inherited(judged):
+    """In later phases values are off as well, for caches are; another width has no such effect."""
+
+    def late(x):
+        return x * np.float32(2) if x.shape[1] == 1 else np.concatenate([x, x[:, -1:]], 1)
+
+    def wide(x):
+        return x * np.float32(2) if x.shape[1] == 1 else np.concatenate([x, x[..., -1:]], 2)
+
+    assert statuses(judged({"embed": late}), "decode.1")["embed"] is Status.INHERITED
+    assert statuses(judged({"logits": wide}), "decode.1")["logits"] is Status.INTRODUCED
+
+
 def test_free_run_alone(judged, tmp_path):
     """Without a lockstep run the first step beyond the floor counts as introduced."""
     candidate = runs(tmp_path, "free", Toy("float32", {"embed": lambda x: x * np.float32(1.01)}), judged.oracle)

@@ -40,7 +40,6 @@ class Outcome:
         crashed: whether its process ended or its runtime threw, where it might have refused in its own words.
         first: the first divergence.
         introduced: steps whose fault is their own, in execution order.
-        own: the first divergence, and of them those that had exact inputs: behind a tensor of another shape none has.
         hidden: how many are not observable.
         unexpected: how many ought not to be there.
         uncovered: how many are missing.
@@ -55,7 +54,6 @@ class Outcome:
     crashed: bool = False
     first: StepVerdict | None = None
     introduced: tuple[str, ...] = ()
-    own: tuple[str, ...] = ()
     parts: tuple[Part, ...] = ()
     hidden: int = 0
     unexpected: int = 0
@@ -74,7 +72,6 @@ class Outcome:
             judgement.exit_code,
             first=judgement.first_divergence,
             introduced=_names(judgement, *(status for status in Status if status.origin)),
-            own=_own(judgement),
             parts=tuple(_parts(judgement)),
             hidden=len({*_names(judgement, Status.HIDDEN)} - seen),
             unexpected=len(_names(judgement, Status.UNEXPECTED)),
@@ -83,6 +80,11 @@ class Outcome:
             effect=effect,
             diagnoses=judgement.diagnoses,
         )
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """The introduced steps; where there is none the first divergence."""
+        return self.introduced or ((self.first.step,) if self.first else ())
 
     @property
     def refused(self) -> bool:
@@ -107,22 +109,15 @@ class Outcome:
 
     def _astray(self, fault: Fault) -> str:
         """What a fault alone does that its entry does not say."""
-        if other := [step for step in self.own if not fault.explains(step)]:
+        if other := [step for step in self.wrong if not fault.explains(step)]:
             return f"{fault.name} alone is introduced at {other[0]}, which is none of its steps"
-        if self.own:
+        if self.wrong:
             return (
                 ""
                 if fault.shows_in(self.dtype)
                 else f"{fault.name} alone shows, though not in {self.dtype} as declared"
             )
         return f"{fault.name} alone shows nothing" if fault.shows_in(self.dtype) else self._left
-
-
-def _own(judgement: Judgement) -> tuple[str, ...]:
-    """The first divergence, and all introduced steps but those whose shape is wrong: these had no exact inputs."""
-    first = judgement.first_divergence
-    exact = _names(judgement, Status.INTRODUCED, Status.NONFINITE)
-    return tuple(dict.fromkeys((*((first.step,) if first else ()), *exact)))
 
 
 def _names(judgement: Judgement, *statuses: Status) -> tuple[str, ...]:

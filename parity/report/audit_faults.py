@@ -32,7 +32,7 @@ def summary(audit: Audit) -> Iterator[str]:
 def _figures(outcome: Outcome | None) -> tuple[str, ...]:
     if outcome is None or outcome.message:
         return (failed(outcome) if outcome else "-", "-", "-", "-")
-    far_off = (str(len(outcome.own)), ratio(outcome.worst)) if outcome.introduced else ("inherited", "-")
+    far_off = (str(len(outcome.wrong)), ratio(outcome.worst)) if outcome.introduced else ("inherited", "-")
     return (*far_off, logits(outcome.effect), tokens(outcome.effect))
 
 
@@ -59,20 +59,20 @@ def _alone(audit: Audit, outcome: Outcome) -> str:
     proof = f"; mended too: {size(mended)}{_effect(mended)}" if mended else ""
     if outcome.message:
         return f"{outcome.dtype}, {failed(outcome)}: {code(outcome.message)}{proof}"
-    if not outcome.own:
+    if not outcome.wrong:
         return f"{outcome.dtype}, {size(outcome)}: it does not show"
     return f"{outcome.dtype}, {_steps(outcome)}{_effect(outcome)}{proof}"
 
 
 def _steps(outcome: Outcome) -> str:
     """Where it is introduced, and how far off that is; or where the free run first inherits it."""
-    steps = fold(outcome.own)
+    steps = fold(outcome.wrong)
     more = f" and {len(steps) - STEPS} families more" if len(steps) > STEPS else ""
     named = ", ".join(code(step) for step in steps[:STEPS])
     if not outcome.introduced:
         return f"none introduced, in the free run first at {named}"
     most = floors(outcome.worst) if outcome.worst == outcome.worst else far(outcome.first) if outcome.first else ""
-    return f"{count(len(outcome.own), 'step')} introduced, {named}{more}, {most}"
+    return f"{count(len(outcome.wrong), 'step')} introduced, {named}{more}, {most}"
 
 
 def _effect(outcome: Outcome) -> str:
