@@ -81,11 +81,15 @@ def _effect(outcome: Outcome) -> str:
 
 
 def _causes(outcome: Outcome) -> Iterator[str]:
-    """What the harness calls it by itself."""
+    """What the harness calls it by itself, each cause once; or where the error is."""
     if outcome.message or not outcome.introduced:
         return
-    named = dict.fromkeys(causes.cause(said) for said in outcome.diagnoses if said.causes)
-    yield f"- diagnosis: {'; '.join(named) or 'no known cause'}"
+    named: dict[tuple[str, ...], str] = {}
+    for said in outcome.diagnoses:
+        if said.causes:
+            named.setdefault(tuple(cause.name for cause in said.causes), causes.cause(said))
+    where = next((f"; the error is {said.where}" for said in outcome.diagnoses if said.where), "")
+    yield f"- diagnosis: {'; '.join(named.values()) or f'no known cause{where}'}"
 
 
 def places(where: Iterable[str]) -> str:
