@@ -150,7 +150,7 @@ def test_deviation_is_found_at_its_step(name, harness, truth, deviant):
     trace, baseline = truth
     runs = harness.runs(deviant(name), "float32", trace)
     judgement = judge(oracle=trace, baseline=baseline, candidate=runs)
-    assert judgement.first_divergence.step == catalogue().get(name).first
+    assert judgement.first_divergence.step == catalogue().get(name).at().first
     assert judgement.first_divergence.status is Status.INTRODUCED
     assert len(judgement.introduced) <= 3
 
@@ -161,7 +161,7 @@ def test_several_deviations_are_all_found(harness, truth, deviant):
     chosen = ("sscp-padding-symmetric", "softcap-dropped", "glu-halves-swapped")
     runs = harness.runs(deviant(*chosen), "float32", trace)
     judgement = judge(oracle=trace, baseline=baseline, candidate=runs)
-    assert [step.step for step in judgement.introduced] == [catalogue().get(name).first for name in chosen]
+    assert [step.step for step in judgement.introduced] == [catalogue().get(name).at().first for name in chosen]
 
 
 def test_the_baseline_is_at_parity_with_itself(truth):
