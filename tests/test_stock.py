@@ -1,8 +1,8 @@
 """The published geometry in every implementation, on random, well-conditioned weights: ``make stock``.
 
-The oracle and the baseline of a tower run once, for they take most of the time. Free runs are judged by sketches: the
-tensors of one would fill 6 GB. MLX runs in a process of its own, with the BLAS that its worker has: the wheel's adds a
-product's terms one after the other.
+The oracle and the baseline of a tower run once, for they take most of the time; vision and audio run beside each other,
+on a core each. Free runs are judged by sketches: the tensors of one would fill 6 GB. MLX runs in a process of its own,
+with the BLAS that its worker has: the wheel's adds a product's terms one after the other.
 """
 
 from __future__ import annotations
@@ -20,37 +20,29 @@ import numpy as np
 import pytest
 import soundfile
 
-torch = pytest.importorskip("torch", reason="needs the [hf] extra")
+pytest.importorskip("torch", reason="needs the [hf] extra")
 pytest.importorskip("transformers", reason="needs the [hf] extra")
 pytest.importorskip("mlx.core", reason="needs the [mlx] extra")
 
-from implementations.mlx import Backend  # noqa: E402  # behind importorskip
-from implementations.mlx.blas import find_openblas  # noqa: E402
-from parity.errors import ExitCode  # noqa: E402
-from parity.judge import Runs, judge  # noqa: E402
-from parity.trace import Trace  # noqa: E402
-from reference import tiny  # noqa: E402
-from reference.huggingface import Reference  # noqa: E402
-from tests import audio_worker  # noqa: E402
-from tests.audio_checkpoint import Alone, write  # noqa: E402
-from tests.audio_parties import SCENARIO, AneTower, Clips, Tower  # noqa: E402
-from tests.harness import require_parity  # noqa: E402
-from tests.stock_vision import SIDE, write_stock  # noqa: E402
-from tests.vision_parties import Gallery, VisionAne, images  # noqa: E402
+from implementations.mlx import Backend  # behind importorskip
+from implementations.mlx.blas import find_openblas
+from parity.errors import ExitCode
+from parity.judge import Runs, judge
+from parity.trace import Trace
+from reference import tiny
+from reference.huggingface import Reference
+from tests import audio_worker
+from tests.audio_checkpoint import Alone, write
+from tests.audio_parties import SCENARIO, AneTower, Clips, Tower
+from tests.harness import require_parity
+from tests.stock_vision import SIDE, write_stock
+from tests.vision_parties import Gallery, VisionAne, images
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.stock,
     pytest.mark.skipif(find_openblas() is None, reason="the wheel's own BLAS takes a second for a product of 0.02"),
 ]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def two_threads(harness):
-    """Matrices are large here."""
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +89,7 @@ class TestVision:
         self.require_whole(gallery, in_worker("tests.vision_mlx_vlm", stock, tmp_path, "all"))
 
     @needs_mlx_vlm
+    @pytest.mark.exhaustive
     def test_mlx_vlm_as_installed(self, stock, tmp_path):
         """Each fault that one free run can tell makes the error grow at its step, behind all those before it."""
         _, gallery = stock
