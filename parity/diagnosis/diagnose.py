@@ -35,13 +35,14 @@ def diagnose(
     """Diagnose a judgement's introduced steps from the candidate's lockstep run."""
     if lockstep is None:
         return ()
+    # first, for all that follows another number of ids is wrong, and runs of variants are counted
+    ids = list(sequences(judgement, oracle=oracle, lockstep=lockstep, variants=variants))
     groups = _groups(judgement)
     found = [(group, _diagnosis(group, oracle, lockstep, variants)) for group in groups]
     together = _together([group for group, said in found if said is not None and not said.causes])
     joint = [_diagnosis(group, oracle, lockstep, variants) for group in together]
     settled = {step for said in joint if said is not None and said.causes for step in said.steps}
     single = [said for _, said in found if said is not None and not settled & set(said.steps)]
-    ids = sequences(judgement, oracle=oracle, lockstep=lockstep, variants=variants)
     every = [*ids, *single, *(said for said in joint if said is not None and said.causes)]
     return tuple(sorted(every, key=lambda said: oracle.contract.order[said.step]))
 

@@ -33,14 +33,14 @@ def _diagnosis(
     step: StepVerdict, oracle: Trace, variants: Filter | None, *, true: NDArray[Any], made: NDArray[Any]
 ) -> Diagnosis:
     same = list(variants.same(made, step.key, oracle)) if variants else []
-    causes = [Cause(bug.name, bug.meaning, 1.0, 1.0, True, bug.source, tuple(b.name for b in same[1:])) for bug in same]
+    alike = tuple(bug.name for bug in same[1:])
     return Diagnosis(
         step=step.step,
         steps=(step.step,),
         phases=(step.phase,),
         values=made.size,
         noise=0.0,
-        causes=tuple(causes[:1]),
+        causes=tuple(Cause(bug.name, bug.meaning, 1.0, 1.0, True, bug.source, alike) for bug in same[:1]),
         where=difference(true=true, made=made),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from reference.variants.rope import QUERIES
 from reference.variants.writing import in_layer, line, own
 
 ATTENTION, EAGER = "Gemma3nTextAttention.forward", "eager_attention_forward"
@@ -9,7 +10,6 @@ LAYER = "Gemma3nTextDecoderLayer.forward"
 
 NAME, PART = "attention", "self_attn"
 Q_NORM, K_NORM, V_NORM = "self.q_norm(query_states)", "self.k_norm(key_states)", "self.v_norm(value_states)"
-Q_ROPE = "apply_rotary_pos_emb(query_states, cos, sin, unsqueeze_dim=2)"
 SCORES = "torch.matmul(query, key_states.transpose(2, 3)) * scaling"
 POST = "self.post_attention_layernorm(attn)"
 GROUPS = "module.num_key_value_groups"
@@ -29,7 +29,7 @@ PROJECTIONS = (
              own(ATTENTION, Q_NORM, "getattr(self, 'k_norm', self.q_norm)(query_states)")),
     in_layer("attn-norm-behind-rope", NAME, PART, "queries are rotated first and normed then", "attn.q_norm",
              own(ATTENTION, Q_NORM, "query_states"),
-             own(ATTENTION, Q_ROPE, f"self.q_norm({Q_ROPE})")),
+             own(ATTENTION, QUERIES, f"self.q_norm({QUERIES})")),
     in_layer("attn-key-norm-missing", NAME, PART, "keys are not normed", "attn.k_norm",
              own(ATTENTION, K_NORM, "key_states")),
     in_layer("attn-value-norm-missing", NAME, PART, "values are not normed", "attn.v_norm",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parity.variant import Variant
+from reference.variants.rope import QUERIES
 from reference.variants.writing import in_layer, line, own
 
 ATTENTION = "Gemma3nTextAttention.forward"
@@ -12,7 +13,6 @@ FIRST_SHARED, SHARED_LAYER, FULL_SHARED = "20", "21", "24"
 
 UPDATED = "past_key_values.update(key_states, value_states, self.layer_idx)"
 SHARED = "shared_kv_states[self.layer_type]"
-QUERIES = "apply_rotary_pos_emb(query_states, cos, sin, unsqueeze_dim=2)"
 UNSHARED = "HELPERS.unshared(self, hidden_states, cos, sin)"
 
 
