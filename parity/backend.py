@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -154,10 +155,15 @@ class Reference(Backend):
     Attributes:
         scenarios: name and one-line meaning of each scenario.
         with_media: names of those that a prompt with pictures or sounds can run in.
+        executions: names of the further executions of the loaded arithmetic that are as right as the usual one, and
+            how many times larger than its errors theirs are. What all of them err is the floor.
+        plain: name of the execution that adds one term after the other; empty where there is none.
     """
 
     scenarios: ClassVar[Mapping[str, str]]
     with_media: ClassVar[tuple[str, ...]] = ()
+    executions: Mapping[str, float] = MappingProxyType({})
+    plain: str = ""
 
     @abstractmethod
     def contract(self) -> Contract:
@@ -179,3 +185,12 @@ class Reference(Backend):
         """
         if variants:
             raise UsageError(f"reference {self.name} has no variants")
+
+    def execute_as(self, name: str) -> None:
+        """From now on, run as this execution; empty: as usual.
+
+        Raises:
+            UsageError: for an unknown execution.
+        """
+        if name:
+            raise UsageError(f"reference {self.name} has no execution {name!r}")

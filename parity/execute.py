@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +11,14 @@ import numpy as np
 
 from parity.backend import Backend, Reference
 from parity.contract import Contract
+from parity.coverage import NOTHING, Missing
 from parity.errors import UsageError
+from parity.measure import Error
+from parity.measured import Measurement
 from parity.media import keep, resolve
 from parity.recorder import Notify, Recorder
 from parity.scenario import Scenario
-from parity.trace import Manifest, Mode, Trace
+from parity.trace import Key, Manifest, Mode, Trace
 from parity.trace_writer import TraceWriter, machine
 
 
@@ -29,6 +34,7 @@ class Run:
         mode: free, or lockstep against `oracle`.
         oracle: the oracle's trace, which gives contract, scenario and, in lockstep, values; None for the oracle itself.
         scenario: given for the oracle; awaits its greedy choices.
+        missing: in lockstep, where the backend goes on with its own values and emits nothing.
         keep_tensors: whether tensors are written besides statistics.
         command: the user's command, for the manifest.
     """
@@ -40,6 +46,7 @@ class Run:
     mode: Mode = "free"
     oracle: Path | None = None
     scenario: Scenario | None = None
+    missing: Missing = NOTHING
     keep_tensors: bool = True
     command: tuple[str, ...] = ()
 
@@ -62,14 +69,43 @@ def execute(backend: Backend, run: Run, notify: Notify) -> None:
         recorder = Recorder(
             contract=contract,
             tensors=backend.tensors,
-            writer=writer,
+            sink=writer,
             oracle=oracle,
             lockstep=run.mode == "lockstep",
+            missing=run.missing,
             notify=notify,
         )
         resolved = _chunks(backend, scenario, home, recorder)
         manifest = _manifest(backend, run, contract, resolved, writer.count)
         writer.finish(manifest, None if oracle else contract)
+
+
+def measure(
+    reference: Reference, *, oracle: Trace, mode: Mode, execution: str, missing: Missing, notify: Notify
+) -> dict[Key, Error]:
+    """Run the oracle's scenario in an execution of the reference, and measure its errors instead of writing a trace."""
+    sink = Measurement(oracle, reference.executions[execution])
+    recorder = Recorder(
+        contract=oracle.contract,
+        tensors=reference.tensors,
+        sink=sink,
+        oracle=oracle,
+        lockstep=mode == "lockstep",
+        missing=missing,
+        notify=notify,
+    )
+    with _executing(reference, execution):
+        _chunks(reference, oracle.scenario, oracle.path, recorder)
+    return sink.errors
+
+
+@contextmanager
+def _executing(reference: Reference, execution: str) -> Iterator[None]:
+    reference.execute_as(execution)
+    try:
+        yield
+    finally:
+        reference.execute_as("")
 
 
 def _chunks(backend: Backend, scenario: Scenario, home: Path, recorder: Recorder) -> Scenario:

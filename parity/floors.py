@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from parity.measure import Error, error_of
+from parity.measured import Errors, Execution
 from parity.scale import family, is_wide
 from parity.trace import Key, Trace
 
@@ -54,31 +56,35 @@ class Floors:
 
     In the free run it also takes what its family errs from exact inputs, and the floor of the last wide step before
     it: a mean or a norm of a tensor is as uncertain as the tensor.
+
+    Of several executions the largest error counts: which of them another machine's is like is not known.
     """
 
-    def __init__(self, *, oracle: Trace, free: Trace | None, lockstep: Trace | None) -> None:
+    def __init__(
+        self, *, oracle: Trace, free: Trace | None, lockstep: Trace | None, executions: Sequence[Execution] = ()
+    ) -> None:
         self._contract = oracle.contract
         self._wide = {key.step for key, record in oracle.records.items() if is_wide(record)}
-        self._free = {} if free is None else _errors(oracle, free)
-        self._lockstep = {} if lockstep is None else _errors(oracle, lockstep)
+        self._free = _pooled(oracle, free, [each.free for each in executions])
+        self._lockstep = _pooled(oracle, lockstep, [each.lockstep for each in executions])
         self._own = self._families(self._lockstep)
         self._grown = self._preceded(self._families(self._free))
 
     def lockstep(self, key: Key) -> Floor:
         """What the step errs from exact inputs."""
-        error = self._lockstep.get(key, Error(0.0, samples=SAMPLE))
-        return Floor.of(error) if error.samples >= SAMPLE else self._own[family(key.step)]
+        floor = self._lockstep.get(key, EXACT)
+        return floor if floor.samples >= SAMPLE else self._own[family(key.step)]
 
     def free(self, key: Key) -> Floor:
         """What the step errs at the end of everything before it."""
-        error = self._free.get(key, Error(0.0, samples=SAMPLE))
-        return Floor.of(error) if error.samples >= SAMPLE else self._grown[key.step]
+        floor = self._free.get(key, EXACT)
+        return floor if floor.samples >= SAMPLE else self._grown[key.step]
 
     @staticmethod
-    def _families(errors: dict[Key, Error]) -> dict[str, Floor]:
+    def _families(floors: Mapping[Key, Floor]) -> dict[str, Floor]:
         largest: dict[str, Floor] = defaultdict(Floor)
-        for key, error in errors.items():
-            largest[family(key.step)] |= Floor.of(error)
+        for key, floor in floors.items():
+            largest[family(key.step)] |= floor
         return largest
 
     def _preceded(self, families: dict[str, Floor]) -> dict[str, Floor]:
@@ -91,5 +97,21 @@ class Floors:
         return floors
 
 
+EXACT = Floor(samples=SAMPLE)
+"""Of a step that the baseline did not emit: no error but the unit roundoff."""
+
+
+def _pooled(oracle: Trace, baseline: Trace | None, further: Sequence[Errors]) -> dict[Key, Floor]:
+    """The largest error of each step over all executions, which rests on no more places for that."""
+    found: dict[Key, Floor] = {}
+    for errors in (*([_errors(oracle, baseline)] if baseline else []), *further):
+        for key, error in errors.items():
+            floor = Floor.of(error)
+            found[key] = replace(found.get(key, floor) | floor, samples=floor.samples)
+    return found
+
+
 def _errors(oracle: Trace, baseline: Trace) -> dict[Key, Error]:
-    return {key: error_of(key, oracle=oracle, candidate=baseline) for key in oracle.records}
+    """What a run errs at the steps that it has."""
+    shared = (key for key in oracle.records if key in baseline.records)
+    return {key: error_of(key, oracle=oracle, candidate=baseline) for key in shared}

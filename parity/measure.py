@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,16 +38,25 @@ class Error:
     nonfinite: int = 0
     samples: int = 0
 
+    def times(self, factor: float) -> Error:
+        """So many times this error."""
+        return replace(self, relative=self.relative * factor, worst=self.worst * factor)
+
 
 def error_of(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
     """The candidate's error at one step, exact where both kept the tensor, else estimated from the sketches."""
     true, value = oracle.tensor(key), candidate.tensor(key)
     if true is None or value is None:
         return _estimated(key, oracle=oracle, candidate=candidate)
+    return error_between(key, oracle=oracle, true=true, made=value)
+
+
+def error_between(key: Key, *, oracle: Trace, true: NDArray[Any], made: NDArray[Any]) -> Error:
+    """The error of a tensor of that step, both of one shape; the oracle's trace says what its values mean."""
     axes = tuple(oracle.records[key].axes)
     valid = validity(axes, true.shape, oracle.scenario, key.phase)
     typical = typical_power(oracle)[key]
-    return exact(oracle=as_float64(true), candidate=as_float64(value), axes=axes, valid=valid, typical=typical)
+    return exact(oracle=as_float64(true), candidate=as_float64(made), axes=axes, valid=valid, typical=typical)
 
 
 def exact(

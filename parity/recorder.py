@@ -4,22 +4,35 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parity.backend import Tensors
 from parity.contract import Contract
+from parity.coverage import NOTHING, Missing
 from parity.host_tensors import HostTensors
 from parity.pieces import Pieces
 from parity.tap import ScopedTap
 from parity.trace import Key, Trace
-from parity.trace_writer import TraceWriter
 
 HOST = HostTensors()
 Notify = Callable[[str], None]
 """Called with each step's name before the step is read, so that a crash can be placed."""
+
+
+class Sink(Protocol):
+    """Takes the tensors of one run, phase after phase: writes them (`TraceWriter`), or only measures them."""
+
+    def begin(self, phase: str) -> None:
+        """Tensors that follow are of `phase`."""
+
+    def add(self, step: str, occurrence: int, axes: tuple[str, ...], array: NDArray[Any]) -> None:
+        """One tensor, which may change once this returns."""
+
+    def end(self) -> None:
+        """The phase is over."""
 
 
 class Recorder:
@@ -28,9 +41,10 @@ class Recorder:
     Args:
         contract: gives the axes of each step; steps that it lacks are recorded all the same.
         tensors: the backend's translation to NumPy.
-        writer: where records go.
+        sink: where tensors go.
         oracle: the oracle's trace, which says how large each step is; none while the oracle itself is recorded.
         lockstep: whether the oracle's values replace the candidate's.
+        missing: what is passed over, as if there were no tap: a baseline is held to what a candidate emits.
         notify: told the name of each step as it is read.
     """
 
@@ -39,17 +53,19 @@ class Recorder:
         *,
         contract: Contract,
         tensors: Tensors,
-        writer: TraceWriter,
+        sink: Sink,
         oracle: Trace | None = None,
         lockstep: bool = False,
+        missing: Missing = NOTHING,
         notify: Notify = lambda step: None,
     ) -> None:
         self.tap = ScopedTap(self._receive)
         self._contract = contract
         self._tensors = tensors
-        self._writer = writer
+        self._sink = sink
         self._oracle = oracle
         self._lockstep = lockstep
+        self._missing = missing
         self._notify = notify
         self._phase = ""
         self._seen: Counter[str] = Counter()
@@ -60,7 +76,7 @@ class Recorder:
         """Values that follow belong to `phase`."""
         self._phase = phase
         self._seen.clear()
-        self._writer.begin(phase)
+        self._sink.begin(phase)
 
     def end(self) -> None:
         """Read what a lazy backend left to be computed, in the order of emission, and close the phase."""
@@ -69,9 +85,11 @@ class Recorder:
         self._pending.clear()
         for name, whole in self._pieces.assembled():
             self._add(name, 0, whole)
-        self._writer.end()
+        self._sink.end()
 
     def _receive(self, name: str, value: Any) -> Any:
+        if Key(self._phase, name) in self._missing:
+            return value
         if (shape := self._shape(name)) is not None:
             step = self._contract.get(name)
             if (place := self._of(value).place(step, shape)) is not None:
@@ -104,7 +122,7 @@ class Recorder:
 
     def _add(self, name: str, occurrence: int, array: NDArray[Any]) -> None:
         step = self._contract.get(name)
-        self._writer.add(name, occurrence, step.axes if step else (), array)
+        self._sink.add(name, occurrence, step.axes if step else (), array)
 
     def _answer(self, key: Key, value: Any, place: tuple[slice, ...]) -> Any:
         """In lockstep the oracle's value, where it has one of the same shape; else the candidate goes on with its own.

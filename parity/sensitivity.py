@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from parity.baseline import Baseline
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
 from parity.contract import Contract, Step
@@ -32,13 +33,12 @@ from parity.media import Part
 from parity.party import Party
 from parity.progress import Progress
 from parity.scale import typical_power
-from parity.trace import Key, Mode, Trace
+from parity.trace import Key, Trace
 
 FINE = 0.01
 """How finely a size is searched for, relative to it."""
 LARGEST = 2.0**20
 """A fault of that size which is not flagged is taken for one that never is."""
-MODES: tuple[Mode, Mode] = ("free", "lockstep")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Fault:
 def sensitivities(*, oracle: Trace, baseline: Runs, allowed: float = ALLOWED) -> Iterator[Smallest]:
     """The smallest fault of every step and phase, in execution order; both traces have their tensors."""
     assert baseline.lockstep is not None
-    floors = Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep)
+    floors = Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep, executions=baseline.executions)
     runs = Runs(free=None, lockstep=baseline.lockstep)
     for key in oracle.records:
         if (step := oracle.contract.get(key.step)) is None:
@@ -159,8 +159,8 @@ def measured(
         }
         plan = plan_of(parties["oracle"], scenario, prompt, media)
         oracle = parties["oracle"].run(folder / "oracle", scenario=plan)
-        runs = (parties["baseline"].run(folder / mode, oracle=oracle, mode=mode) for mode in MODES)
-        found = sensitivities(oracle=oracle, baseline=Runs(*runs))
+        runs = Baseline(parties["baseline"], oracle, folder).runs()
+        found = sensitivities(oracle=oracle, baseline=runs)
         return Sensitivity(oracle.contract, dtype, tuple(found))
 
 

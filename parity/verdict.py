@@ -16,6 +16,7 @@ class Status(StrEnum):
     """Verdict on a step; see `MEANING`."""
 
     OK = "ok"
+    COARSE = "coarse"
     INHERITED = "inherited"
     INTRODUCED = "introduced"
     NONFINITE = "nonfinite"
@@ -47,6 +48,7 @@ class Status(StrEnum):
 
 MEANING = {
     Status.OK: "within K floors in the free run and in lockstep",
+    Status.COARSE: "beyond K floors, but no more than adding one term after the other costs in this arithmetic",
     Status.INHERITED: "passes on an earlier error: beyond K floors in the free run only, or of another shape for it",
     Status.INTRODUCED: "beyond K floors from exact inputs (or below, and proven by many values): the step itself errs",
     Status.NONFINITE: "NaN or infinity where the oracle has none, or none where it has",
@@ -208,6 +210,7 @@ class Judgement:
         allowed: K, how many floors an error may be.
         crash: where and why the candidate's worker ended; empty where it did not.
         measured: whether there was a baseline; without one the unit roundoff alone is the floor.
+        strict: whether a coarse step counts as a divergence.
         diagnoses: of introduced steps, in execution order.
     """
 
@@ -220,6 +223,7 @@ class Judgement:
     crash: str = ""
     versions: tuple[tuple[str, str], ...] = ()
     measured: bool = True
+    strict: bool = False
     diagnoses: tuple[Diagnosis, ...] = ()
 
     def diagnosis(self, step: str) -> Diagnosis | None:
@@ -259,6 +263,8 @@ class Judgement:
         if self.crash:
             return ExitCode.UNAVAILABLE
         if any(step.status.diverged for step in self.steps) or any(token.diverged for token in self.tokens):
+            return ExitCode.DIVERGED
+        if self.strict and self.counts[Status.COARSE]:
             return ExitCode.DIVERGED
         return ExitCode.INCOMPLETE if self.missing or not self.steps else ExitCode.PARITY
 

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ import numpy as np
 from parity.backend import Backend, Reference
 from parity.discovery import Choice, find
 from parity.errors import ParityError, UsageError
-from parity.execute import Run, execute
+from parity.execute import Run, execute, measure
 from parity.generation import Message, Sampling
+from parity.measured import to_text
 from parity.media import parse
 from parity.scenario import Scenario
 from parity.trace import Key, Trace
@@ -80,10 +81,27 @@ class Worker:
             mode=job["mode"],
             oracle=Path(oracle) if oracle else None,
             scenario=Scenario.from_json(scenario) if scenario else None,
+            missing=_keys(job["missing"]),
             keep_tensors=job["keep_tensors"],
             command=tuple(job["command"]),
         )
         execute(self._loaded, run, lambda step: self.tell("step", step=step))
+
+    def do_executions(self, job: Job) -> Any:
+        """The loaded reference's further executions, and the one that adds one term after the other."""
+        return {"names": list(self._reference.executions), "plain": self._reference.plain}
+
+    def do_measure(self, job: Job) -> str:
+        """Run an execution of the loaded reference and say what it errs."""
+        errors = measure(
+            self._reference,
+            oracle=Trace.read(Path(job["oracle"])),
+            mode=job["mode"],
+            execution=job["execution"],
+            missing=_keys(job["missing"]),
+            notify=lambda step: self.tell("step", step=step),
+        )
+        return to_text(errors)
 
     def do_vary(self, job: Job) -> None:
         """Give the loaded reference known bugs, or take them back."""
@@ -126,6 +144,10 @@ class Worker:
         if not isinstance(self._loaded, Reference):
             raise UsageError(f"backend {self._loaded.name} is not a reference")
         return self._loaded
+
+
+def _keys(given: Iterable[Sequence[Any]]) -> frozenset[Key]:
+    return frozenset(Key(*key) for key in given)
 
 
 @contextmanager

@@ -45,10 +45,12 @@ class Reference(backend.Reference):
     options: ClassVar[Mapping[str, str]] = {
         "variant": "a known bug that it has, see `parity variants list`",
         "at": "where the bug is: a layer, or a tower's module",
+        "execution": "how it adds and rounds: blocked, stochastic or plain, see docs/architecture.md",
     }
 
     def __init__(self, model: Gemma3nForConditionalGeneration, checkpoint: Path, dtype: str) -> None:
         from reference.arithmetics import arithmetic, prepare
+        from reference.executions import PLAIN, Executions
         from reference.processing import Processing
         from reference.torch_tensors import TorchTensors
         from reference.woven import Woven
@@ -58,6 +60,8 @@ class Reference(backend.Reference):
         self._checkpoint = checkpoint
         self._arithmetic = arithmetic(dtype)
         prepare(model, self._arithmetic)
+        self._executions, self._execution = Executions(self._arithmetic), ""
+        self.executions, self.plain = self._executions.excess, PLAIN
         self._woven = Woven(model)
         self._process = Processing(checkpoint, self._most_frames)
         self._padding: tuple[int, ...] = (0,)
@@ -108,6 +112,7 @@ class Reference(backend.Reference):
             model = load(checkpoint, chosen.storage)
         backend = cls(model, checkpoint, dtype)
         backend.vary(_chosen(options))
+        backend.execute_as(options.get("execution", ""))
         return backend
 
     def contract(self) -> Contract:
@@ -129,6 +134,11 @@ class Reference(backend.Reference):
         """Have known bugs: lines of the woven source, in force while a chunk runs and in its processing."""
         contract = self.contract()
         self._woven.variants = tuple(require(catalogue().get(name), place, contract) for name, place in variants)
+
+    def execute_as(self, name: str) -> None:
+        """Add and round in another way that is as right, or one term after the other; see `reference.executions`."""
+        self._executions.running(name)  # refuses what there is not
+        self._execution = name
 
     @functools.cached_property
     def _contract(self) -> Contract:
@@ -178,7 +188,7 @@ class Reference(backend.Reference):
             if prompts:
                 inputs = self._process(prompts, tap=tap)
                 ids, media = inputs.token_ids, inputs.media
-            with torch.no_grad(), running(self._arithmetic):
+            with torch.no_grad(), running(self._arithmetic), self._executions.running(self._execution):
                 logits = self._logits(ids, media)
         return self.tensors.to_numpy(logits, None)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from parity.baseline import Baseline
 from parity.checkpoint import Checkpoint, find_checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
 from parity.contract import Contract
@@ -59,7 +60,8 @@ class Maker:
                 folder = self._work / entry.name
                 plan = plan_of(oracle, entry.scenario, entry.prompt, entry.media)
                 true = oracle.run(folder / "oracle", scenario=plan)
-                jobs = {dtype: pool.submit(_runs, party, folder, dtype, true) for dtype, party in baselines.items()}
+                found = {dtype: Baseline(party, true, folder / dtype) for dtype, party in baselines.items()}
+                jobs = {dtype: pool.submit(baseline.runs) for dtype, baseline in found.items()}
                 yield self._golden(entry, true, {dtype: job.result() for dtype, job in jobs.items()}), true.contract
                 shutil.rmtree(folder)
 
@@ -73,7 +75,10 @@ class Maker:
 
     def _golden(self, entry: Entry, oracle: Trace, runs: Mapping[str, Runs]) -> Golden:
         require_whole(oracle)
-        floors = {dtype: Floors(oracle=oracle, free=run.free, lockstep=run.lockstep) for dtype, run in runs.items()}
+        floors = {
+            dtype: Floors(oracle=oracle, free=run.free, lockstep=run.lockstep, executions=run.executions)
+            for dtype, run in runs.items()
+        }
         packed = [pack(oracle, chunk, floors) for chunk in oracle.scenario.chunks]
         choices = tuple(_choices(oracle, [run.free for run in runs.values()]))
         made = oracle.manifest
@@ -95,11 +100,6 @@ class Maker:
         arrays = {chunk.phase: kept for chunk, kept in packed}
         media = oracle.path / FOLDER
         return Golden(manifest, arrays, choices, tuple(_families(oracle, floors)), media if media.is_dir() else None)
-
-
-def _runs(party: Party, folder: Path, dtype: str, oracle: Trace) -> Runs:
-    free = party.run(folder / f"{dtype}.free", oracle=oracle, mode="free")
-    return Runs(free, party.run(folder / f"{dtype}.lockstep", oracle=oracle, mode="lockstep"))
 
 
 def _choices(oracle: Trace, baselines: Iterable[Trace | None]) -> Iterator[Choice]:
