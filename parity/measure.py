@@ -1,21 +1,43 @@
-"""The error of one tensor against the oracle's: as a whole and token by token."""
+"""The error of one tensor against the oracle's: as a whole, and of its worst place, part and channel."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.dtypes import as_float64
-from parity.scale import WIDTH, samples, typical_power
+from parity.axes import Layout, Where
+from parity.dtypes import COARSE, as_float64, unit_roundoff
+from parity.scale import WIDTH, layout_of, typical_power
 from parity.scenario import Scenario
 from parity.sketch import relative_error
 from parity.trace import Key, Trace
 
 Float = NDArray[np.float64]
+Look = Literal["tensor", "place", "part", "channel"]
+LOOKS: tuple[Look, ...] = get_args(Look)
+"""What an error is taken of: of all together, or of the worst of what the tensor's axes tell apart."""
+FINE: tuple[Look, ...] = ("tensor", "place")
+"""What suffices in a fine arithmetic: diluted by a hundred parts or channels, a fault is still beyond its rounding."""
+
+
+@dataclass(frozen=True)
+class View:
+    """An error as one look shows it.
+
+    Attributes:
+        look: what it is of.
+        error: relative, in L2.
+        where: the worst place, part or channel; empty for the whole tensor.
+    """
+
+    look: Look
+    error: float
+    where: Where = ()
 
 
 @dataclass(frozen=True)
@@ -23,20 +45,67 @@ class Error:
     """How far a tensor is from the oracle's.
 
     Attributes:
-        relative: ``|candidate - oracle| / |oracle|`` in L2 over all valid elements; where the oracle is smaller than
-            typical (`parity.scale`), over its typical norm.
-        worst: the same for the worst token alone; zero for tensors without tokens or with fewer than `WIDTH` elements
-            a token, and where only sketches were kept.
-        worst_token: batch row and token of it.
+        views: the whole tensor's, and those of the worst place, part and channel that were looked at. Each is
+            ``|candidate - oracle| / |oracle|`` over the valid elements that it is of; where the oracle is smaller than
+            typical (`parity.scale`), over the typical norm of as many.
         nonfinite: elements that are NaN or infinite on one side only.
-        samples: how much the error rests on: tokens, or elements where the tensor has no tokens.
+        samples: how much the error rests on: places, or elements where the tensor has no places.
     """
 
-    relative: float
-    worst: float = 0.0
-    worst_token: tuple[int, int] | None = None
+    views: tuple[View, ...]
     nonfinite: int = 0
     samples: int = 0
+
+    @classmethod
+    def whole(cls, relative: float, *, nonfinite: int = 0, samples: int = 0) -> Error:
+        """An error of which nothing but its size over the whole tensor is known."""
+        return cls((View("tensor", relative),), nonfinite, samples)
+
+    @property
+    def relative(self) -> float:
+        """Of the whole tensor."""
+        return self.views[0].error
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the errors of one step are measured with.
+
+    Attributes:
+        layout: of its tensor.
+        valid: broadcastable to the shape; leaves out padding. None where there is none.
+        typical: least power of a place (of an element, where there are none) that errors are held against; 0 for the
+            mean of the tensor itself.
+        looks: what is looked at.
+    """
+
+    layout: Layout
+    valid: NDArray[np.bool_] | None = None
+    typical: float = 0.0
+    looks: tuple[Look, ...] = FINE
+
+    @classmethod
+    def of(cls, key: Key, *, oracle: Trace, dtype: str) -> Scale:
+        """For a step of a party that computes in that arithmetic."""
+        layout = layout_of(key, oracle)
+        looks = LOOKS if unit_roundoff(dtype) >= COARSE else FINE
+        return cls(layout, validity(layout, oracle.scenario, key.phase), typical_power(oracle)[key], looks)
+
+    def kept(self, look: Look) -> tuple[int, ...] | None:
+        """The axes that tell apart what is looked at; None where there is nothing to tell apart."""
+        layout = self.layout
+        if look == "tensor":
+            return ()
+        if look == "place":
+            return layout.places if layout.places and layout.width >= WIDTH else None
+        if look == "part":
+            return layout.parts or None
+        return (*layout.parts, *layout.channels) if layout.channels else None
+
+    def least(self, kept: tuple[int, ...], share: float) -> float:
+        """The typical power of a group of elements, told apart by some axes, of which a share counts."""
+        elements = math.prod(self.layout.shape) / self.layout.groups(kept)
+        return self.typical / self.layout.width * elements * share
 
 
 def error_of(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
@@ -44,112 +113,78 @@ def error_of(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
     true, value = oracle.tensor(key), candidate.tensor(key)
     if true is None or value is None:
         return _estimated(key, oracle=oracle, candidate=candidate)
-    axes = tuple(oracle.records[key].axes)
-    valid = validity(axes, true.shape, oracle.scenario, key.phase)
-    typical = typical_power(oracle)[key]
-    return exact(oracle=as_float64(true), candidate=as_float64(value), axes=axes, valid=valid, typical=typical)
+    scale = Scale.of(key, oracle=oracle, dtype=candidate.manifest.dtype)
+    return exact(oracle=as_float64(true), candidate=as_float64(value), scale=scale)
 
 
-def exact(
-    *,
-    oracle: Float,
-    candidate: Float,
-    axes: tuple[str, ...],
-    valid: NDArray[np.bool_] | None = None,
-    typical: float = 0.0,
-) -> Error:
+def exact(*, oracle: Float, candidate: Float, scale: Scale) -> Error:
     """Compare two float64 arrays of one shape.
 
     Args:
         oracle: the true values.
         candidate: what is judged.
-        axes: of both; none or unknown ones only cost the view of single tokens.
-        valid: broadcastable to the shape; leaves out padding.
-        typical: least power of a token that errors are held against.
+        scale: what it is measured with.
     """
     difference = candidate - oracle
-    squared, power = float(np.vdot(difference, difference)), float(np.vdot(oracle, oracle))
-    if valid is not None or not np.isfinite(squared + power):  # rare, and much slower
-        return _exact_where(oracle, candidate, axes, valid, typical)
-    tokens = samples(axes, oracle.shape)
-    worst = _worst(difference, oracle, axes, None, typical)
-    return Error(_ratio(squared, max(power, typical * tokens)), *worst, samples=tokens)
+    if scale.valid is not None or not np.isfinite(np.vdot(difference, difference) + np.vdot(oracle, oracle)):
+        return _exact_where(oracle, candidate, scale)  # rare, and much slower
+    return Error(tuple(_views(difference, oracle, scale)), samples=scale.layout.samples)
 
 
-def _exact_where(
-    oracle: Float, candidate: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None, typical: float
-) -> Error:
+def _exact_where(oracle: Float, candidate: Float, scale: Scale) -> Error:
     """Compare the elements that are real tokens' and finite on both sides; count those that are so on one only."""
     finite = np.isfinite(oracle) & np.isfinite(candidate)
     agree = finite | (np.isnan(oracle) & np.isnan(candidate)) | (oracle == candidate)
-    counted = finite if valid is None else finite & valid
-    broken = ~agree if valid is None else ~agree & valid
+    counted = finite if scale.valid is None else finite & scale.valid
+    broken = ~agree if scale.valid is None else ~agree & scale.valid
     true = np.where(counted, oracle, 0.0)
     difference = np.where(counted, candidate, 0.0) - true
-    tokens = samples(axes, oracle.shape)
-    power = max(float(np.vdot(true, true)), typical * tokens * float(counted.mean()))
-    return Error(
-        _ratio(float(np.vdot(difference, difference)), power),
-        *_worst(difference, true, axes, valid, typical),
-        nonfinite=int(np.count_nonzero(broken)),
-        samples=tokens,
-    )
+    views = tuple(_views(difference, true, scale, share=float(counted.mean())))
+    return Error(views, int(np.count_nonzero(broken)), scale.layout.samples)
 
 
-def validity(axes: tuple[str, ...], shape: tuple[int, ...], scenario: Scenario, phase: str) -> NDArray[np.bool_] | None:
-    """Which elements stem from real tokens, broadcastable to `shape`; None when all do."""
-    if not any(scenario.padding) or "batch" not in axes or len(axes) != len(shape):
+def validity(layout: Layout, scenario: Scenario, phase: str) -> NDArray[np.bool_] | None:
+    """Which elements stem from real tokens, broadcastable to the tensor's shape; None when all do."""
+    if not any(scenario.padding) or layout.rows is None:
         return None
-    valid = np.ones((1,) * len(axes), dtype=bool)
-    for axis in {"token", "key"} & set(axes):
-        at = axes.index(axis)
-        rows = scenario.valid(phase, shape[at])
-        form = [1] * len(axes)
-        form[axes.index("batch")], form[at] = rows.shape
-        rows = rows if axes.index("batch") < at else rows.T
+    valid = np.ones((1,) * len(layout.shape), dtype=bool)
+    for at in layout.sequence:
+        rows = scenario.valid(phase, layout.shape[at])
+        form = [1] * len(layout.shape)
+        form[layout.rows], form[at] = rows.shape
+        rows = rows if layout.rows < at else rows.T
         valid = valid & rows.reshape(form)
     return valid
 
 
-def _worst(
-    difference: Float, true: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None, typical: float
-) -> tuple[float, tuple[int, int] | None]:
-    """Largest relative error of a token, and whose; a token whose true value is small is held to the typical token."""
-    if "batch" not in axes or "token" not in axes or len(axes) != true.ndim:
-        return 0.0, None
-    if true.size < WIDTH * max(1, samples(axes, true.shape)):
-        return 0.0, None
-    wrong, right = _by_token(difference, axes), _by_token(true, axes)
-    squared, power = np.vecdot(wrong, wrong), np.vecdot(right, right)
-    if valid is not None:
-        squared = squared * _by_token(np.broadcast_to(valid, true.shape), axes).any(axis=-1)
-    errors = squared / (np.maximum(power, typical or power.mean()) + math.ulp(0.0))  # where all is zero, 0 / tiny
-    at = int(errors.argmax())
-    return math.sqrt(errors.flat[at]), divmod(at, errors.shape[1])
+def _views(difference: Float, true: Float, scale: Scale, share: float = 1.0) -> Iterator[View]:
+    """All that is looked at; `share` of the elements count."""
+    for look in scale.looks:
+        kept = scale.kept(look)
+        if kept is not None and scale.layout.groups(kept):
+            least = scale.least(kept, 1.0 if look == "place" else share)  # a place counts, or does not
+            error, group = _largest(scale.layout.energy(difference, kept), scale.layout.energy(true, kept), least)
+            yield View(look, error, scale.layout.where(kept, group))
 
 
-def _by_token(values: NDArray[Any], axes: tuple[str, ...]) -> NDArray[Any]:
-    """``[batch, token, element]``: what stands at each token."""
-    batch, token = axes.index("batch"), axes.index("token")
-    others = (axis for axis in range(len(axes)) if axis not in (batch, token))
-    return values.transpose(batch, token, *others).reshape(values.shape[batch], values.shape[token], -1)
+def _largest(squared: Float, power: Float, least: float) -> tuple[float, int]:
+    """The largest relative error of a group of elements, and whose; one of small power is held to a typical one's.
 
-
-def _ratio(squared: float, power: float) -> float:
-    """Square root of a quotient; an error where the truth is all zero is infinite."""
-    if squared == 0.0:
-        return 0.0
-    return float(np.sqrt(squared / power)) if power > 0.0 else float("inf")
+    An error where all is zero is infinite.
+    """
+    base = np.maximum(power, least or power.mean())
+    errors = np.divide(squared, base, out=np.where(squared > 0.0, np.inf, 0.0), where=base > 0.0)
+    group = int(errors.argmax())
+    return math.sqrt(errors.flat[group]), group
 
 
 def _estimated(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
     """Error from the sketches; NaN, which is never within a floor, where a writer gave no sketch."""
     true, value = oracle.statistics(key), candidate.statistics(key)
     if not (true.sketch and value.sketch):
-        return Error(float("nan"))
-    record = oracle.records[key]
-    tokens = samples(record.axes, record.shape)
-    norm = max(true.norm, math.sqrt(typical_power(oracle)[key] * tokens))
+        return Error.whole(float("nan"))
+    samples = layout_of(key, oracle).samples
+    norm = max(true.norm, math.sqrt(typical_power(oracle)[key] * samples))
     estimate = relative_error(oracle_sketch=true.sketch, candidate_sketch=value.sketch, oracle_norm=norm)
     broken = abs(value.nan_count - true.nan_count) + abs(value.inf_count - true.inf_count)
-    return Error(relative=estimate, nonfinite=broken, samples=tokens)
+    return Error.whole(estimate, nonfinite=broken, samples=samples)
