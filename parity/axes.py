@@ -9,14 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, lru_cache
-from typing import Any
+from functools import cache, cached_property, lru_cache
+from string import ascii_letters
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 Where = tuple[tuple[str, int], ...]
 """Names of axes, and an index along each."""
+
+Look = Literal["tensor", "place", "part", "channel"]
+LOOKS: tuple[Look, ...] = get_args(Look)
+"""What an error is taken of: of all together, or of the worst of what a tensor's axes tell apart."""
 
 
 @dataclass(frozen=True)
@@ -96,23 +101,32 @@ class Layout:
         """Elements of each sample; 1 where there are none at all."""
         return max(1, math.prod(self.shape) // max(1, self.samples))
 
+    @property
+    def units(self) -> tuple[int, ...]:
+        """The axes of what stands at a place."""
+        return (*self.parts, *self.channels)
+
+    def kept(self, look: Look) -> tuple[int, ...]:
+        """The axes that tell apart what is looked at."""
+        return {"tensor": (), "place": self.places, "part": self.parts, "channel": self.units}[look]
+
     def groups(self, kept: tuple[int, ...]) -> int:
         """How many combinations of indices some axes have."""
         return math.prod(self.shape[axis] for axis in kept)
 
     def where(self, kept: tuple[int, ...], group: int) -> Where:
         """The combination of that number, in C order; an axis that never has a second index is not told."""
-        index = np.unravel_index(group, [self.shape[axis] for axis in kept])
-        return tuple(
-            (self.names[axis], int(at)) for axis, at in zip(kept, index, strict=True) if self.names[axis] != "one"
-        )
+        found: list[tuple[str, int]] = []
+        for axis in reversed(kept):
+            group, index = divmod(group, self.shape[axis])
+            found += [(self.names[axis], index)] if self.names[axis] != "one" else []
+        return tuple(reversed(found))
 
     def energy(self, array: NDArray[np.float64], kept: tuple[int, ...]) -> NDArray[np.float64]:
         """Sums of squares over all axes but some, which stay in the order given."""
         if not kept:
-            return np.asarray(np.vdot(array, array))  # the fastest
-        each = list(range(array.ndim))
-        sums: NDArray[np.float64] = np.einsum(array, each, array, each, list(kept))
+            return np.asarray(np.vdot(array, array))  # twice as fast
+        sums: NDArray[np.float64] = np.einsum(_squares(array.ndim, kept), array, array)
         return sums
 
     def matrix(self, array: NDArray[Any]) -> NDArray[Any]:
@@ -131,6 +145,13 @@ _SAID = {"batch": "row", "height": "row", "width": "column"}
 def said(where: Where) -> str:
     """A place in words, e.g. ``row 0, token 2``."""
     return ", ".join(f"{_SAID.get(axis, axis)} {index}" for axis, index in where)
+
+
+@cache
+def _squares(number: int, kept: tuple[int, ...]) -> str:
+    """What `numpy.einsum` calls sums of squares over all of a number of axes but some."""
+    each = ascii_letters[:number]
+    return f"{each},{each}->{''.join(each[axis] for axis in kept)}"
 
 
 @lru_cache(maxsize=1 << 12)  # asked of every step of every run, of some dozens of shapes

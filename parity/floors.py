@@ -6,7 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from parity.measure import LOOKS, Error, Look, error_of
+from parity.axes import LOOKS, Look
+from parity.measure import Error, error_of
 from parity.scale import family, is_wide, layout_of
 from parity.trace import Key, Trace
 

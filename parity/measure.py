@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.axes import Layout, Where
+from parity.axes import LOOKS, Layout, Look, Where
 from parity.dtypes import COARSE, as_float64, unit_roundoff
 from parity.scale import WIDTH, layout_of, typical_power
 from parity.scenario import Scenario
@@ -18,11 +18,8 @@ from parity.sketch import relative_error
 from parity.trace import Key, Trace
 
 Float = NDArray[np.float64]
-Look = Literal["tensor", "place", "part", "channel"]
-LOOKS: tuple[Look, ...] = get_args(Look)
-"""What an error is taken of: of all together, or of the worst of what the tensor's axes tell apart."""
-FINE: tuple[Look, ...] = ("tensor", "place")
-"""What suffices in a fine arithmetic: diluted by a hundred parts or channels, a fault is still beyond its rounding."""
+COARSELY: tuple[Look, ...] = ("part", "channel")
+"""Worth a look in a coarse arithmetic; in a fine one a fault is beyond its rounding, diluted by a hundred others."""
 
 
 @dataclass(frozen=True)
@@ -67,45 +64,95 @@ class Error:
         return self.views[0].error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scale:
     """What the errors of one step are measured with.
 
     Attributes:
         layout: of its tensor.
+        looks: what is looked at.
         valid: broadcastable to the shape; leaves out padding. None where there is none.
         typical: least power of a place (of an element, where there are none) that errors are held against; 0 for the
             mean of the tensor itself.
-        looks: what is looked at.
+        against: the powers that errors are held against, of each group of elements that is looked at.
     """
 
     layout: Layout
-    valid: NDArray[np.bool_] | None = None
-    typical: float = 0.0
-    looks: tuple[Look, ...] = FINE
+    looks: tuple[Look, ...]
+    valid: NDArray[np.bool_] | None
+    typical: float
+    against: Mapping[Look, Float]
 
     @classmethod
     def of(cls, key: Key, *, oracle: Trace, dtype: str) -> Scale:
-        """For a step of a party that computes in that arithmetic."""
-        layout = layout_of(key, oracle)
-        looks = LOOKS if unit_roundoff(dtype) >= COARSE else FINE
-        return cls(layout, validity(layout, oracle.scenario, key.phase), typical_power(oracle)[key], looks)
+        """For a step of a party that computes in that arithmetic; the oracle's tensor must have been kept."""
+        coarse = unit_roundoff(dtype) >= COARSE
+        known = _scales(oracle)
+        if (key, coarse) not in known:
+            layout, true = layout_of(key, oracle), oracle.tensor(key)
+            assert true is not None
+            valid = validity(layout, oracle.scenario, key.phase)
+            known[key, coarse] = cls.made(as_float64(true), layout, valid, typical_power(oracle)[key], coarse=coarse)
+        return known[key, coarse]
 
-    def kept(self, look: Look) -> tuple[int, ...] | None:
-        """The axes that tell apart what is looked at; None where there is nothing to tell apart."""
+    @classmethod
+    def made(
+        cls,
+        true: Float,
+        layout: Layout,
+        valid: NDArray[np.bool_] | None = None,
+        typical: float = 0.0,
+        *,
+        coarse: bool = False,
+    ) -> Scale:
+        """For errors of these values."""
+        scale = cls(layout, _looks(layout, coarse=coarse), valid, typical, {})
+        powers = scale.powers(true)
+        if valid is None and np.isfinite(powers["tensor"]):
+            return scale._held_to(powers, share=1.0)
+        return scale.counting(np.isfinite(true) if valid is None else np.isfinite(true) & valid, true)
+
+    def counting(self, counted: NDArray[np.bool_], true: Float) -> Scale:
+        """Where only those elements count."""
+        share = float(counted.mean()) if counted.size else 1.0
+        return self._held_to(self.powers(np.where(counted, true, 0.0)), share)
+
+    def powers(self, array: Float) -> dict[Look, Float]:
+        """The squared norm of each group of elements that is looked at."""
         layout = self.layout
-        if look == "tensor":
-            return ()
-        if look == "place":
-            return layout.places if layout.places and layout.width >= WIDTH else None
-        if look == "part":
-            return layout.parts or None
-        return (*layout.parts, *layout.channels) if layout.channels else None
+        by_place = layout.energy(array, layout.places)
+        found: dict[Look, Float] = {"tensor": by_place.sum(), "place": by_place}
+        if self.looks[-1] in COARSELY:
+            by_unit = layout.energy(array, layout.units)
+            channels = tuple(range(len(layout.parts), len(layout.units)))
+            found |= {"part": by_unit.sum(axis=channels), "channel": by_unit}
+        return found
 
-    def least(self, kept: tuple[int, ...], share: float) -> float:
-        """The typical power of a group of elements, told apart by some axes, of which a share counts."""
-        elements = math.prod(self.layout.shape) / self.layout.groups(kept)
-        return self.typical / self.layout.width * elements * share
+    def _held_to(self, powers: Mapping[Look, Float], share: float) -> Scale:
+        """Against these powers, but at least what is typical of so many elements, of which a share counts."""
+        against = {}
+        for look in self.looks:
+            power = powers[look]
+            # a place counts whole or not at all; where none is typical, the mean is
+            elements = math.prod(self.layout.shape) / max(1, power.size) * (1.0 if look == "place" else share)
+            against[look] = np.maximum(power, self.typical / self.layout.width * elements or power.mean())
+        return replace(self, against=against)
+
+
+def _looks(layout: Layout, *, coarse: bool) -> tuple[Look, ...]:
+    """What can be told apart in a tensor, and is worth to be."""
+    there = {
+        "place": bool(layout.places) and layout.width >= WIDTH,
+        "part": coarse and bool(layout.parts),
+        "channel": coarse and bool(layout.channels),
+    }
+    return "tensor", *(look for look in LOOKS[1:] if there[look] and math.prod(layout.shape))
+
+
+@lru_cache(maxsize=8)
+def _scales(oracle: Trace) -> dict[tuple[Key, bool], Scale]:
+    """What was made for an oracle: each of its steps is judged in four runs at least."""
+    return {}
 
 
 def error_of(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
@@ -123,12 +170,13 @@ def exact(*, oracle: Float, candidate: Float, scale: Scale) -> Error:
     Args:
         oracle: the true values.
         candidate: what is judged.
-        scale: what it is measured with.
+        scale: of those true values.
     """
-    difference = candidate - oracle
-    if scale.valid is not None or not np.isfinite(np.vdot(difference, difference) + np.vdot(oracle, oracle)):
-        return _exact_where(oracle, candidate, scale)  # rare, and much slower
-    return Error(tuple(_views(difference, oracle, scale)), samples=scale.layout.samples)
+    if scale.valid is None:
+        powers = scale.powers(candidate - oracle)
+        if np.isfinite(powers["tensor"]):
+            return Error(tuple(_views(powers, scale)), samples=scale.layout.samples)
+    return _exact_where(oracle, candidate, scale)  # rare, and much slower
 
 
 def _exact_where(oracle: Float, candidate: Float, scale: Scale) -> Error:
@@ -137,10 +185,19 @@ def _exact_where(oracle: Float, candidate: Float, scale: Scale) -> Error:
     agree = finite | (np.isnan(oracle) & np.isnan(candidate)) | (oracle == candidate)
     counted = finite if scale.valid is None else finite & scale.valid
     broken = ~agree if scale.valid is None else ~agree & scale.valid
-    true = np.where(counted, oracle, 0.0)
-    difference = np.where(counted, candidate, 0.0) - true
-    views = tuple(_views(difference, true, scale, share=float(counted.mean())))
+    difference = np.where(counted, candidate, 0.0) - np.where(counted, oracle, 0.0)
+    scale = scale.counting(counted, oracle)
+    views = tuple(_views(scale.powers(difference), scale))
     return Error(views, int(np.count_nonzero(broken)), scale.layout.samples)
+
+
+def _views(squared: Mapping[Look, Float], scale: Scale) -> Iterator[View]:
+    """The largest relative error of each look; infinite where all is zero that it is held against."""
+    for look in scale.looks:
+        with np.errstate(over="ignore"):
+            errors = squared[look] / (scale.against[look] + math.ulp(0.0))  # 0 / tiny where both are zero
+        worst = int(errors.argmax())
+        yield View(look, math.sqrt(errors.flat[worst]), scale.layout.where(scale.layout.kept(look), worst))
 
 
 def validity(layout: Layout, scenario: Scenario, phase: str) -> NDArray[np.bool_] | None:
@@ -155,27 +212,6 @@ def validity(layout: Layout, scenario: Scenario, phase: str) -> NDArray[np.bool_
         rows = rows if layout.rows < at else rows.T
         valid = valid & rows.reshape(form)
     return valid
-
-
-def _views(difference: Float, true: Float, scale: Scale, share: float = 1.0) -> Iterator[View]:
-    """All that is looked at; `share` of the elements count."""
-    for look in scale.looks:
-        kept = scale.kept(look)
-        if kept is not None and scale.layout.groups(kept):
-            least = scale.least(kept, 1.0 if look == "place" else share)  # a place counts, or does not
-            error, group = _largest(scale.layout.energy(difference, kept), scale.layout.energy(true, kept), least)
-            yield View(look, error, scale.layout.where(kept, group))
-
-
-def _largest(squared: Float, power: Float, least: float) -> tuple[float, int]:
-    """The largest relative error of a group of elements, and whose; one of small power is held to a typical one's.
-
-    An error where all is zero is infinite.
-    """
-    base = np.maximum(power, least or power.mean())
-    errors = np.divide(squared, base, out=np.where(squared > 0.0, np.inf, 0.0), where=base > 0.0)
-    group = int(errors.argmax())
-    return math.sqrt(errors.flat[group]), group
 
 
 def _estimated(key: Key, *, oracle: Trace, candidate: Trace) -> Error:

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from parity.axes import Where
+from parity.axes import Look, Where
 from parity.contract import Contract
 from parity.errors import ExitCode
-from parity.measure import Look
 from parity.trace import Key, Manifest
 
 
