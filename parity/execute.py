@@ -81,10 +81,17 @@ def execute(backend: Backend, run: Run, notify: Notify) -> None:
 
 
 def measure(
-    reference: Reference, *, oracle: Trace, mode: Mode, execution: str, missing: Missing, notify: Notify
+    reference: Reference,
+    *,
+    oracle: Trace,
+    dtype: str,
+    mode: Mode,
+    execution: str,
+    missing: Missing,
+    notify: Notify,
 ) -> dict[Key, Error]:
     """Run the oracle's scenario in an execution of the reference, and measure its errors instead of writing a trace."""
-    sink = Measurement(oracle, reference.executions[execution])
+    sink = Measurement(oracle, dtype, reference.executions[execution])
     recorder = Recorder(
         contract=oracle.contract,
         tensors=reference.tensors,

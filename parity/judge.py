@@ -15,10 +15,10 @@ from parity.errors import UsageError
 from parity.floors import Floor, Floors
 from parity.greedy import greedy
 from parity.lengths import Lengths
-from parity.measure import Error, error_of
+from parity.measure import Error, View, error_of
 from parity.measured import Execution
 from parity.trace import Key, Record, Trace
-from parity.verdict import Deviation, Judgement, Status, StepVerdict
+from parity.verdict import Deviation, Judgement, Status, StepVerdict, Worst
 
 ALLOWED = 4.0
 """K: a candidate may err by so many floors. Four legitimate reorderings stayed below, real bugs above."""
@@ -262,14 +262,20 @@ class Judge:
         error = self._measure(key, oracle=self._oracle, candidate=run)
         if step.kind == "float":
             floor = floor.at_least(self._roundoff)
-        ratio = max(_times(error.relative, floor.relative), _times(error.worst, floor.worst))
-        deviation = Deviation(error.relative, floor.relative, ratio, error.worst_token, error.worst, floor.worst)
-        return deviation, error.nonfinite
+        worst = [_worst(view, floor.at(view.look)) for view in error.views]
+        whole, parts = worst[0], sorted(worst[1:], key=lambda each: -each.ratio)
+        ratio = max(whole.ratio, *(each.ratio for each in parts), 0.0)  # NaN stays: nothing is larger than it
+        return Deviation(whole.error, whole.floor, ratio, tuple(parts)), error.nonfinite
 
 
 @lru_cache(maxsize=8)  # all candidates of one scenario and coverage share a baseline
 def _floors(oracle: Trace, baseline: Runs) -> Floors:
     return Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep, executions=baseline.executions)
+
+
+def _worst(view: View, floor: float) -> Worst:
+    """One view of an error, held to its floor."""
+    return Worst(view.look, view.where, view.error, floor, _times(view.error, floor))
 
 
 def _times(error: float, floor: float) -> float:

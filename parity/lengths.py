@@ -8,9 +8,6 @@ from dataclasses import replace
 from parity.trace import Key, Trace
 from parity.verdict import Status, StepVerdict
 
-SEQUENCE = frozenset(("token", "key"))
-"""Axes along which a conversation goes on: of another length in one phase, it leaves another cache to the next."""
-
 
 class Lengths:
     """What became of the lengths of axes so far; to be asked step after step.
@@ -34,7 +31,7 @@ class Lengths:
         longer = self._differences(verdict.key) if verdict.status is Status.CONTRACT else {}
         follows = bool(longer) and self._longer.issuperset(longer.values())
         self._longer |= set(longer.values())
-        if SEQUENCE & set(longer):
+        if longer.keys() & set(self._oracle.contract.axes.sequence):  # leaves another cache to the next phase
             self._phase = verdict.phase
         return replace(verdict, status=Status.INHERITED) if follows else verdict
 

@@ -36,12 +36,13 @@ class Measurement:
 
     Args:
         oracle: its trace, with tensors.
+        dtype: the arithmetic of the run.
         excess: how many times larger than those of rounding to nearest the execution's errors are; taken off.
     """
 
-    def __init__(self, oracle: Trace, excess: float = 1.0) -> None:
+    def __init__(self, oracle: Trace, dtype: str, excess: float = 1.0) -> None:
         self.errors: dict[Key, Error] = {}
-        self._oracle, self._excess = oracle, excess
+        self._oracle, self._dtype, self._excess = oracle, dtype, excess
         self._phase = ""
 
     def begin(self, phase: str) -> None:
@@ -53,7 +54,7 @@ class Measurement:
         key = Key(self._phase, step, occurrence)
         true = self._oracle.tensor(key) if key in self._oracle.records else None
         if true is not None and true.shape == array.shape:
-            error = error_between(key, oracle=self._oracle, true=true, made=array)
+            error = error_between(key, oracle=self._oracle, true=true, made=array, dtype=self._dtype)
             self.errors[key] = error.times(1 / self._excess)
 
     def end(self) -> None:

@@ -119,7 +119,14 @@ class Party:
     def measure(self, execution: str, *, oracle: Trace, mode: Mode, missing: Missing = NOTHING) -> dict[Key, Error]:
         """What the loaded reference errs in one of its executions; only its errors come back."""
         self._progress.start(self.name, len(oracle.records), f"{mode} run, {execution}")
-        errors = self.call("measure", oracle=str(oracle.path), mode=mode, execution=execution, missing=sorted(missing))
+        errors = self.call(
+            "measure",
+            oracle=str(oracle.path),
+            dtype=self._dtype,
+            mode=mode,
+            execution=execution,
+            missing=sorted(missing),
+        )
         self._progress.done(self.name)
         return from_text(errors)
 

@@ -2,8 +2,8 @@
 
 A step that is ok may still be wrong, by less than this. Each value of what the baseline computed from exact inputs
 gets an error of its own, normally distributed and in proportion to the value: a fault that is everywhere in the tensor.
-The judge's own measure and floors say from which size on the step is no longer ok. A fault in one token alone is seen
-when it is smaller, for the worst token counts as much as the whole.
+The judge's own measure and floors say from which size on the step is no longer ok. A fault in one place alone is seen
+when it is smaller, for the worst place counts as much as the whole.
 
 A report measures nothing of this: what may hide in a step is what the judge allows there (`parity.verdict.Deviation`),
 some K floors, which these figures confirm.
@@ -28,11 +28,10 @@ from parity.discovery import REFERENCES
 from parity.dtypes import as_float64
 from parity.floors import Floors
 from parity.judge import ALLOWED, Judge, Runs
-from parity.measure import Error, Float, exact, validity
+from parity.measure import Error, Float, Scale, exact
 from parity.media import Part
 from parity.party import Party
 from parity.progress import Progress
-from parity.scale import typical_power
 from parity.trace import Key, Trace
 
 FINE = 0.01
@@ -80,13 +79,11 @@ class Fault:
 
     def __init__(self, key: Key, step: Step, *, oracle: Trace, lockstep: Trace) -> None:
         true, made = (as_float64(_tensor(trace, key)) for trace in (oracle, lockstep))
-        record = oracle.records[key]
         self.size = 0.0
-        self._true, self._made, self._axes = true, made, tuple(record.axes)
-        self._valid = validity(self._axes, true.shape, oracle.scenario, key.phase)
-        self._typical = typical_power(oracle)[key]
+        self._true, self._made = true, made
+        self._scale = Scale.of(key, oracle=oracle, dtype=lockstep.manifest.dtype)
         draw = np.random.default_rng(0)
-        fault = _spread(true, draw) if step.kind == "float" else _one(true, self._valid, draw)
+        fault = _spread(true, draw) if step.kind == "float" else _one(true, self._scale.valid, draw)
         relative = self._error(true + fault).relative
         self._fault = fault / relative if 0.0 < relative < math.inf else fault
 
@@ -95,7 +92,7 @@ class Fault:
         return self._error(self._made + self.size * self._fault)
 
     def _error(self, value: Float) -> Error:
-        return exact(oracle=self._true, candidate=value, axes=self._axes, valid=self._valid, typical=self._typical)
+        return exact(oracle=self._true, candidate=value, scale=self._scale)
 
 
 def sensitivities(*, oracle: Trace, baseline: Runs, allowed: float = ALLOWED) -> Iterator[Smallest]:

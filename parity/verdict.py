@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from parity.axes import Look, Where
 from parity.contract import Contract
 from parity.errors import ExitCode
 from parity.trace import Key, Manifest
@@ -59,6 +61,29 @@ MEANING = {
 }
 
 
+DECIDES = 1.01
+"""A place sets the ratio where its own exceeds the tensor's by more than rounding."""
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The worst place, part or channel of a step in one kind of run.
+
+    Attributes:
+        look: which of these it is.
+        where: names of axes, with an index along each.
+        error: relative L2 there.
+        floor: what that is held to.
+        ratio: how many floors that is.
+    """
+
+    look: Look
+    where: Where
+    error: float
+    floor: float
+    ratio: float
+
+
 @dataclass(frozen=True)
 class Deviation:
     """Error of a step in one kind of run, against the floor of that run.
@@ -67,18 +92,22 @@ class Deviation:
         error: relative L2 of the tensor.
         floor: what it is held to: the baseline's (see `parity.floors`), at least the dtype's unit roundoff; in the free
             run as many times that as the candidate's steps so far err from exact inputs.
-        ratio: the larger of the tensor's and the worst token's error over their floors. At most K is within.
-        token: batch row and token of the worst token.
-        token_error: relative L2 at that token.
-        token_floor: what that is held to.
+        ratio: the largest of the tensor's and of each of the worst's errors over their floors. At most K is within.
+        worst: place, part and channel, as far as they were looked at, the one that is most floors off first.
     """
 
     error: float
     floor: float
     ratio: float
-    token: tuple[int, int] | None = None
-    token_error: float | None = None
-    token_floor: float | None = None
+    worst: tuple[Worst, ...] = ()
+
+    @property
+    def decides(self) -> Worst | None:
+        """What the ratio is of; None for the whole tensor, and where that is off by as much, but for rounding."""
+        first = self.worst[0] if self.worst else None
+        if first is None or not math.isfinite(first.ratio):
+            return None
+        return first if first.ratio * self.floor > DECIDES * self.error else None
 
     def hides(self, allowed: float) -> float:
         """The largest fault, as `error` counts it, that may be in a step that is ok; see `parity.sensitivity`."""

@@ -96,6 +96,7 @@ class Worker:
         errors = measure(
             self._reference,
             oracle=Trace.read(Path(job["oracle"])),
+            dtype=job["dtype"],
             mode=job["mode"],
             execution=job["execution"],
             missing=_keys(job["missing"]),

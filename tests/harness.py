@@ -107,7 +107,13 @@ class Here:
     def measure(self, execution: str, *, oracle: Trace, mode: Mode, missing: Missing) -> Errors:
         """Errors alone."""
         return measure(
-            self._reference, oracle=oracle, mode=mode, execution=execution, missing=missing, notify=lambda step: None
+            self._reference,
+            oracle=oracle,
+            dtype=self._dtype,
+            mode=mode,
+            execution=execution,
+            missing=missing,
+            notify=lambda step: None,
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.axes import USUAL, Axes, Layout
 from parity.dtypes import as_float64
 from parity.measure import validity
 from parity.trace import Key, Trace
@@ -34,6 +35,7 @@ class Piece:
         counted: elements of real tokens that are finite on both sides.
         noise: the squared norm of what correct arithmetic errs here, one floor.
         loud: whether the step errs here. Where it does not, a cause must not show either.
+        roles: what the contract says of axes.
     """
 
     key: Key
@@ -43,6 +45,12 @@ class Piece:
     counted: NDArray[np.bool_]
     noise: float
     loud: bool = True
+    roles: Axes = USUAL
+
+    @property
+    def layout(self) -> Layout:
+        """What its axes are."""
+        return self.roles.layout(self.axes, self.oracle.shape)
 
     @property
     def error(self) -> Float:
@@ -124,10 +132,11 @@ def piece_of(step: StepVerdict, oracle: Trace, lockstep: Trace) -> Piece | None:
     axes = tuple(oracle.records[key].axes)
     exact, made = as_float64(true), as_float64(value)
     counted = np.isfinite(exact) & np.isfinite(made)
-    if (valid := validity(axes, exact.shape, oracle.scenario, key.phase)) is not None:
+    roles = oracle.contract.axes
+    if (valid := validity(roles.layout(axes, exact.shape), oracle.scenario, key.phase)) is not None:
         counted = counted & valid
     exact, made = np.where(counted, exact, 0.0), np.where(counted, made, 0.0)
-    return Piece(key, axes, exact, made, counted, _noise(step, exact, made), step.status.origin)
+    return Piece(key, axes, exact, made, counted, _noise(step, exact, made), step.status.origin, roles)
 
 
 def _noise(step: StepVerdict, exact: Float, made: Float) -> float:

@@ -56,26 +56,28 @@ def _rounded(evidence: Evidence) -> Iterator[Hypothesis]:
 
 
 def _shifted(evidence: Evidence) -> Iterator[Hypothesis]:
-    """Every token has its neighbour's value; the one at the end, which has none, may have any."""
+    """Along a conversation each value is its neighbour's; the one at the end, which has none, may be any."""
     for by, whose in ((1, "before"), (-1, "after")):
-        effects, free = [], 0
+        effects, free, name = [], 0, ""
         for piece in evidence.pieces:
-            if "token" not in piece.axes or piece.oracle.shape[piece.axes.index("token")] < VALUES // 2:
+            at = next(iter(piece.layout.sequence), None)
+            if at is None or piece.oracle.shape[at] < VALUES // 2:
                 return
-            at = piece.axes.index("token")
+            name = piece.axes[at]
             effect = np.roll(piece.oracle, by, at) - piece.oracle
             end = (slice(None),) * at + (0 if by > 0 else -1,)
             effect[end] = piece.error[end]
             effects.append(np.where(piece.counted, effect, 0.0))
             free += effect[end].size
-        said = f"each token has the value of the one {whose} it"
+        said = f"each {name} has the value of the one {whose} it"
         yield Hypothesis(f"shifted-{whose}", flat(effects), said, freedom=free)
 
 
 def _gains(evidence: Evidence) -> Iterator[Hypothesis]:
     """Along one axis each index has a factor, or a summand, of its own: the same for all tokens, or one a token."""
     true = flat(piece.oracle for piece in evidence.pieces)
-    for axis in dict.fromkeys(axis for axis in evidence.pieces[0].axes if axis != "batch"):
+    first = evidence.pieces[0]
+    for axis in dict.fromkeys(axis for at, axis in enumerate(first.axes) if at != first.layout.rows):
         index = _indices(evidence, axis)
         number = int(index.max(initial=-1)) + 1
         if number < 2 or evidence.size < VALUES * number:
@@ -107,9 +109,10 @@ def _indices(evidence: Evidence, axis: str) -> NDArray[np.int64]:
     for piece in evidence.pieces:
         if axis not in piece.axes or len(piece.axes) != piece.oracle.ndim:
             return np.zeros(0, np.int64)
-        own = {axis, "batch"} if axis == "token" else {axis}
-        shape = [size if name in own else 1 for name, size in zip(piece.axes, piece.oracle.shape, strict=True)]
+        at, layout = piece.axes.index(axis), piece.layout
+        own = {at, layout.rows} if at in layout.sequence else {at}
+        shape = [size if each in own else 1 for each, size in enumerate(piece.oracle.shape)]
         numbers = np.arange(math.prod(shape)).reshape(shape) + before
         found.append(np.broadcast_to(numbers, piece.oracle.shape).ravel())
-        before += math.prod(shape) if axis == "token" else 0
+        before += math.prod(shape) if at in layout.sequence else 0
     return np.concatenate(found)

@@ -9,7 +9,7 @@ from pathlib import Path
 from parity.diagnosis.accumulated import Accumulated
 from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.matched import Filter, PartyPlant, Plant
-from parity.dtypes import unit_roundoff
+from parity.dtypes import COARSE, unit_roundoff
 from parity.entries import targets
 from parity.judge import Runs
 from parity.party import Party
@@ -17,9 +17,6 @@ from parity.progress import Progress
 from parity.trace import Trace
 from parity.variant import VARIANTS, Catalogue, find_variants
 from parity.verdict import Judgement
-
-COARSE = 1e-5
-"""Unit roundoff from which on bugs hide in the noise: float16's is 5e-4, float32's 6e-8."""
 
 
 class Namer:

@@ -24,7 +24,6 @@ from parity.golden.format import Golden, GoldenManifest
 from parity.golden.packing import held_to, pack
 from parity.golden.tables import Choice, FamilyFloor
 from parity.judge import Runs, require_whole
-from parity.measure import validity
 from parity.media import FOLDER
 from parity.party import Party
 from parity.progress import Progress
@@ -108,10 +107,10 @@ def _choices(oracle: Trace, baselines: Iterable[Trace | None]) -> Iterator[Choic
     for chunk in oracle.scenario.chunks:
         key = Key(chunk.phase, oracle.contract.logits)
         true, others = _logits(oracle, key), [_logits(run, key) for run in runs]
-        valid = validity(("batch", "token"), true.shape[:2], oracle.scenario, chunk.phase)
+        valid = oracle.scenario.valid(chunk.phase, true.shape[1])
         second, first = np.sort(true, axis=-1)[..., -2:].transpose(2, 0, 1)
         noise = [np.max(np.abs(other - true), axis=-1) for other in others]
-        for row, token in np.argwhere(np.broadcast_to(True if valid is None else valid, true.shape[:2])).tolist():
+        for row, token in np.argwhere(valid).tolist():
             yield Choice(
                 chunk.phase,
                 row,

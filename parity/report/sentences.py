@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from parity.axes import said
 from parity.errors import ExitCode
 from parity.report.console import plain
 from parity.report.numbers import count, error, floors
-from parity.verdict import Comparison, Judgement, Status, StepVerdict, TokenVerdict
+from parity.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict
 
 WORD = {
     ExitCode.PARITY: "parity",
@@ -28,6 +29,16 @@ def place(step: StepVerdict) -> str:
     """A step and its phase, e.g. ``text.norm (decode.3)``."""
     again = f"#{step.occurrence}" if step.occurrence else ""
     return plain(f"{step.step}{again} ({step.phase})")
+
+
+def worst(deviation: Deviation) -> str:
+    """The worst place, e.g. ``row 0, token 2: 1.3e-07``; a part or channel, where the deviation is judged by that."""
+    decides = deviation.decides
+    shown = decides or next((one for one in deviation.worst if one.look == "place"), None)
+    if shown is None:
+        return ""
+    judged = f" = {floors(shown.ratio)}" if decides else ""
+    return plain(f"{said(shown.where)}: {error(shown.error)}{judged}")
 
 
 def verdict(judgement: Judgement) -> str:
