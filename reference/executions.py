@@ -207,15 +207,15 @@ def _made(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.dt
 
 
 def round_by_chance(exact: torch.Tensor, dtype: torch.dtype, draw: torch.Generator) -> torch.Tensor:
-    """`exact` (any shape, wider than `dtype`) rounded to one of its two neighbours, each the likelier the nearer."""
-    near = exact.to(dtype)
-    rest = exact - near.to(exact.dtype)
-    away = torch.sign(rest) * torch.sign(exact)  # 1: the other neighbour is further from zero
-    bits = near.view(_BITS[near.element_size()])
-    other = (bits + away.to(bits.dtype)).view(dtype)  # neighbours of one sign have consecutive bits
-    gap = (other.to(exact.dtype) - near.to(exact.dtype)).abs()
-    moved = torch.rand(exact.shape, generator=draw) * gap < rest.abs()
-    return torch.where(moved & near.ne(0) & other.isfinite(), other, near)
+    """`exact` (any shape, of the wider format) rounded to one of its two neighbours, each the likelier the nearer.
+
+    A random number is added to the bits that the narrow format lacks, and what is left of them is cut off. It carries
+    into the last bit that is kept as often as they say; where they are zero, as in infinities, it never does.
+    """
+    whole, surplus = _SURPLUS[dtype]
+    bits = exact.view(whole)
+    chance = torch.empty_like(bits).random_(0, 2**surplus, generator=draw)
+    return ((bits + chance) & -(2**surplus)).view(exact.dtype).to(dtype)
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
@@ -224,7 +224,8 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
 
 
 _WIDER = {torch.bfloat16: torch.float32, torch.float16: torch.float32, torch.float32: torch.float64}
-_BITS = {2: torch.int16, 4: torch.int32}
+_SURPLUS = {torch.bfloat16: (torch.int32, 16), torch.float16: (torch.int32, 13), torch.float32: (torch.int64, 29)}
+"""The wider format's bits as an integer, and how many of them the narrow one lacks (its subnormals aside)."""
 _IN_PLACE = {
     aten.add_.Tensor: aten.add.Tensor,
     aten.sub_.Tensor: aten.sub.Tensor,
