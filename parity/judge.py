@@ -9,13 +9,14 @@ from functools import lru_cache
 from typing import Protocol
 
 from parity.contract import Step
+from parity.determinism import unsteady
 from parity.dtypes import kind_of, unit_roundoff
 from parity.errors import UsageError
 from parity.floors import Floor, Floors
 from parity.greedy import greedy
 from parity.lengths import Lengths
 from parity.measure import Error, error_of
-from parity.trace import Key, Record, Trace
+from parity.trace import Key, Mode, Record, Trace
 from parity.verdict import Deviation, Judgement, Status, StepVerdict
 
 ALLOWED = 4.0
@@ -34,13 +35,19 @@ class Runs:
         """The runs that there are."""
         return tuple(run for run in (self.free, self.lockstep) if run is not None)
 
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """Of the runs that there are."""
+        return tuple(run.manifest.mode for run in self.present)
+
 
 def judge(
     *, oracle: Trace, baseline: Runs | None, candidate: Runs, name: str | None = None, allowed: float = ALLOWED
 ) -> Judgement:
     """Judge one candidate in one scenario; `name` is what reports call it, its backend's name unless given.
 
-    Without a baseline the floor is unmeasured, and the unit roundoff of the candidate's dtype alone stands in for it.
+    Where the baseline has no run of a candidate's run's mode, the floor of that is unmeasured, and the unit roundoff of
+    the candidate's dtype alone stands in for it.
 
     Raises:
         UsageError: when the traces are of different checkpoints, contracts, scenarios or arithmetics, or the oracle's
@@ -63,7 +70,8 @@ def judge(
         tokens=tuple(greedy(oracle=oracle, baseline=free, candidate=candidate.free, allowed=allowed)),
         allowed=allowed,
         versions=tuple(first.versions.items()),
-        measured=baseline is not None,
+        unmeasured=tuple(mode for mode in candidate.modes if baseline is None or mode not in baseline.modes),
+        unsteady=unsteady(oracle=oracle, free=candidate.free, lockstep=candidate.lockstep),
     )
 
 
@@ -185,11 +193,11 @@ class Judge:
         return self._largest
 
     def _status(self, free: Deviation | None, lockstep: Deviation | None) -> Status:
-        """Comparisons are written so that NaN is never within."""
+        """A free run alone does not tell which step errs by itself. Comparisons are such that NaN is never within."""
         if lockstep is not None and not lockstep.ratio <= self._allowed:
             return Status.INTRODUCED
         if free is not None and not free.ratio <= self._allowed:
-            return Status.INHERITED if lockstep is not None else Status.INTRODUCED
+            return Status.INHERITED
         return Status.OK
 
     def _deviation(self, key: Key, step: Step, run: Trace | None, floor: Floor) -> tuple[Deviation | None, int]:
