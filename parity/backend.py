@@ -17,7 +17,7 @@ from parity.fault import Subject
 from parity.generation import Message, Sampling
 from parity.media import Part, Prompt
 from parity.scenario import Scenario
-from parity.tap import SILENT, Tap
+from parity.tap import SILENT, Hear, Tap, silence
 
 Place = tuple[slice, ...]
 """Part of a tensor, a slice for each axis."""
@@ -137,10 +137,32 @@ class Backend(ABC):
             Logits ``[batch, token, vocabulary]`` in the backend's dtype.
         """
 
-    def generate(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+    def forward_last(
+        self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
+    ) -> NDArray[Any]:
+        """Run the next chunk of a conversation, as `forward`, for the logits of its last token alone.
+
+        Here they are those of every token, of which the last is compared. Not asked of a backend that `generate`s.
+
+        Returns:
+            Logits ``[batch, token or 1, vocabulary]``.
+        """
+        return self.forward(token_ids, prompts=prompts, tap=tap)
+
+    @property
+    def generates(self) -> bool:
+        """Whether it has a generation loop; a conversation is then run by that, and not by `forward`."""
+        return type(self).generate is not Backend.generate
+
+    def generate(self, messages: Sequence[Message], sampling: Sampling, *, hear: Hear = silence) -> Iterator[str]:
         """What the model says to a conversation, in pieces as they are decoded.
 
         Called again with a longer conversation, a backend may read only what is new.
+
+        Args:
+            messages: the turns so far; the last is the user's.
+            sampling: how each token is chosen.
+            hear: called before each forward pass; gives the tap that its steps are emitted to.
 
         Raises:
             BackendUnavailable: where the backend has no generation loop.

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from parity.contract import Step
 from parity.coverage import missing
+from parity.determinism import unsteady
 from parity.dtypes import kind_of, unit_roundoff
 from parity.errors import UsageError
 from parity.floors import Floor, Floors
@@ -17,7 +18,7 @@ from parity.greedy import greedy
 from parity.lengths import Lengths
 from parity.measure import Error, View, error_of
 from parity.measured import Execution
-from parity.trace import Key, Record, Trace
+from parity.trace import Key, Mode, Record, Trace
 from parity.verdict import Deviation, Judgement, Status, StepVerdict, Worst
 
 ALLOWED = 4.0
@@ -43,6 +44,11 @@ class Runs:
         """The runs that there are."""
         return tuple(run for run in (self.free, self.lockstep) if run is not None)
 
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """Of the runs that there are."""
+        return tuple(run.manifest.mode for run in self.present)
+
 
 class Measure(Protocol):
     """How far one step of a candidate is from the oracle's."""
@@ -63,7 +69,8 @@ def judge(
 ) -> Judgement:
     """Judge one candidate in one scenario; `name` is what reports call it, its backend's name unless given.
 
-    Without a baseline the floor is unmeasured, and the unit roundoff of the candidate's dtype alone stands in for it.
+    Where the baseline has no run of a candidate's run's mode, the floor of that is unmeasured, and the unit roundoff of
+    the candidate's dtype alone stands in for it.
 
     Raises:
         UsageError: when the traces are of different checkpoints, contracts, scenarios or arithmetics, or the oracle's
@@ -85,7 +92,8 @@ def judge(
         ),
         allowed=allowed,
         versions=tuple(first.versions.items()),
-        measured=baseline is not None,
+        unmeasured=tuple(mode for mode in candidate.modes if baseline is None or mode not in baseline.modes),
+        unsteady=unsteady(oracle=oracle, free=candidate.free, lockstep=candidate.lockstep),
     )
 
 
@@ -248,11 +256,11 @@ class Judge:
         return self._largest
 
     def _status(self, free: Deviation | None, lockstep: Deviation | None) -> Status:
-        """Comparisons are written so that NaN is never within."""
+        """A free run alone does not tell which step errs by itself. Comparisons are such that NaN is never within."""
         if lockstep is not None and not lockstep.ratio <= self._allowed:
             return Status.INTRODUCED
         if free is not None and not free.ratio <= self._allowed:
-            return Status.INHERITED if lockstep is not None else Status.INTRODUCED
+            return Status.INHERITED
         return Status.OK
 
     def _deviation(self, key: Key, step: Step, run: Trace | None, floor: Floor) -> tuple[Deviation | None, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,8 @@ from parity.contract import Contract
 from parity.coverage import NOTHING, Missing
 from parity.host_tensors import HostTensors
 from parity.pieces import Pieces
-from parity.tap import ScopedTap
+from parity.scenario import Scenario
+from parity.tap import Hear, ScopedTap
 from parity.trace import Key, Trace
 
 HOST = HostTensors()
@@ -45,6 +46,7 @@ class Recorder:
         oracle: the oracle's trace, which says how large each step is; none while the oracle itself is recorded.
         lockstep: whether the oracle's values replace the candidate's.
         missing: what is passed over, as if there were no tap: a baseline is held to what a candidate emits.
+        scenario: says which steps' values are scaled, and whether the last token's logits alone are asked for.
         notify: told the name of each step as it is read.
     """
 
@@ -57,6 +59,7 @@ class Recorder:
         oracle: Trace | None = None,
         lockstep: bool = False,
         missing: Missing = NOTHING,
+        scenario: Scenario | None = None,
         notify: Notify = lambda step: None,
     ) -> None:
         self.tap = ScopedTap(self._receive)
@@ -66,6 +69,7 @@ class Recorder:
         self._oracle = oracle
         self._lockstep = lockstep
         self._missing = missing
+        self._scenario = scenario
         self._notify = notify
         self._phase = ""
         self._seen: Counter[str] = Counter()
@@ -78,6 +82,18 @@ class Recorder:
         self._seen.clear()
         self._sink.begin(phase)
 
+    def hear(self, phases: Sequence[str]) -> Hear:
+        """For a generation loop: each of its forward passes is the next of `phases`, and further ones are the last."""
+        left = iter(phases)
+
+        def next_pass() -> ScopedTap:
+            if (phase := next(left, None)) is not None:
+                self.end()
+                self.begin(phase)
+            return self.tap
+
+        return next_pass
+
     def end(self) -> None:
         """Read what a lazy backend left to be computed, in the order of emission, and close the phase."""
         for name, occurrence, value in self._pending:
@@ -88,8 +104,14 @@ class Recorder:
         self._sink.end()
 
     def _receive(self, name: str, value: Any) -> Any:
+        """Record a step and answer; where it is scaled, not with what waits to be read: some go on in place."""
         if Key(self._phase, name) in self._missing:
             return value
+        scaled = self._scaled(name, value)
+        answer = self._recorded(name, scaled)
+        return self._scaled(name, value) if answer is scaled else answer
+
+    def _recorded(self, name: str, value: Any) -> Any:
         if (shape := self._shape(name)) is not None:
             step = self._contract.get(name)
             if (place := self._of(value).place(step, shape)) is not None:
@@ -111,6 +133,14 @@ class Recorder:
             self._pieces.add(name, array, shape, place)
         return self._answer(Key(self._phase, name), value, place)
 
+    def _scaled(self, name: str, value: Any) -> Any:
+        """The value times the scenario's factor for the step."""
+        if self._scenario is None or (factor := self._scenario.factor(name)) is None:
+            return value
+        step, tensors = self._contract.get(name), self._of(value)
+        array = tensors.to_numpy(value, step)
+        return tensors.from_numpy((array * factor).astype(array.dtype), value, step)
+
     def _shape(self, name: str) -> tuple[int, ...] | None:
         """The shape of the whole chunk's tensor, as the oracle has it."""
         record = self._oracle.records.get(Key(self._phase, name)) if self._oracle else None
@@ -118,7 +148,20 @@ class Recorder:
 
     def _write(self, name: str, occurrence: int, value: Any) -> None:
         self._notify(name)
-        self._add(name, occurrence, self._of(value).to_numpy(value, self._contract.get(name)))
+        array = self._of(value).to_numpy(value, self._contract.get(name))
+        self._add(name, occurrence, array[self._last(name, array.shape)])
+
+    def _last(self, name: str, shape: tuple[int, ...]) -> tuple[slice, ...]:
+        """The part of a party's tensor that the oracle has: in a conversation a party may emit all tokens' logits."""
+        true = self._shape(name)
+        if true is None or len(true) != len(shape) or self._scenario is None or not self._scenario.turns:
+            return ()
+        tokens = self._scenario.chunk(self._phase).length
+        cut = [
+            slice(-1, None) if (have, want) == (tokens, 1) else slice(None)
+            for have, want in zip(shape, true, strict=True)
+        ]
+        return tuple(cut)
 
     def _add(self, name: str, occurrence: int, array: NDArray[Any]) -> None:
         step = self._contract.get(name)
@@ -136,8 +179,15 @@ class Recorder:
             return value
         step, tensors = self._contract.get(key.step), self._of(value)
         array = self._oracle.tensor(key)
-        if array is None or not tensors.fits(value, (array := array[place]).shape, step):
+        if array is None:
             return value
+        if not tensors.fits(value, (array := array[place]).shape, step):
+            whole = tensors.to_numpy(value, step)
+            last = self._last(key.step, whole.shape)
+            if not last or whole[last].shape != array.shape:
+                return value
+            (whole := whole.copy())[last] = array
+            array = whole
         return tensors.from_numpy(array, value, step)
 
     def _of(self, value: Any) -> Tensors:

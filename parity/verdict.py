@@ -11,7 +11,7 @@ from functools import cached_property
 from parity.axes import Look, Where
 from parity.contract import Contract
 from parity.errors import ExitCode
-from parity.trace import Key, Manifest
+from parity.trace import Key, Manifest, Mode
 
 
 class Status(StrEnum):
@@ -51,7 +51,8 @@ class Status(StrEnum):
 MEANING = {
     Status.OK: "within K floors in the free run and in lockstep",
     Status.COARSE: "beyond K floors, but no more than adding one term after the other costs in this arithmetic",
-    Status.INHERITED: "passes on an earlier error: beyond K floors in the free run only, or of another shape for it",
+    Status.INHERITED: "passes on an earlier error: beyond K floors in the free run only, or of another shape for it; "
+    "without a lockstep run it may err by itself",
     Status.INTRODUCED: "beyond K floors from exact inputs (or below, and proven by many values): the step itself errs",
     Status.NONFINITE: "NaN or infinity where the oracle has none, or none where it has",
     Status.CONTRACT: "wrong shape, axes or kind",
@@ -238,7 +239,10 @@ class Judgement:
         candidate: the name it was asked for by.
         allowed: K, how many floors an error may be.
         crash: where and why the candidate's worker ended; empty where it did not.
-        measured: whether there was a baseline; without one the unit roundoff alone is the floor.
+        unmeasured: modes of the candidate's runs in which there was no baseline; there the unit roundoff alone is the
+            floor.
+        unsteady: the first step at which the candidate's two runs differ though nothing before it does: it is not
+            deterministic, and no floor holds for it.
         strict: whether a coarse step counts as a divergence.
         diagnoses: of introduced steps, in execution order.
     """
@@ -251,7 +255,8 @@ class Judgement:
     allowed: float
     crash: str = ""
     versions: tuple[tuple[str, str], ...] = ()
-    measured: bool = True
+    unmeasured: tuple[Mode, ...] = ()
+    unsteady: Key | None = None
     strict: bool = False
     diagnoses: tuple[Diagnosis, ...] = ()
 
@@ -276,6 +281,18 @@ class Judgement:
         return wrong[0] if wrong else None
 
     @property
+    def baseless(self) -> bool:
+        """Whether no run of the candidate is held to a measured floor."""
+        runs = {mode for step in self.steps for mode in ("free", "lockstep") if getattr(step, mode)}
+        return bool(self.unmeasured) and runs <= set(self.unmeasured)
+
+    @property
+    def free_alone(self) -> bool:
+        """Whether there was no lockstep run, which alone tells which step errs by itself."""
+        measured = [step for step in self.steps if step.free or step.lockstep]
+        return bool(measured) and all(step.lockstep is None for step in measured)
+
+    @property
     def missing(self) -> tuple[StepVerdict, ...]:
         """Steps that were not compared."""
         return tuple(step for step in self.steps if step.status.incomplete)
@@ -291,7 +308,8 @@ class Judgement:
         """Divergence outranks a gap: what is known to be wrong is said first."""
         if self.crash:
             return ExitCode.UNAVAILABLE
-        if any(step.status.diverged for step in self.steps) or any(token.diverged for token in self.tokens):
+        wrong = any(step.status.diverged for step in self.steps) or any(token.diverged for token in self.tokens)
+        if wrong or self.unsteady:
             return ExitCode.DIVERGED
         if self.strict and self.counts[Status.COARSE]:
             return ExitCode.DIVERGED

@@ -38,6 +38,7 @@ class Worker:
     def __init__(self, events: int) -> None:
         self._events = events
         self._backend: Backend | None = None
+        self._chosen = ""
         self.last_step = ""
 
     def tell(self, event: str, **fields: Any) -> None:
@@ -58,9 +59,11 @@ class Worker:
 
     def do_load(self, job: Job) -> None:
         """Load a checkpoint into the backend."""
-        options = dict(Choice.parse(job["backend"]).options)
+        choice = Choice.parse(job["backend"])
+        options = dict(choice.options)
         with _no_collection():
             self._backend = find(job["backend"], job["group"]).load(Path(job["checkpoint"]), job["dtype"], **options)
+        self._chosen = choice.suffix
 
     def do_contract(self, job: Job) -> Any:
         """The loaded reference's contract."""
@@ -84,6 +87,7 @@ class Worker:
             missing=_keys(job["missing"]),
             keep_tensors=job["keep_tensors"],
             command=tuple(job["command"]),
+            party=self._loaded.name + self._chosen,
         )
         execute(self._loaded, run, lambda step: self.tell("step", step=step))
 

@@ -22,6 +22,8 @@ from parity.scenario import Scenario
 from parity.tap import SILENT, Tap
 from parity.weave import locate
 from reference.contract import ALL_STEPS, contract
+from reference.conversation import NAME as CONVERSATION
+from reference.conversation import build_conversation
 from reference.media_scenarios import WITH_MEDIA, Rows, build_media
 from reference.scenarios import MEANINGS, Facts, build
 from reference.variants import catalogue
@@ -120,11 +122,17 @@ class Reference(backend.Reference):
         return self._contract
 
     def scenario(self, name: str, prompt: str | None, media: Sequence[Part] = ()) -> Scenario:
-        """Scenario `name`: the prompt with BOS, or the single token "What" without; with media, in the template."""
+        """Scenario `name`: the prompt with BOS, or the single token "What" without.
+
+        With media, and in a conversation, the prompt is a user's turn in the template.
+        """
         from reference.loading import tokenize
 
+        text = [Part("text", prompt)] if prompt else []
+        if name == CONVERSATION:
+            said = (*media, *text) or (Part("text", LIGHTEST),)
+            return build_conversation(said, self._process.dialogue, self._facts)
         if media:
-            text = [Part("text", prompt)] if prompt else []
             return build_media(name, (*media, *text), self._tokens, self._facts)
         vocabulary = self._model.config.get_text_config().vocab_size
         ids = tokenize(self._checkpoint, LIGHTEST if prompt is None else prompt, vocabulary, prompt is not None)
@@ -179,6 +187,16 @@ class Reference(backend.Reference):
         self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
     ) -> NDArray[Any]:
         """Run the next chunk, woven only while a tap listens; of prompts, the processor makes the chunk's inputs."""
+        return self._forward(token_ids, prompts, tap, keep=0)
+
+    def forward_last(
+        self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
+    ) -> NDArray[Any]:
+        """The same for the last token's logits, as transformers' own `generate` asks for them."""
+        return self._forward(token_ids, prompts, tap, keep=1)
+
+    def _forward(self, token_ids: NDArray[np.int64], prompts: Sequence[Prompt], tap: Tap, *, keep: int) -> NDArray[Any]:
+        """Logits of the last `keep` tokens; of all for 0."""
         import torch
 
         from reference.arithmetics import running
@@ -189,10 +207,10 @@ class Reference(backend.Reference):
                 inputs = self._process(prompts, tap=tap)
                 ids, media = inputs.token_ids, inputs.media
             with torch.no_grad(), running(self._arithmetic), self._executions.running(self._execution):
-                logits = self._logits(ids, media)
+                logits = self._logits(ids, media, keep)
         return self.tensors.to_numpy(logits, None)
 
-    def _logits(self, ids: torch.Tensor, media: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def _logits(self, ids: torch.Tensor, media: Mapping[str, torch.Tensor], keep: int) -> torch.Tensor:
         import torch
 
         self._seen += ids.shape[1]
@@ -204,6 +222,7 @@ class Reference(backend.Reference):
             position_ids=positions[:, -ids.shape[1] :],
             past_key_values=self._cache,
             use_cache=self._cache is not None,
+            logits_to_keep=keep,
             **{name: self._cast(given) for name, given in media.items()},
         )
         logits: torch.Tensor = outputs.logits

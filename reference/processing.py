@@ -16,6 +16,7 @@ from transformers.audio_utils import load_audio
 from parity.errors import UsageError
 from parity.media import Part, Prompt
 from parity.tap import SILENT, Tap
+from reference.conversation import Role
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,27 @@ class Processing:
             UsageError: for a file that the reference cannot take.
         """
         clips = _clips([part for prompt in prompts for part in prompt], self._rate, tap)
-        messages = [[{"role": "user", "content": [_content(part, clips) for part in prompt]}] for prompt in prompts]
+        found = self._templated([[_message("user", prompt, clips)] for prompt in prompts])
+        self._require_places(found, [part.value for prompt in prompts for part in prompt if part.kind == "audio"])
+        ids = tap("processor.token_ids", found["input_ids"].numpy())
+        media = {name: tap(step, found[name].numpy()) for name, step in MEDIA.items() if name in found}
+        padding = tuple((found["attention_mask"] == 0).sum(dim=1).tolist())
+        return Inputs(torch.from_numpy(ids), padding, {name: torch.from_numpy(value) for name, value in media.items()})
+
+    def dialogue(self, turns: Sequence[tuple[Role, Prompt]]) -> list[int]:
+        """Token ids of a conversation, up to where the model's next turn begins.
+
+        Raises:
+            UsageError: for a file that the reference cannot take.
+        """
+        clips = _clips([part for _, prompt in turns for part in prompt], self._rate, SILENT)
+        found = self._templated([[_message(role, prompt, clips) for role, prompt in turns]])
+        return list(found["input_ids"][0].tolist())
+
+    def _templated(self, dialogues: Sequence[Sequence[Mapping[str, Any]]]) -> Any:
         try:
-            found = self._load().apply_chat_template(
-                messages,
+            return self._load().apply_chat_template(
+                dialogues,
                 tokenize=True,
                 return_dict=True,
                 return_tensors="pt",
@@ -67,11 +85,6 @@ class Processing:
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UsageError(f"the reference's processor cannot take this prompt ({reason})") from error
-        self._require_places(found, [part.value for prompt in prompts for part in prompt if part.kind == "audio"])
-        ids = tap("processor.token_ids", found["input_ids"].numpy())
-        media = {name: tap(step, found[name].numpy()) for name, step in MEDIA.items() if name in found}
-        padding = tuple((found["attention_mask"] == 0).sum(dim=1).tolist())
-        return Inputs(torch.from_numpy(ids), padding, {name: torch.from_numpy(value) for name, value in media.items()})
 
     def _require_places(self, found: Mapping[str, torch.Tensor], files: Sequence[str]) -> None:
         """Of a clip that is too long, the model would leave a negative number of places empty, and crash."""
@@ -134,6 +147,10 @@ def _picture(file: str) -> Image.Image:
         return ImageOps.exif_transpose(Image.open(file))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(f"{file} is no image that the reference can read ({error})") from error
+
+
+def _message(role: Role, prompt: Prompt, clips: Iterator[np.ndarray]) -> dict[str, Any]:
+    return {"role": role, "content": [_content(part, clips) for part in prompt]}
 
 
 def _content(part: Part, clips: Iterator[np.ndarray]) -> dict[str, Any]:

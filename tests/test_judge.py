@@ -124,10 +124,12 @@ def test_what_follows_a_sequence_of_another_length_is_inherited(judged):
 
 
 def test_free_run_alone(judged, tmp_path):
-    """Without a lockstep run the first step beyond the floor counts as introduced."""
+    """Without a lockstep run the first step beyond the floor is shown, and none is called introduced."""
     candidate = runs(tmp_path, "free", Toy("float32", {"embed": lambda x: x * np.float32(1.01)}), judged.oracle)
     judgement = judged(candidate=Runs(candidate.free, None))
     assert judgement.first_divergence.step == "embed"
+    assert not judgement.introduced
+    assert judgement.free_alone
     assert judgement.exit_code is ExitCode.DIVERGED
 
 

@@ -80,7 +80,7 @@ def test_no_colour_in_a_file(monkeypatch):
 
 def test_an_unmeasured_floor_is_said():
     """Without a baseline the report does not claim that a floor was measured."""
-    text = printed(samples.comparison(replace(samples.judgement(), measured=False)), 400)
+    text = printed(samples.comparison(replace(samples.judgement(), unmeasured=("free", "lockstep"))), 400)
     assert "The floor was not measured" in text
     assert "itself makes" not in text
 

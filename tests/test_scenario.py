@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 
 from parity.errors import UsageError
 from parity.scenario import Chunk, Scenario
-from reference.scenarios import MEANINGS, Facts, build
+from reference.scenarios import BUILDERS, Facts, build
 
-FACTS = Facts(window=16, context=64, text_ids=512, ids=768)
+FACTS = Facts(window=16, context=512, text_ids=512, ids=768)
 PROMPT = [2, 375, 20]
 
 
-@pytest.mark.parametrize("name", MEANINGS)
+@pytest.mark.parametrize("name", BUILDERS)
 def test_json_round_trip(name):
     """Every scenario survives manifests and jobs."""
     scenario = build(name, PROMPT, FACTS)
     assert Scenario.from_json(scenario.to_json()) == scenario
 
 
-@pytest.mark.parametrize("name", MEANINGS)
+@pytest.mark.parametrize("name", BUILDERS)
 def test_prompt_comes_first(name):
     """Filling up never changes the prompt itself."""
     first = build(name, PROMPT, FACTS).chunks[0].tokens[0]
@@ -83,8 +83,8 @@ def test_resolving_a_decode_step():
     [
         ("nope", PROMPT, "unknown scenario"),
         ("one-shot", [], "prompt is empty"),
-        ("one-shot", [5] * 65, "context is 64"),
-        ("decode", [5] * 60, "context is 64"),
+        ("one-shot", [5] * 513, "context is 512"),
+        ("decode", [5] * 508, "context is 512"),
     ],
 )
 def test_refusals(name, prompt, said):

@@ -107,8 +107,11 @@ def _attributed(verdicts: Iterator[StepVerdict]) -> Iterator[StepVerdict]:
     """The first divergence as it is; what diverges behind it may all stem from it. A wrong shape cannot."""
     found = False
     for verdict in verdicts:
-        if found and verdict.status in (Status.INTRODUCED, Status.NONFINITE):
+        if found and verdict.status in (Status.INHERITED, Status.NONFINITE):
             yield replace(verdict, status=Status.INHERITED, note=verdict.note or BEHIND)
+        elif verdict.status is Status.INHERITED:
+            found = True
+            yield replace(verdict, status=Status.INTRODUCED)
         else:
             found = found or verdict.status.diverged
             yield verdict

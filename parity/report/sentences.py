@@ -59,11 +59,28 @@ def _parity(judgement: Judgement) -> str:
 
 
 def _diverged(judgement: Judgement) -> str:
-    first = judgement.first_divergence
+    first, begin = judgement.first_divergence, f"diverged: {unsteady(judgement)}"
     if first is None:
-        return f"diverged: {tokens(judgement)}; {counts(judgement)}"
-    alone = "" if judgement.introduced else "errors add up though no step errs from exact inputs; "
-    return f"diverged: {alone}first at {place(first)}: {how_far(first)}; {counts(judgement)}"
+        said = "" if judgement.unsteady else tokens(judgement)
+        return f"{begin}{said}{'; ' if said else ''}{counts(judgement)}"
+    alone = "" if judgement.introduced else f"{no_origin(judgement)}; "
+    return f"{begin}{alone}first at {place(first)}: {how_far(first)}; {counts(judgement)}"
+
+
+def unsteady(judgement: Judgement) -> str:
+    """That a candidate says one thing and then another; empty where it does not."""
+    if judgement.unsteady is None:
+        return ""
+    phase, step, _ = judgement.unsteady
+    where = plain(f"{step} ({phase})")
+    return f"not deterministic: from the same inputs its two runs differ at {where}, so no floor holds; "
+
+
+def no_origin(judgement: Judgement) -> str:
+    """Why no step is called introduced though some are beyond what is allowed."""
+    if judgement.free_alone:
+        return "only a lockstep run tells which steps err by themselves"
+    return "errors add up though no step errs from exact inputs"
 
 
 def _incomplete(judgement: Judgement) -> str:
@@ -164,11 +181,14 @@ def floor_meaning(comparison: Comparison) -> str:
     dtypes = ", ".join(sorted({plain(judgement.dtype) for judgement in judged}))
     allowed = "/".join(sorted({f"{judgement.allowed:g}" for judgement in judged}))
     limit = f"{allowed} are allowed"
-    if not all(judgement.measured for judgement in judged):
-        return (
-            f"The floor was not measured, for want of a baseline: 1 floor = the unit roundoff of {dtypes} alone, which "
-            f"no real computation keeps to; {limit}."
-        )
     where = f"in {dtypes}" if ", " not in dtypes else "in the same dtype"
     least = "but at least the unit roundoff"
-    return f"1 floor = the error that {reference(comparison)} itself makes {where} at that step, {least}; {limit}."
+    measured = f"1 floor = the error that {reference(comparison)} itself makes {where} at that step, {least}"
+    modes = sorted({mode for judgement in judged for mode in judgement.unmeasured})
+    if not modes:
+        return f"{measured}; {limit}."
+    alone = f"1 floor = the unit roundoff of {dtypes} alone, which no real computation keeps to"
+    if all(judgement.baseless for judgement in judged):
+        return f"The floor was not measured, for want of a baseline: {alone}; {limit}."
+    runs = " and ".join(f"{mode} run" for mode in modes)
+    return f"The floor of the {runs} was not measured, for want of the baseline's: {alone}. Else {measured}; {limit}."
