@@ -18,30 +18,33 @@ class Floor:
     """The baseline's relative L2 error: of the whole tensor, and of the worst token.
 
     Attributes:
+        beyond: of the whole tensor, where it is rounded to levels, as `Error.beyond`.
         samples: tokens that it rests on, over all members of the family.
     """
 
     relative: float = 0.0
     worst: float = 0.0
     samples: int = 0
+    beyond: float = 0.0
 
     @classmethod
     def of(cls, error: Error) -> Floor:
         """The floor that one measurement shows."""
-        return cls(error.relative, error.worst, error.samples)
+        return cls(error.relative, error.worst, error.samples, error.beyond or 0.0)
 
     def __or__(self, other: Floor) -> Floor:
         """The larger of both."""
-        return Floor(max(self.relative, other.relative), max(self.worst, other.worst), self.samples + other.samples)
+        samples, beyond = self.samples + other.samples, max(self.beyond, other.beyond)
+        return Floor(max(self.relative, other.relative), max(self.worst, other.worst), samples, beyond)
 
     def times(self, factor: float) -> Floor:
         """Several times this floor."""
-        return Floor(self.relative * factor, self.worst * factor, self.samples)
+        return Floor(self.relative * factor, self.worst * factor, self.samples, self.beyond * factor)
 
     def at_least(self, roundoff: float) -> Floor:
         """Not below the unit roundoff; twice that where samples are few, for a sum and its use round once each."""
         least = roundoff if self.samples >= SAMPLE else 2 * roundoff
-        return Floor(max(self.relative, least), max(self.worst, least), self.samples)
+        return Floor(max(self.relative, least), max(self.worst, least), self.samples, max(self.beyond, least))
 
 
 class Floors:

@@ -121,7 +121,7 @@ class Judge:
         self._oracle = oracle
         self._candidate = candidate
         self._contract = oracle.contract
-        self._roundoff = unit_roundoff(candidate.present[0].manifest.dtype)
+        self._dtype = candidate.present[0].manifest.dtype
         self._allowed = allowed
         self._largest = 1.0
         self._floors = floors
@@ -198,8 +198,9 @@ class Judge:
             return None, 0
         error = self._measure(key, oracle=self._oracle, candidate=run)
         if step.kind == "float":
-            floor = floor.at_least(self._roundoff)
-        ratio = max(_times(error.relative, floor.relative), _times(error.worst, floor.worst))
+            floor = floor.at_least(unit_roundoff(step.arithmetic or self._dtype))
+        whole = (error.relative, floor.relative) if error.beyond is None else (error.beyond, floor.beyond)
+        ratio = max(_times(*whole), _times(error.worst, floor.worst))
         deviation = Deviation(error.relative, floor.relative, ratio, error.worst_token, error.worst, floor.worst)
         return deviation, error.nonfinite
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,8 @@ class Error:
         worst: the same for the worst token alone; zero for tensors without tokens or with fewer than `WIDTH` elements
             a token, and where only sketches were kept.
         worst_token: batch row and token of it.
+        beyond: of values that are rounded to levels (`parity.contract.Step.quantum`), `relative` of what more than one
+            level explains; None for others, and where only sketches were kept.
         nonfinite: elements that are NaN or infinite on one side only.
         samples: how much the error rests on: tokens, or elements where the tensor has no tokens.
     """
@@ -35,6 +39,7 @@ class Error:
     relative: float
     worst: float = 0.0
     worst_token: tuple[int, int] | None = None
+    beyond: float | None = None
     nonfinite: int = 0
     samples: int = 0
 
@@ -47,7 +52,9 @@ def error_of(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
     axes = tuple(oracle.records[key].axes)
     valid = validity(axes, true.shape, oracle.scenario, key.phase)
     typical = typical_power(oracle)[key]
-    return exact(oracle=as_float64(true), candidate=as_float64(value), axes=axes, valid=valid, typical=typical)
+    step = oracle.contract.get(key.step)
+    measure = measured_by(step.quantum if step else 0.0)
+    return measure(oracle=as_float64(true), candidate=as_float64(value), axes=axes, valid=valid, typical=typical)
 
 
 def exact(
@@ -74,6 +81,19 @@ def exact(
     tokens = samples(axes, oracle.shape)
     worst = _worst(difference, oracle, axes, None, typical)
     return Error(_ratio(squared, max(power, typical * tokens)), *worst, samples=tokens)
+
+
+def measured_by(quantum: float) -> Callable[..., Error]:
+    """`exact` for a step of that quantum (`parity.contract.Step.quantum`)."""
+    return partial(_of_levels, quantum) if quantum else exact
+
+
+def _of_levels(quantum: float, *, oracle: Float, candidate: Float, **given: Any) -> Error:
+    """`exact` for values that are rounded to levels: worst token and `beyond` leave out a level more or less."""
+    levels = np.clip(np.rint((candidate - oracle) / quantum), -1, 1)
+    near = exact(oracle=oracle, candidate=candidate - quantum * levels, **given)
+    whole = exact(oracle=oracle, candidate=candidate, **given)
+    return replace(near, relative=whole.relative, beyond=near.relative)
 
 
 def _exact_where(

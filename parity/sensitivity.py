@@ -27,7 +27,7 @@ from parity.discovery import REFERENCES
 from parity.dtypes import as_float64
 from parity.floors import Floors
 from parity.judge import ALLOWED, Judge, Runs
-from parity.measure import Error, Float, exact, validity
+from parity.measure import Error, Float, measured_by, validity
 from parity.media import Part
 from parity.party import Party
 from parity.progress import Progress
@@ -84,7 +84,7 @@ class Fault:
         self.size = 0.0
         self._true, self._made, self._axes = true, made, tuple(record.axes)
         self._valid = validity(self._axes, true.shape, oracle.scenario, key.phase)
-        self._typical = typical_power(oracle)[key]
+        self._typical, self._exact = typical_power(oracle)[key], measured_by(step.quantum)
         draw = np.random.default_rng(0)
         fault = _spread(true, draw) if step.kind == "float" else _one(true, self._valid, draw)
         relative = self._error(true + fault).relative
@@ -95,7 +95,9 @@ class Fault:
         return self._error(self._made + self.size * self._fault)
 
     def _error(self, value: Float) -> Error:
-        return exact(oracle=self._true, candidate=value, axes=self._axes, valid=self._valid, typical=self._typical)
+        return self._exact(
+            oracle=self._true, candidate=value, axes=self._axes, valid=self._valid, typical=self._typical
+        )
 
 
 def sensitivities(*, oracle: Trace, baseline: Runs, allowed: float = ALLOWED) -> Iterator[Smallest]:

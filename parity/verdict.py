@@ -65,7 +65,8 @@ class Deviation:
         error: relative L2 of the tensor.
         floor: what it is held to: the baseline's (see `parity.floors`), at least the dtype's unit roundoff; in the free
             run as many times that as the candidate's steps so far err from exact inputs.
-        ratio: the larger of the tensor's and the worst token's error over their floors. At most K is within.
+        ratio: the larger of the tensor's and the worst token's error over their floors. At most K is within. Of values
+            that are rounded to levels, the tensor's error is what more than one level explains.
         token: batch row and token of the worst token.
         token_error: relative L2 at that token.
         token_floor: what that is held to.

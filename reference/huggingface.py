@@ -59,7 +59,7 @@ class Reference(backend.Reference):
         self._arithmetic = arithmetic(dtype)
         prepare(model, self._arithmetic)
         self._woven = Woven(model)
-        self._process = Processing(checkpoint, self._most_frames)
+        self._process = Processing(checkpoint, self._most_frames, exact=dtype == "float64")
         self._padding: tuple[int, ...] = (0,)
         self._cache: Any = None
         self._seen = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from transformers.audio_utils import load_audio
 from parity.errors import UsageError
 from parity.media import Part, Prompt
 from parity.tap import SILENT, Tap
+from reference.host_arithmetics import exact, otherwise
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,18 @@ class Processing:
     Args:
         checkpoint: its folder.
         most_frames: mel frames of the longest clip whose soft tokens the model has places for.
+        exact: whether it is the oracle's, in float64.
+
+    Attributes:
+        execution: how it computes where several ways are as right (`parity.backend.Reference.executions`): empty, as it
+            is; any other name, in other steps. The oracle has one way.
     """
 
-    def __init__(self, checkpoint: Path, most_frames: int) -> None:
+    def __init__(self, checkpoint: Path, most_frames: int, *, exact: bool = False) -> None:
+        self.execution = ""
         self._checkpoint = checkpoint
         self._most_frames = most_frames
+        self._exact = exact
         self._processor: Any = None
 
     def __call__(self, prompts: Sequence[Prompt], *, tap: Tap = SILENT) -> Inputs:
@@ -53,6 +62,15 @@ class Processing:
         Raises:
             UsageError: for a file that the reference cannot take.
         """
+        with self._arithmetic():
+            return self._inputs(prompts, tap)
+
+    def _arithmetic(self) -> AbstractContextManager[None]:
+        if self._exact:
+            return exact()
+        return otherwise() if self.execution else nullcontext()
+
+    def _inputs(self, prompts: Sequence[Prompt], tap: Tap) -> Inputs:
         clips = _clips([part for prompt in prompts for part in prompt], self._rate, tap)
         messages = [[{"role": "user", "content": [_content(part, clips) for part in prompt]}] for prompt in prompts]
         try:
@@ -125,13 +143,20 @@ def _waveform(file: str, rate: int) -> np.ndarray:
 
 
 def _picture(file: str) -> Image.Image:
-    """An image as its author saw it: upright, and opened by Pillow.
+    """An image as its author saw it: upright, opened by Pillow, 16-bit greys scaled to 8 bits.
 
     Given the path, transformers decodes with torchvision, which knows four formats and drops transparency; given the
-    image, it lays it on white.
+    image, it lays it on white. Greys of 16 bits it would clip at 255, which leaves an almost white picture.
     """
     try:
-        return ImageOps.exif_transpose(Image.open(file))
+        image = Image.open(file)
+        if image.mode.startswith("I;16"):
+            exif = image.getexif()
+            image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+            image.info["exif"] = exif.tobytes()
+        if image.mode in ("I", "F"):
+            raise ValueError("32-bit samples have no known white; store 8 or 16 bits a channel")
+        return ImageOps.exif_transpose(image)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(f"{file} is no image that the reference can read ({error})") from error
 
