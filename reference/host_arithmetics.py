@@ -16,6 +16,7 @@ import soundfile
 import soxr
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import interpolate
 
 from reference.float64 import float64
 
@@ -69,13 +70,23 @@ def quieter(waveform: NDArray[np.float32], *given: Any, **more: Any) -> NDArray[
 
 
 def rfft(frames: NDArray[np.float32], n: int, axis: int) -> NDArray[np.complex64]:
-    """`numpy.fft.rfft` by torch's library, in the array's precision."""
-    return torch.fft.rfft(torch.from_numpy(np.ascontiguousarray(frames)), n=n, dim=axis).numpy()
+    """`numpy.fft.rfft` of frames at another loudness, rounded elsewhere."""
+    factor = np.float32(LOUDNESSES[1])
+    return np.fft.rfft(frames * factor, n=n, axis=axis) / factor  # type: ignore[no-any-return]
 
 
 def wide(interpolation: Any) -> bool:
     """No 8-bit resampling: torchvision interpolates in floating point and rounds once, as without AVX2."""
     return False
+
+
+def dithered(image: torch.Tensor, **given: Any) -> torch.Tensor:
+    """`torch.nn.functional.interpolate`, whose levels are then rounded up as often as they are near to the upper one.
+
+    Each way to round lies in between: that of two passes of 8 bits, or of one, or of narrow weights.
+    """
+    made = interpolate(image, **given)
+    return made + torch.rand(made.shape, generator=torch.Generator().manual_seed(0)) - 0.5
 
 
 DOUBLE = Instead(np, float32=np.float64)
@@ -93,8 +104,9 @@ OTHERWISE: Mapping[str, Any] = {
     f"{AUDIO}:soxr": Instead(soxr, resample=quieter),
     f"{EXTRACTOR}:np": Instead(np, fft=Instead(np.fft, rfft=rfft)),
     f"{RESIZING}:_do_native_uint8_resize_on_cpu": wide,
+    f"{RESIZING}:interpolate": dithered,
 }
-"""As right in float32: another Fourier transform, another loudness in the resampler, pictures rounded once."""
+"""As right in float32: sound is resampled and transformed at another loudness, levels are rounded stochastically."""
 
 
 @contextmanager

@@ -10,10 +10,10 @@ HOST = "float32"
 LEVEL = 1 / 255
 """Pixels are levels of 8 bits, and a right resampler may be one level off.
 
-The true pixel is the exact average v, rounded to a level: |p - v| <= 1/2. A resampler with two passes of 8 bits (Pillow,
-torchvision with AVX2) rounds after the first, by at most 1/2; the second averages these errors with weights that sum
-to 1, and rounds again, so that |q - v| <= 1. Of two levels that are so near to v, |p - q| <= 3/2: none or one. Weights of
-16 bits add some hundredths of a level, which change nothing.
+The true pixel is the exact average v, rounded to a level: |p - v| <= 1/2. A resampler with two passes of 8 bits (as
+Pillow's, and torchvision's with AVX2) rounds after the first, by at most 1/2; the second averages these errors with
+weights that sum to 1, and rounds again, so that |q - v| <= 1. Of two levels that are so near to v, |p - q| <= 3/2:
+none or one. Weights of 16 bits add some hundredths of a level, which change nothing.
 """
 
 TEMPLATE = "https://ai.google.dev/gemma/docs/core/prompt-structure"

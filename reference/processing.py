@@ -107,7 +107,8 @@ class Processing:
     def _load(self) -> Any:
         if self._processor is None:
             try:
-                self._processor = AutoProcessor.from_pretrained(self._checkpoint, local_files_only=True)
+                with self._arithmetic():  # the window and the mel filters are made here
+                    self._processor = AutoProcessor.from_pretrained(self._checkpoint, local_files_only=True)
             except Exception as error:  # the loader raises many unrelated types
                 reason = " ".join(str(error).split())[:200]
                 raise UsageError(f"checkpoint {self._checkpoint}: its processor cannot be loaded ({reason})") from error
