@@ -53,7 +53,7 @@ class Doubles(soundfile.SoundFile):  # type: ignore[misc]  # soundfile ships no 
         return super().read(*given, dtype="float64" if dtype == "float32" else dtype, **more)
 
 
-def averaged(waveform: NDArray[np.float64], *given: Any, **more: Any) -> NDArray[np.float64]:
+def averaged(waveform: NDArray[np.float64], *given: Any, **more: Any) -> NDArray[Any]:
     """`soxr.resample` ``[sample]`` with less of its float32 noise.
 
     The filter of the quality asked for is what defines the result; soxr has it in float32 alone, whatever it is given.
@@ -63,16 +63,16 @@ def averaged(waveform: NDArray[np.float64], *given: Any, **more: Any) -> NDArray
     return np.mean([*made], axis=0)
 
 
-def quieter(waveform: NDArray[np.float32], *given: Any, **more: Any) -> NDArray[np.float32]:
+def quieter(waveform: NDArray[np.float32], *given: Any, **more: Any) -> NDArray[Any]:
     """`soxr.resample` ``[sample]`` at another loudness: the same filter, rounded elsewhere."""
     factor = np.float32(LOUDNESSES[1])
-    return soxr.resample(waveform * factor, *given, **more) / factor  # type: ignore[no-any-return]
+    return soxr.resample(waveform * factor, *given, **more) / factor
 
 
-def rfft(frames: NDArray[np.float32], n: int, axis: int) -> NDArray[np.complex64]:
+def rfft(frames: NDArray[np.float32], n: int, axis: int) -> NDArray[Any]:
     """`numpy.fft.rfft` of frames at another loudness, rounded elsewhere."""
     factor = np.float32(LOUDNESSES[1])
-    return np.fft.rfft(frames * factor, n=n, axis=axis) / factor  # type: ignore[no-any-return]
+    return np.fft.rfft(frames * factor, n=n, axis=axis) / factor
 
 
 def wide(interpolation: Any) -> bool:

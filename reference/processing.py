@@ -150,16 +150,20 @@ def _picture(file: str) -> Image.Image:
     image, it lays it on white. Greys of 16 bits it would clip at 255, which leaves an almost white picture.
     """
     try:
-        image = Image.open(file)
-        if image.mode.startswith("I;16"):
-            exif = image.getexif()
-            image = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-            image.info["exif"] = exif.tobytes()
-        if image.mode in ("I", "F"):
-            raise ValueError("32-bit samples have no known white; store 8 or 16 bits a channel")
-        return ImageOps.exif_transpose(image)
+        return ImageOps.exif_transpose(_eight_bits(Image.open(file)))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise UsageError(f"{file} is no image that the reference can read ({error})") from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The image with at most 256 levels a channel, the nearest ones; what is EXIF's stays with it."""
+    if image.mode.startswith("I;16"):
+        made = Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+        made.info["exif"] = image.getexif().tobytes()
+        return made
+    if image.mode in ("I", "F"):
+        raise ValueError("32-bit samples have no known white; store 8 or 16 bits a channel")
+    return image
 
 
 def _content(part: Part, clips: Iterator[np.ndarray]) -> dict[str, Any]:

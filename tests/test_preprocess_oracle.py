@@ -73,7 +73,7 @@ PICTURES = {
     "with alpha": picture(140, 260, "RGBA"),
     "with a palette": picture(222, 150, "P"),
     "black and white": picture(384, 384, "1"),
-    "16 bits": picture(230, 170, "I;16"),
+    "16 bits": picture(230, 170, "I;16", orientation=8),
     "turned": picture(260, 180, orientation=6),
     "mirrored": picture(150, 280, orientation=5),
 }

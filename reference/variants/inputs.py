@@ -8,7 +8,7 @@ from reference.variants.writing import GREY, PICTURE, RINGS, SOUND, STEREO, line
 EXTRACT = "transformers.models.gemma3n.feature_extraction_gemma3n:Gemma3nAudioFeatureExtractor._extract_spectrogram"
 PROCESSOR = "transformers.models.gemma3n.processing_gemma3n:Gemma3nProcessor.replace_image_token"
 PROCESSING = "reference.processing:Processing._inputs"
-OPENED = "reference.processing:_picture"
+OPENED, SCALED = "reference.processing:_picture", "reference.processing:_eight_bits"
 RESIZE = "transformers.image_processing_backends:TorchvisionBackend.resize"
 WAVEFORM = "reference.processing:_waveform"
 LOAD = "transformers.audio_utils:_load_audio_soundfile"
@@ -22,6 +22,7 @@ FILTERS = "self.mel_filters"
 UNFOLDED = "_unfold(waveform, dimension=-1, size=frame_size_for_unfold, step=self.hop_length)"
 FRAME_MASK = "attention_mask[:: self.hop_length]"
 RESIZED = "tvF.resize(image, new_size, interpolation=interpolation, antialias=antialias)"
+EIGHT_BITS = "_eight_bits(Image.open(file))"
 MIXED = "waveform.mean(axis=0) if waveform.shape[0] > 1 else waveform[0]"
 RESAMPLED = 'soxr.resample(waveform, src_sampling_rate, sampling_rate, quality="soxr_hq")'
 WINDOWED = "frames * self.window"
@@ -92,9 +93,9 @@ IMAGE_VARIANTS = (
     _resized("resize-nearest", "resizing takes the nearest pixel instead of bilinear", mode="NEAREST"),
     _resized("resize-unrounded", "resized pixels are not rounded to levels", "image.float()"),
     variant("exif-ignored", PREPROCESSING, "the picture lies as it is stored, not as its EXIF orientation says",
-            "processor.pixels", line(OPENED, "ImageOps.exif_transpose(image)", "image"), media=RINGS),
+            "processor.pixels", line(OPENED, f"ImageOps.exif_transpose({EIGHT_BITS})", EIGHT_BITS), media=RINGS),
     variant("grey-16-bit-clipped", PREPROCESSING, "16-bit greys are clipped at 255 instead of scaled",
-            "processor.pixels", line(OPENED, 'image.mode.startswith("I;16")', "False"), media=GREY,
+            "processor.pixels", line(SCALED, 'image.mode.startswith("I;16")', "False"), media=GREY,
             source="transformers given an image of Pillow's mode I;16"),
 )  # fmt: skip
 
