@@ -31,6 +31,10 @@ class Step:
         source: where the reference computes it, ``Class.function: variable``.
         paper: link to the paper that introduced the mechanism, or empty.
         needs: what a chunk must hold for the step to occur: ``prompt``, ``image`` or ``audio``; empty for nothing.
+        arithmetic: what the step is computed in whatever the model's dtype, which gives its unit roundoff; empty for
+            the candidate's own.
+        quantum: distance of the levels that the step's values are rounded to, where one level more or less is right;
+            0 for values that are not rounded to levels.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Step:
     source: str
     paper: str = ""
     needs: str = ""
+    arithmetic: str = ""
+    quantum: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,7 @@ class Judge:
         self._oracle = oracle
         self._candidate = candidate
         self._contract = oracle.contract
-        self._roundoff = unit_roundoff(candidate.present[0].manifest.dtype)
+        self._dtype = candidate.present[0].manifest.dtype
         self._allowed = allowed
         self._largest = 1.0
         self._floors, self._exact = floors, exact
@@ -269,7 +269,7 @@ class Judge:
             return None, 0
         error = self._measure(key, oracle=self._oracle, candidate=run)
         if step.kind == "float":
-            floor = floor.at_least(self._roundoff)
+            floor = floor.at_least(unit_roundoff(step.arithmetic or self._dtype))
         worst = [_worst(view, floor.at(view.look)) for view in error.views]
         whole, parts = worst[0], sorted(worst[1:], key=lambda each: -each.ratio)
         ratio = max(whole.ratio, *(each.ratio for each in parts), 0.0)  # NaN stays: nothing is larger than it

@@ -80,6 +80,7 @@ class Scale:
         typical: least power of a place (of an element, where there are none) that errors are held against; 0 for the
             mean of the tensor itself.
         against: the powers that errors are held against, of each group of elements that is looked at.
+        quantum: distance of the levels that values are rounded to, of which one more or less is no error; 0 for none.
     """
 
     layout: Layout
@@ -87,6 +88,7 @@ class Scale:
     valid: NDArray[np.bool_] | None
     typical: float
     against: Mapping[Look, Float]
+    quantum: float = 0.0
 
     @classmethod
     def of(cls, key: Key, *, oracle: Trace, dtype: str) -> Scale:
@@ -97,7 +99,9 @@ class Scale:
             layout, true = layout_of(key, oracle), oracle.tensor(key)
             assert true is not None
             valid = validity(layout, oracle.scenario, key.phase)
-            known[key, coarse] = cls.made(as_float64(true), layout, valid, typical_power(oracle)[key], coarse=coarse)
+            scale = cls.made(as_float64(true), layout, valid, typical_power(oracle)[key], coarse=coarse)
+            step = oracle.contract.get(key.step)
+            known[key, coarse] = replace(scale, quantum=step.quantum if step else 0.0)
         return known[key, coarse]
 
     @classmethod
@@ -182,6 +186,9 @@ def exact(*, oracle: Float, candidate: Float, scale: Scale) -> Error:
         candidate: what is judged.
         scale: of those true values.
     """
+    if scale.quantum:
+        levels = np.clip(np.rint((candidate - oracle) / scale.quantum), -1, 1)
+        candidate = candidate - scale.quantum * levels
     if scale.valid is None:
         powers = scale.powers(candidate - oracle)
         if np.isfinite(powers["tensor"]):

@@ -65,7 +65,7 @@ class Reference(backend.Reference):
         self._executions, self._execution = Executions(self._arithmetic), ""
         self.executions, self.plain = self._executions.excess, PLAIN
         self._woven = Woven(model)
-        self._process = Processing(checkpoint, self._most_frames)
+        self._process = Processing(checkpoint, self._most_frames, exact=dtype == "float64")
         self._padding: tuple[int, ...] = (0,)
         self._cache: Any = None
         self._seen = 0
@@ -146,7 +146,7 @@ class Reference(backend.Reference):
     def execute_as(self, name: str) -> None:
         """Add and round in another way that is as right, or one term after the other; see `reference.executions`."""
         self._executions.running(name)  # refuses what there is not
-        self._execution = name
+        self._execution = self._process.execution = name
 
     @functools.cached_property
     def _contract(self) -> Contract:

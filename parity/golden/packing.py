@@ -68,7 +68,7 @@ def pack(oracle: Trace, chunk: Chunk, floors: Mapping[str, Floors]) -> tuple[Chu
 
 def held_to(floor: Floor, step: Step, dtype: str) -> float:
     """What the judge holds a tensor to; 0 for what must be equal."""
-    return floor.at_least(unit_roundoff(dtype)).relative if step.kind == "float" else 0.0
+    return floor.at_least(unit_roundoff(step.arithmetic or dtype)).relative if step.kind == "float" else 0.0
 
 
 def stored_floors(golden: Golden, contract: Contract, dtype: str) -> dict[Key, Floor]:
