@@ -95,7 +95,7 @@ def measure(
     notify: Notify,
 ) -> dict[Key, Error]:
     """Run the oracle's scenario in an execution of the reference, and measure its errors instead of writing a trace."""
-    sink = Measurement(oracle, dtype, reference.executions[execution])
+    sink = Measurement(oracle, dtype, reference.executions.get(execution, 1.0))
     recorder = Recorder(
         contract=oracle.contract,
         tensors=reference.tensors,

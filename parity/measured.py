@@ -30,6 +30,13 @@ class Execution:
     free: Errors
     lockstep: Errors
 
+    def times(self, factor: float) -> Execution:
+        """One that errs so many times as much."""
+        free, lockstep = (
+            {key: error.times(factor) for key, error in run.items()} for run in (self.free, self.lockstep)
+        )
+        return Execution(self.name, free, lockstep)
+
 
 class Measurement:
     """Takes the tensors of a run and keeps their errors.

@@ -276,9 +276,10 @@ class Judgement:
 
     @property
     def first_divergence(self) -> StepVerdict | None:
-        """The first introduced step, else the first that is beyond K floors at all."""
+        """The first introduced step, else the first that is beyond K floors at all; a coarse one where that counts."""
         wrong = self.introduced or tuple(step for step in self.steps if step.status.diverged)
-        return wrong[0] if wrong else None
+        coarse = (step for step in self.steps if self.strict and step.status is Status.COARSE)
+        return wrong[0] if wrong else next(coarse, None)
 
     @property
     def baseless(self) -> bool:

@@ -55,7 +55,7 @@ def verdict(judgement: Judgement) -> str:
 def _parity(judgement: Judgement) -> str:
     worst = judgement.worst
     most = f"; worst {floors(worst.ratio)} at {place(worst)}" if worst else ""
-    return f"parity. {covered(judgement)} steps covered, {_hidden(judgement)}none introduced{most}"
+    return f"parity. {covered(judgement)} steps covered, {_hidden(judgement)}{_coarse(judgement)}none introduced{most}"
 
 
 def _diverged(judgement: Judgement) -> str:
@@ -65,6 +65,12 @@ def _diverged(judgement: Judgement) -> str:
         return f"{begin}{said}{'; ' if said else ''}{counts(judgement)}"
     alone = "" if judgement.introduced else f"{no_origin(judgement)}; "
     return f"{begin}{alone}first at {place(first)}: {how_far(first)}; {counts(judgement)}"
+
+
+def _coarse(judgement: Judgement) -> str:
+    """How many steps only the order of a sum keeps from being ok; nothing where none is."""
+    number = judgement.counts[Status.COARSE]
+    return f"{number:,} coarse (sums in plain order), " if number else ""
 
 
 def unsteady(judgement: Judgement) -> str:
@@ -78,6 +84,8 @@ def unsteady(judgement: Judgement) -> str:
 
 def no_origin(judgement: Judgement) -> str:
     """Why no step is called introduced though some are beyond what is allowed."""
+    if not any(step.status.diverged for step in judgement.steps):
+        return "no step errs by more than sums in plain order do, which --strict does not allow"
     if judgement.free_alone:
         return "only a lockstep run tells which steps err by themselves"
     return "errors add up though no step errs from exact inputs"
@@ -135,7 +143,7 @@ def covered(judgement: Judgement) -> str:
 
 def counts(judgement: Judgement) -> str:
     """Steps by status, e.g. ``of 1,293 steps 1 introduced, 2 inherited, 1,290 ok``."""
-    order = (Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT, Status.INHERITED, Status.UNCOVERED)
+    order = (Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT, Status.INHERITED, Status.COARSE, Status.UNCOVERED)
     parts = [
         f"{judgement.counts[status]:,} {status}"
         for status in (*order, Status.UNEXPECTED, Status.HIDDEN, Status.OK)
@@ -183,7 +191,7 @@ def floor_meaning(comparison: Comparison) -> str:
     limit = f"{allowed} are allowed"
     where = f"in {dtypes}" if ", " not in dtypes else "in the same dtype"
     least = "but at least the unit roundoff"
-    measured = f"1 floor = the error that {reference(comparison)} itself makes {where} at that step, {least}"
+    measured = f"1 floor = the largest error that {reference(comparison)} makes {where} at that step, {least}"
     modes = sorted({mode for judgement in judged for mode in judgement.unmeasured})
     if not modes:
         return f"{measured}; {limit}."

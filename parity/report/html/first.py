@@ -13,7 +13,7 @@ from parity.report.numbers import count, floors
 from parity.verdict import Comparison, Judgement, Status, StepVerdict
 
 _COVERAGE = (
-    Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT, Status.INHERITED, Status.OK, Status.UNCOVERED,
+    Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT, Status.INHERITED, Status.COARSE, Status.OK, Status.UNCOVERED,
     Status.UNEXPECTED, Status.HIDDEN,
 )  # fmt: skip
 
