@@ -99,7 +99,7 @@ def test_a_generation_loop_is_heard_pass_by_pass(judged):
 
 
 def test_what_it_is_asked(judged):
-    """One turn after the other, each behind the reply as it was told; replies end where the next turn's chunk begins."""
+    """One turn after the other, each behind the reply as it was told. A reply ends where the next chunk begins."""
     party = Talking("float32")
     judged(party)
     (first, _), (second, behind), *_ = party.asked
