@@ -44,6 +44,7 @@ class Lengths:
         self._oracle, self._runs = oracle, runs
         self._found: set[Length] = set()
         self._phase = ""
+        self._sequence = frozenset(oracle.contract.axes.sequence)
         self._diverged = False
         self._doubtful = frozenset(_doubtful(oracle, runs))
 
@@ -65,11 +66,15 @@ class Lengths:
     def _carried(self, key: Key) -> bool:
         """Whether all wrong lengths of a step follow from earlier ones; notes those that do not."""
         wrong = _wrong(key, self._oracle, self._runs)
-        carried = bool(wrong) and all(any(one.explains(length) for one in self._found) for length in wrong.values())
+        carried = bool(wrong) and all(self._explained(axis, length, key.phase) for axis, length in wrong.items())
         self._found |= set(wrong.values())
-        if wrong.keys() & set(self._oracle.contract.axes.sequence):  # leaves another cache to the next phase
+        if wrong.keys() & self._sequence:  # leaves another cache to the next phase
             self._phase = key.phase
         return carried
+
+    def _explained(self, axis: str, length: Length, phase: str) -> bool:
+        """By an earlier length; where other tokens are read, also keys, which a conversation begun anew has lost."""
+        return (self._phase == phase and axis in self._sequence) or any(one.explains(length) for one in self._found)
 
 
 def _wrong(key: Key, oracle: Trace, runs: Sequence[Trace]) -> dict[str, Length]:

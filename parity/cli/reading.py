@@ -34,10 +34,11 @@ def diff(
     from parity.verdict import Comparison
 
     true = Trace.read(oracle)
-    require_candidates(oracle, candidates)
+    contract = true.contract
+    require_candidates(true, candidates)
     found = cases(oracle, candidates, baseline or [])
     judgements = [judge(oracle=one.oracle, baseline=one.baseline, candidate=one.candidate) for one in found]
-    comparison = Comparison(true.contract, true.manifest, tuple(judgements))
+    comparison = Comparison(contract, true.manifest, tuple(judgements))
     if as_json:
         sys.stdout.write(dumps(comparison))
     else:

@@ -66,7 +66,7 @@ def by_dtype(found: Mapping[Party, Runs]) -> dict[str, Runs]:
     return baselines
 
 
-def require_candidates(oracle: Path, candidates: Iterable[Path]) -> None:
+def require_candidates(oracle: Trace, candidates: Iterable[Path]) -> None:
     """Refuse the reference as what is judged: its traces are the oracle's and the baseline's.
 
     Raises:
@@ -74,7 +74,7 @@ def require_candidates(oracle: Path, candidates: Iterable[Path]) -> None:
     """
     from parity.trace import Trace
 
-    reference = Trace.read(oracle).manifest.backend
+    reference = oracle.manifest.backend
     for path in candidates:
         if Trace.read(path).manifest.backend == reference:
             raise UsageError(
