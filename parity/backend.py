@@ -84,6 +84,11 @@ class Backend(ABC):
         return {}
 
     @classmethod
+    def environments(cls) -> Mapping[str, Mapping[str, str]]:
+        """How else it may compute on this machine and be as right: names, and variables that choose a library's code."""
+        return {}
+
+    @classmethod
     def doctor(cls) -> Iterator[tuple[bool, str, str]]:
         """Health checks: (good, what was looked at, what was found and the cure)."""
         yield from ()
@@ -229,8 +234,3 @@ class Reference(Backend):
             UsageError: where the reference draws none.
         """
         raise UsageError(f"reference {cls.name} draws no inputs to calibrate with")
-
-    @classmethod
-    def environments(cls) -> Mapping[str, Mapping[str, str]]:
-        """How else this machine may compute, by name: variables for instruction sets, threads, libraries."""
-        return {}

@@ -10,11 +10,11 @@ CAPABILITY = "ATEN_CPU_CAPABILITY"
 
 
 def environments() -> Mapping[str, Mapping[str, str]]:
-    """Names and variables. Without LD_PRELOAD, runtimes that preload a BLAS do without."""
+    """Names and variables."""
     import torch
 
     best = torch.backends.cpu.get_cpu_capability()
     sets = {name: {CAPABILITY: name} for name in SETS.get(best, ())[:-1]}  # the best is what it takes by itself
     # Threads that wait for one another on busy cores would spin in vain.
     threads = {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
-    return {**sets, "two threads": threads, "without another BLAS": {"LD_PRELOAD": ""}}
+    return {**sets, "two threads": threads}

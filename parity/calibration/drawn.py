@@ -54,12 +54,25 @@ class Setting:
     Attributes:
         dtype: arithmetic of candidates and baseline.
         here: where the comparison runs.
-        elsewhere: where the reference runs as a candidate: here it would be the baseline again, to the bit.
+        turn: which of its other environments a candidate runs in besides.
     """
 
     dtype: str
     here: Environment
-    elsewhere: Environment
+    turn: int = 0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate somewhere.
+
+    Attributes:
+        candidate: its name and options.
+        elsewhere: an environment of its own; None for where the comparison runs.
+    """
+
+    candidate: str
+    elsewhere: Environment | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +87,15 @@ def settings(dtypes: Sequence[str], environments: Sequence[Environment]) -> tupl
     """Every arithmetic in every environment; neighbours differ in both, so that a part of them is a fair sample."""
     size = len(environments)
     places = [(dtype, (turn + at) % size) for turn in range(size) for at, dtype in enumerate(dtypes)]
-    return tuple(Setting(dtype, environments[at], environments[(at + 1) % size]) for dtype, at in places)
+    return tuple(Setting(dtype, environments[at], at) for dtype, at in places)
+
+
+def trials(candidate: str, others: Sequence[Environment], setting: Setting, *, is_baseline: bool) -> Iterator[Trial]:
+    """Where a candidate runs: here, unless it would be the baseline again, and in another environment of its own."""
+    if not is_baseline:
+        yield Trial(candidate)
+    if left := [other for other in others if other != setting.here]:
+        yield Trial(candidate, left[setting.turn % len(left)])
 
 
 def setting_of(number: int, among: Sequence[Setting]) -> Setting:

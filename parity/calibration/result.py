@@ -64,7 +64,7 @@ class Result(_Strict):
     Attributes:
         draw: its input's number.
         environment: where the comparison ran.
-        elsewhere: where the candidate ran, if that was somewhere else.
+        elsewhere: the candidate's own environment, if it had one.
         exit_code: of the judgement; with `refused` there is none, for the candidate cannot run such an input.
         counts: steps by status.
         lockstep, free: the worst step of each run; coarse ones are no false alarm at any K, and left out.

@@ -100,7 +100,7 @@ def single(request: Request, number: int) -> Iterator[Result]:
 def calibrate(request: Request, results: Results, progress: Progress) -> None:
     """Judge until there are as many results as asked for, beginning where the file of results ends."""
     among = request.settings()
-    length = min(LONGEST, 1 + request.judgements // (len(among) * len(request.candidates)))
+    length = min(LONGEST, 1 + request.judgements // (len(among) * 2 * len(request.candidates)))
     ledger = _Ledger(request.judgements, results, progress)
     left = stretches(among, length, results.draws)
     with tempfile.TemporaryDirectory(prefix="parity-calibration-") as folder, ThreadPoolExecutor() as threads:

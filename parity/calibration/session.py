@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parity.backend import Reference
 from parity.baseline import Baseline, judged
-from parity.calibration.drawn import Drawn, Environment, Setting
+from parity.calibration.drawn import Drawn, Environment, Setting, Trial, trials
 from parity.calibration.result import Fields, Result, described, outcome
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
@@ -57,10 +57,10 @@ class Session:
 
     def __init__(self, sitting: Sitting) -> None:
         self._sitting, self._setting = sitting, sitting.setting
-        self._candidates: dict[str, Party] = {}
+        self._candidates: dict[Trial, Party] = {}
         self._stack = ExitStack()
         self._oracle, self._baseline = (
-            self._party(name, sitting.reference, REFERENCES, self._setting.here) for name in ("oracle", "baseline")
+            self._party(name, sitting.reference, REFERENCES) for name in ("oracle", "baseline")
         )
         try:
             self._oracle.load(sitting.checkpoint, ORACLE_DTYPE)
@@ -82,59 +82,63 @@ class Session:
             plan = plan_of(self._oracle, drawn.scenario, drawn.prompt, drawn.media)
             oracle = self._oracle.run(folder / "oracle", scenario=plan)
             baseline = Baseline(self._baseline, oracle, folder)
-            for candidate in self._sitting.candidates:
-                if self._setting.dtype in find(candidate).dtypes:
-                    yield self._result(number, drawn, candidate, self._judged(candidate, folder, oracle, baseline))
+            for trial in self._trials:
+                yield self._result(number, drawn, trial, self._judged(trial, folder, oracle, baseline))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _judged(self, candidate: str, folder: Path, oracle: Trace, baseline: Baseline) -> Fields:
+    @property
+    def _trials(self) -> Iterator[Trial]:
+        """Every candidate that has the setting's arithmetic, everywhere that it runs."""
+        for candidate in self._sitting.candidates:
+            found = find(candidate)
+            if self._setting.dtype in found.dtypes:
+                _, *others = Environment.all_of(found.environments())
+                is_baseline = Choice.parse(candidate) == Choice(self._sitting.reference)
+                yield from trials(candidate, others, self._setting, is_baseline=is_baseline)
+
+    def _judged(self, trial: Trial, folder: Path, oracle: Trace, baseline: Baseline) -> Fields:
         output = folder / "candidate"
         try:
-            runs = self._runs(self._loaded(candidate), output, oracle)
-            return outcome(judged(oracle=oracle, baseline=baseline, candidate=runs, name=candidate)[0])
+            runs = self._runs(self._loaded(trial), output, oracle)
+            return outcome(judged(oracle=oracle, baseline=baseline, candidate=runs, name=trial.candidate)[0])
         except Crash as crash:
-            self._candidates.pop(candidate).close()
-            return outcome(Judgement(candidate, self._setting.dtype, "", (), (), 0.0, crash=str(crash)))
+            self._candidates.pop(trial).close()
+            return outcome(Judgement(trial.candidate, self._setting.dtype, "", (), (), 0.0, crash=str(crash)))
         except BackendUnavailable as refusal:
             return {"refused": str(refusal)}
         finally:
             for mode in MODES:
                 shutil.rmtree(_output(output, mode), ignore_errors=True)
 
-    def _result(self, number: int, drawn: Drawn, candidate: str, became: Fields) -> Result:
-        here, there = self._setting.here, self._environment(candidate)
+    def _result(self, number: int, drawn: Drawn, trial: Trial, became: Fields) -> Result:
         return Result(
             draw=number,
-            candidate=candidate,
+            candidate=trial.candidate,
             dtype=self._setting.dtype,
-            environment=here.name,
-            elsewhere="" if there == here else there.name,
+            environment=self._setting.here.name,
+            elsewhere=trial.elsewhere.name if trial.elsewhere else "",
             **described(drawn),
             **became,
         )
 
-    def _loaded(self, candidate: str) -> Party:
+    def _loaded(self, trial: Trial) -> Party:
         """A candidate is loaded when it is first needed."""
-        if candidate not in self._candidates:
-            party = self._party(candidate, candidate, BACKENDS, self._environment(candidate))
-            self._candidates[candidate] = party.load(self._sitting.checkpoint, self._setting.dtype)
-        return self._candidates[candidate]
+        if trial not in self._candidates:
+            party = self._candidates[trial] = self._party(trial.candidate, trial.candidate, BACKENDS, trial.elsewhere)
+            party.load(self._sitting.checkpoint, self._setting.dtype)
+        return self._candidates[trial]
 
-    def _environment(self, candidate: str) -> Environment:
-        same = Choice.parse(candidate).name == self._sitting.reference
-        return self._setting.elsewhere if same else self._setting.here
-
-    def _party(self, name: str, backend: str, group: str, environment: Environment) -> Party:
+    def _party(self, name: str, backend: str, group: str, elsewhere: Environment | None = None) -> Party:
         variables = {"OMP_NUM_THREADS": str(THREADS), "OPENBLAS_NUM_THREADS": str(THREADS)}
-        party = Party(
-            name, backend, group=group, progress=Silent(), environment=variables | dict(environment.variables)
-        )
+        variables |= dict((elsewhere or self._setting.here).variables)
+        party = Party(name, backend, group=group, progress=Silent(), environment=variables)
         return self._stack.enter_context(party)
 
     @staticmethod
     def _runs(party: Party, output: Path, oracle: Trace) -> Runs:
-        return Runs(*(party.run(_output(output, mode), oracle=oracle, mode=mode) for mode in MODES))
+        free, lockstep = (party.run(_output(output, mode), oracle=oracle, mode=mode) for mode in MODES)
+        return Runs(free, lockstep)
 
 
 def _output(path: Path, mode: Mode) -> Path:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from parity.calibration.summary import Summary
 
 RIGHT = (
-    "mlx,ane,mlx-lm@patch=all,mlx-vlm@patch=all,"
+    "mlx,ane,ane@batch=16,mlx-lm@patch=all,mlx-vlm@patch=all,"
     "transformers,transformers@execution=blocked,transformers@variant=attention-fused"
 )
 ARITHMETICS = "float32,bfloat16,float16-ane"

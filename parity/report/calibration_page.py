@@ -24,9 +24,9 @@ Written by `{command}`; do not edit.
 A candidate may err by K = {allowed:g} floors at each step, where a floor is what the reference itself errs there in the
 same arithmetic. A smaller K finds smaller bugs and accuses more right code. What that costs is measured here:
 candidates that are known to be right get inputs that nobody chose, text of many lengths and scripts, code, digits and
-repetitions in every scenario, and pictures and sounds of any size, format and rate. They run in every arithmetic, and
-in these environments: {environments}. Where the reference itself is the candidate, it runs in the next environment
-than the baseline's, which it would equal to the bit otherwise.
+repetitions in every scenario, and pictures and sounds of any size, format and rate. Comparisons run in every
+arithmetic, and in these environments: {environments}. Most candidates run in another environment besides, as on another
+machine: MLX on another BLAS, and the reference itself, which would equal the baseline to the bit otherwise.
 
 {totals}
 
