@@ -85,7 +85,7 @@ class Backend(ABC):
 
     @classmethod
     def environments(cls) -> Mapping[str, Mapping[str, str]]:
-        """How else it may compute on this machine and be as right: names, and variables that choose a library's code."""
+        """How else it may compute on this machine and be as right: names, and variables that choose the code."""
         return {}
 
     @classmethod
