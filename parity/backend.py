@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from parity.generation import Message, Sampling
 from parity.media import Part, Prompt
 from parity.scenario import Scenario
 from parity.tap import SILENT, Hear, Tap, silence
+
+if TYPE_CHECKING:
+    from parity.calibration.drawn import Drawn
 
 Place = tuple[slice, ...]
 """Part of a tensor, a slice for each axis."""
@@ -77,6 +81,11 @@ class Backend(ABC):
     @classmethod
     def environment(cls) -> Mapping[str, str]:
         """Environment variables that the worker process is started with."""
+        return {}
+
+    @classmethod
+    def environments(cls) -> Mapping[str, Mapping[str, str]]:
+        """How else it may compute on this machine and be as right: names, and variables that choose the code."""
         return {}
 
     @classmethod
@@ -216,3 +225,12 @@ class Reference(Backend):
         """
         if name:
             raise UsageError(f"reference {self.name} has no execution {name!r}")
+
+    @classmethod
+    def draw(cls, draw: Random, folder: Path) -> Drawn:
+        """An input for a calibration, of any kind that its users may give; its files go into a folder.
+
+        Raises:
+            UsageError: where the reference draws none.
+        """
+        raise UsageError(f"reference {cls.name} draws no inputs to calibrate with")

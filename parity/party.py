@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -36,13 +36,21 @@ class Party:
         group: entry-point group that the name is looked up in.
         progress: told of each step.
         threads: how many its arithmetic may use; None for as many as its framework takes.
+        environment: further variables of the worker's environment, on top of the backend's own.
 
     Raises:
         UsageError: for an unknown backend.
     """
 
     def __init__(
-        self, name: str, backend: str, *, group: str = BACKENDS, progress: Progress, threads: int | None = None
+        self,
+        name: str,
+        backend: str,
+        *,
+        group: str = BACKENDS,
+        progress: Progress,
+        threads: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.backend = backend
@@ -56,7 +64,8 @@ class Party:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=worker_environment(find(backend, group))
-            | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)}),
+            | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+            | dict(environment or {}),
             text=True,
         )
 

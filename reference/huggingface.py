@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from parity import backend
 from parity.arithmetic import available
+from parity.calibration.drawn import Drawn
 from parity.contract import Contract
 from parity.errors import BackendUnavailable, UsageError
 from parity.media import Part, Prompt
@@ -24,6 +26,7 @@ from parity.weave import locate
 from reference.contract import ALL_STEPS, contract
 from reference.conversation import NAME as CONVERSATION
 from reference.conversation import build_conversation
+from reference.drawn import drawn
 from reference.media_scenarios import WITH_MEDIA, Rows, build_media
 from reference.scenarios import MEANINGS, Facts, build
 from reference.variants import catalogue
@@ -137,6 +140,18 @@ class Reference(backend.Reference):
         vocabulary = self._model.config.get_text_config().vocab_size
         ids = tokenize(self._checkpoint, LIGHTEST if prompt is None else prompt, vocabulary, prompt is not None)
         return build(name, ids if prompt != "" else [], self._facts)
+
+    @classmethod
+    def draw(cls, draw: random.Random, folder: Path) -> Drawn:
+        """Text of any length and script, or a question about pictures and sounds, in any scenario."""
+        return drawn(draw, folder)
+
+    @classmethod
+    def environments(cls) -> Mapping[str, Mapping[str, str]]:
+        """Torch's instruction sets as far as the processor has them, and two threads."""
+        from reference.machine import environments
+
+        return environments()
 
     def vary(self, variants: Sequence[tuple[str, str]]) -> None:
         """Have known bugs: lines of the woven source, in force while a chunk runs and in its processing."""

@@ -60,6 +60,13 @@ class Backend(Base):
         return {"MLX_ENABLE_TF32": os.environ.get("MLX_ENABLE_TF32", "0"), **preloaded}
 
     @classmethod
+    def environments(cls) -> Mapping[str, Mapping[str, str]]:
+        """The wheel's own BLAS where OpenBLAS is, and OpenBLAS's code for processors of another age."""
+        if preload(os.environ.get("LD_PRELOAD", "")) is None:
+            return {}
+        return {"the wheel's BLAS": {"LD_PRELOAD": ""}, "OpenBLAS for SSE": {"OPENBLAS_CORETYPE": "Nehalem"}}
+
+    @classmethod
     def doctor(cls) -> Iterator[tuple[bool, str, str]]:
         """Whether MLX is installed and, on Linux, whether an optimised BLAS will be preloaded."""
         installed = find_spec("mlx") is not None
