@@ -45,6 +45,8 @@ KINDS = {
 }
 """Along which axes a single index is wrong; none for all of the step in one phase."""
 CHANNELS = ("channel", "hidden", "logit")
+LOOK = {"head": "part", "stream": "part", "phase": "tensor", **dict.fromkeys(CHANNELS, "channel")}
+"""What sees it whole, where that is not the worst place."""
 
 SIZES = {
     "float32": dict.fromkeys(KINDS, 0.02),
@@ -61,6 +63,7 @@ class Plant(NamedTuple):
 
     at: dict[str, int]
     size: float
+    look: str
 
     def put(self, made, axes):
         """What was made, with the fault in it, in the same number format."""
@@ -84,7 +87,9 @@ def drawn(oracle, dtype):
     for kind, axes in KINDS.items():
         keys = [key for key, record in oracle.records.items() if key not in plants and fits(key, record, oracle, axes)]
         for number in draw.choice(len(keys), min(DRAWN, len(keys)), replace=False):
-            plants[keys[number]] = Plant(index(keys[number], axes, oracle, draw), SIZES[dtype][kind])
+            plants[keys[number]] = Plant(
+                index(keys[number], axes, oracle, draw), SIZES[dtype][kind], LOOK.get(kind, "place")
+            )
     return plants
 
 
@@ -134,5 +139,9 @@ def test_each_is_introduced_at_its_step_and_told_where(dtype, oracle, harness):
 
 
 def can_show(plant, deviation):
-    """Whether K floors of a look are less than the fault, of which its own rounding may take a quarter."""
-    return min([deviation.floor, *(worst.floor for worst in deviation.worst)]) * ALLOWED < 0.75 * plant.size
+    """Whether K floors of the look that sees a fault whole are less than it; its own rounding may take a quarter.
+
+    Where that look is not taken, a hundred others dilute the fault.
+    """
+    floors = {"tensor": deviation.floor, **{worst.look: worst.floor for worst in deviation.worst}}
+    return floors.get(plant.look, 100 * deviation.floor) * ALLOWED < 0.75 * plant.size
