@@ -147,7 +147,9 @@ def _convolution(  # noqa: PLR0917 - the operation's own parameters
         return _convolution(
             block, x[:, :, None], weight[:, :, None], bias, two[1], two[0], two[2], transposed, output_padding, groups
         )[:, :, 0]
-    windows = nn.functional.unfold(x, weight.shape[2:], dilation, padding, stride).unflatten(1, (groups, -1))
+    windows = nn.functional.unfold(x, weight.shape[2:], tuple(dilation), tuple(padding), tuple(stride)).unflatten(
+        1, (groups, -1)
+    )
     rows = weight.reshape(groups, weight.shape[0] // groups, -1)
     sums = _product(block, rows, windows).flatten(1, 2)
     height = (x.shape[2] + 2 * padding[0] - dilation[0] * (weight.shape[2] - 1) - 1) // stride[0] + 1
