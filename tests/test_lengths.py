@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.judge import judge
+from parity.baseline import Baseline
+from parity.baseline import judged as judged_by
 from parity.lengths import Length
 from parity.verdict import Status
 
@@ -13,6 +14,7 @@ torch = pytest.importorskip("torch", reason="needs the [hf] extra")
 
 from implementations.gemma3n import inputs  # noqa: E402  # behind importorskip
 from parity.discovery import find  # noqa: E402
+from tests.harness import Here  # noqa: E402
 from tests.test_media_parity import BEEPS, CHIRP  # noqa: E402
 
 CONVOLUTION = "audio.subsample_conv_projection.conv_0.conv"
@@ -36,10 +38,10 @@ def test_lengths_that_follow(first, other, explained):
 
 @pytest.fixture(scope="module")
 def case(harness):
-    """The oracle's and the baseline's runs with two sounds, and the candidate."""
+    """The oracle's run with two sounds, the baseline, and the candidate."""
     plan = harness.oracle.scenario("one-shot", "What is it?", (CHIRP, BEEPS))
     oracle = harness.trace(harness.oracle, "float64", scenario=plan)
-    base = harness.runs(harness.baseline("float32"), "float32", oracle)
+    base = Baseline(Here(harness.baseline("float32"), "float32"), oracle, harness._output())
     return oracle, base, find("mlx").load(harness.checkpoint, "float32")
 
 
@@ -51,7 +53,7 @@ def judged(case, harness, monkeypatch):
         for name, change in changes.items():
             monkeypatch.setattr(inputs, name, change(getattr(inputs, name)))
         oracle, base, candidate = case
-        return judge(oracle=oracle, baseline=base, candidate=harness.runs(candidate, "float32", oracle))
+        return judged_by(oracle=oracle, baseline=base, candidate=harness.runs(candidate, "float32", oracle))[0]
 
     return run
 
