@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from parity.contract import Contract
 from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.hypothesis import Hypothesis
+from parity.dtypes import as_float64, kind_of, name_of, unit_roundoff
 from parity.errors import ParityError
+from parity.judge import ALLOWED
 from parity.party import Crash, Party
 from parity.placing import behind, placed
 from parity.trace import Key, Trace
@@ -85,6 +87,14 @@ class Remembered:
         self._known.clear()
 
 
+def _alike(made: NDArray[Any], value: NDArray[Any]) -> bool:
+    """Whether a candidate's value is what the oracle made; numbers that it rounds, but for K roundings."""
+    if made.shape != value.shape or kind_of(name_of(value)) != "float":
+        return np.array_equal(made, value)
+    true, error = as_float64(made), as_float64(value) - as_float64(made)
+    return bool(np.linalg.norm(error) <= ALLOWED * unit_roundoff(name_of(value)) * np.linalg.norm(true))
+
+
 class Filter:
     """What the variants of a catalogue would cause.
 
@@ -126,9 +136,9 @@ class Filter:
                 yield Hypothesis(variant.name, effect, variant.meaning, variant=variant)
 
     def same(self, value: NDArray[Any], key: Key, oracle: Trace) -> Iterator[Variant]:
-        """The variants that make exactly that value of a step; its shape need not be the oracle's."""
+        """The variants that make just that value of a step; its shape need not be the oracle's."""
         for variant, tensors in self._planted([key], oracle):
-            if key in tensors and np.array_equal(tensors[key], value):
+            if key in tensors and _alike(tensors[key], value):
                 yield variant
 
     def _planted(self, keys: Sequence[Key], oracle: Trace) -> Iterator[tuple[Variant, Tensors]]:

@@ -1,4 +1,4 @@
-"""Names what is wrong with integers of another number: the known bug that makes just these, and how they differ."""
+"""Names what is wrong with values of another number: the known bug that makes just these, and how integers differ."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from parity.diagnosis.matched import Filter
@@ -19,13 +20,18 @@ ROWS = 2
 
 
 def sequences(judgement: Judgement, *, oracle: Trace, lockstep: Trace, variants: Filter | None) -> Iterator[Diagnosis]:
-    """A diagnosis of each step of integers ``[batch, token]`` that has another number of tokens than the oracle's."""
+    """A diagnosis of each step of another shape than the oracle's: ids ``[batch, token]``, or what is no integer.
+
+    What was resampled to another rate, or not at all, has another number of samples.
+    """
     for step in judgement.introduced:
         known = oracle.contract.get(step.step)
-        if step.status is not Status.CONTRACT or known is None or known.kind != "integer":
+        if step.status is not Status.CONTRACT or known is None:
             continue
         true, made = (run.tensor(step.key) if step.key in run.records else None for run in (oracle, lockstep))
-        if true is not None and made is not None and true.ndim == made.ndim == ROWS and len(true) == len(made):
+        if true is None or made is None or true.shape == made.shape:
+            continue
+        if known.kind != "integer" or (true.ndim == made.ndim == ROWS and len(true) == len(made)):
             yield _diagnosis(step, oracle, variants, true=true, made=made)
 
 
@@ -33,6 +39,7 @@ def _diagnosis(
     step: StepVerdict, oracle: Trace, variants: Filter | None, *, true: NDArray[Any], made: NDArray[Any]
 ) -> Diagnosis:
     same = list(variants.same(made, step.key, oracle)) if variants else []
+    integers = np.issubdtype(made.dtype, np.integer)
     alike = tuple(bug.name for bug in same[1:])
     return Diagnosis(
         step=step.step,
@@ -41,7 +48,7 @@ def _diagnosis(
         values=made.size,
         noise=0.0,
         causes=tuple(Cause(bug.name, bug.meaning, 1.0, 1.0, True, bug.source, alike) for bug in same[:1]),
-        where=difference(true=true, made=made),
+        where=difference(true=true, made=made) if integers else "",
     )
 
 

@@ -91,7 +91,6 @@ IMAGE_VARIANTS = (
     _resized("resize-bicubic", "resizing is bicubic instead of bilinear", mode="BICUBIC"),
     _resized("resize-lanczos", "resizing is Lanczos' instead of bilinear", mode="LANCZOS"),
     _resized("resize-nearest", "resizing takes the nearest pixel instead of bilinear", mode="NEAREST"),
-    _resized("resize-unrounded", "resized pixels are not rounded to levels", "image.float()"),
     variant("exif-ignored", PREPROCESSING, "the picture lies as it is stored, not as its EXIF orientation says",
             "processor.pixels", line(OPENED, f"ImageOps.exif_transpose({EIGHT_BITS})", EIGHT_BITS), media=RINGS),
     variant("grey-16-bit-clipped", PREPROCESSING, "16-bit greys are clipped at 255 instead of scaled",
