@@ -9,9 +9,10 @@ from threading import Lock
 from typing import Protocol
 
 from parity.coverage import NOTHING, Missing, missing
+from parity.errors import UsageError
 from parity.judge import Measure, Runs, judge
 from parity.measure import error_of
-from parity.measured import Errors, Execution
+from parity.measured import PLAIN, Errors, Execution, read, write
 from parity.trace import Mode, Trace
 from parity.verdict import Judgement
 
@@ -21,8 +22,8 @@ NAME = "baseline"
 class Runner(Protocol):
     """The loaded reference: `parity.party.Party`."""
 
-    def executions(self) -> tuple[tuple[str, ...], str]:
-        """Names of its further executions, and of the one that adds one term after the other."""
+    def executions(self) -> tuple[tuple[str, ...], bool]:
+        """Names of its further executions, and whether it can add one term after the other."""
         ...
 
     def run(self, output: Path, *, oracle: Trace, mode: Mode, missing: Missing) -> Trace:
@@ -38,7 +39,7 @@ class Baseline:
     """Runs what it is asked for, once. Threads may share it.
 
     Its lockstep run has exact values just where a candidate emits them, so candidates of equal coverage share one. The
-    run as it is leaves traces, for reports show them; of further executions only the errors are kept.
+    run as it is leaves traces, for reports show them; of further executions only the errors are kept, beside them.
 
     Args:
         party: the loaded reference; one baseline at a time may use it.
@@ -51,6 +52,7 @@ class Baseline:
         self._lock = Lock()
         self._found: dict[Missing, Runs] = {}
         self._plain: dict[Missing, Execution] = {}
+        self._places: dict[Missing, str] = {}
 
     def begin(self) -> None:
         """Run what any candidate needs, before it is known which steps that emits."""
@@ -62,8 +64,10 @@ class Baseline:
         gap = missing(oracle=self._oracle, run=candidate.lockstep) if candidate else NOTHING
         with self._lock:
             if gap not in self._found:
-                executions = (self._execution(name, errors, gap) for name, errors in self._errors.items())
-                self._found[gap] = Runs(self._free, self._lockstep(gap), tuple(executions))
+                self._places[gap] = f"{NAME}-{len(self._found)}" if gap else NAME
+                lockstep = self._run(f"{self._places[gap]}.lockstep", "lockstep", gap)
+                executions = tuple(self._execution(name, errors, gap) for name, errors in self._errors.items())
+                self._found[gap] = Runs(self._free, lockstep, executions)
             return self._found[gap]
 
     def with_plain(self, runs: Runs, candidate: Runs) -> Runs:
@@ -71,16 +75,16 @@ class Baseline:
         gap = missing(oracle=self._oracle, run=candidate.lockstep)
         with self._lock:
             if gap not in self._plain and self._names[1]:
-                self._plain[gap] = self._execution(self._names[1], self._plain_errors, gap)
+                self._plain[gap] = self._execution(PLAIN, self._plain_errors, gap)
             return replace(runs, plain=self._plain.get(gap))
 
     @cached_property
-    def _names(self) -> tuple[tuple[str, ...], str]:
+    def _names(self) -> tuple[tuple[str, ...], bool]:
         return self._party.executions()
 
     @cached_property
     def _free(self) -> Trace:
-        return self._party.run(self._folder / f"{NAME}.free", oracle=self._oracle, mode="free", missing=NOTHING)
+        return self._run(f"{NAME}.free", "free", NOTHING)
 
     @cached_property
     def _errors(self) -> dict[str, Errors]:
@@ -89,19 +93,37 @@ class Baseline:
 
     @cached_property
     def _plain_errors(self) -> Errors:
-        return self._measured(self._names[1], "free")
+        return self._measured(PLAIN, "free")
 
     def _execution(self, name: str, free: Errors, gap: Missing) -> Execution:
-        return Execution(name, free, self._measured(name, "lockstep", gap))
+        found = Execution(name, free, self._measured(name, "lockstep", gap))
+        write(found, self._folder / f"{self._places[gap]}.{name}")
+        return found
 
     def _measured(self, name: str, mode: Mode, gap: Missing = NOTHING) -> Errors:
         return self._party.measure(name, oracle=self._oracle, mode=mode, missing=gap)
 
-    def _lockstep(self, gap: Missing) -> Trace:
-        """A run of its own for each coverage; the first that is not whole is the second folder."""
-        number = f".{len(self._found)}" if gap else ""
-        output = self._folder / f"{NAME}{number}.lockstep"
-        return self._party.run(output, oracle=self._oracle, mode="lockstep", missing=gap)
+    def _run(self, name: str, mode: Mode, gap: Missing) -> Trace:
+        return self._party.run(self._folder / name, oracle=self._oracle, mode=mode, missing=gap)
+
+
+def kept(oracle: Trace, candidate: Runs) -> Runs | None:
+    """What a comparison left beside its oracle's trace for candidates of that coverage; None where it left nothing.
+
+    Raises:
+        UsageError: where it is damaged, or of other coverages alone.
+    """
+    folder, gap = oracle.path.parent, missing(oracle=oracle, run=candidate.lockstep)
+    if not (folder / f"{NAME}.free").is_dir():
+        return None
+    for lockstep in map(Trace.read, sorted(folder.glob(f"{NAME}*.lockstep"))):
+        if candidate.lockstep is None or missing(oracle=oracle, run=lockstep) == gap:
+            place = lockstep.path.name.removesuffix(".lockstep")
+            found = [read(path.parent) for path in sorted(folder.glob(f"{place}.*/lockstep.json"))]
+            plain = next((each for each in found if each.name == PLAIN), None)
+            others = tuple(each for each in found if each.name != PLAIN)
+            return Runs(Trace.read(folder / f"{NAME}.free"), lockstep, others, plain)
+    raise UsageError(f"{folder} has no baseline of the coverage of {candidate.present[0].path}; compare again")
 
 
 FAR = 64.0

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from parity.errors import UsageError
 from parity.measure import Error, error_between
 from parity.trace import Key, Trace
 
+PLAIN = "plain"
+"""The execution that adds one term after the other; every other is as right as the usual one."""
+MODES = ("free", "lockstep")
 Errors = Mapping[Key, Error]
 """Of each step that a run emitted in the oracle's shape."""
 
@@ -77,5 +82,33 @@ def to_text(errors: Errors) -> str:
 
 
 def from_text(text: str) -> dict[Key, Error]:
-    """Inverse of `to_text`."""
-    return dict(_TEXT.validate_json(text))
+    """Inverse of `to_text`.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    try:
+        return dict(_TEXT.validate_json(text))
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+        raise UsageError(f"the errors of an execution cannot be read ({problem}); compare again") from error
+
+
+def write(execution: Execution, folder: Path) -> None:
+    """Keep what an execution errs in a new folder."""
+    folder.mkdir(parents=True)
+    for mode in MODES:
+        (folder / f"{mode}.json").write_text(to_text(getattr(execution, mode)), encoding="utf-8")
+
+
+def read(folder: Path) -> Execution:
+    """Inverse of `write`; the folder's name ends in the execution's.
+
+    Raises:
+        UsageError: where a file is missing or is something else.
+    """
+    try:
+        free, lockstep = (from_text((folder / f"{mode}.json").read_text(encoding="utf-8")) for mode in MODES)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{folder} does not hold the errors of an execution ({error}); compare again") from error
+    return Execution(folder.name.rpartition(".")[2], free, lockstep)

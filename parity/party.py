@@ -120,8 +120,8 @@ class Party:
         self._progress.done(self.name)
         return Trace.read(output)
 
-    def executions(self) -> tuple[tuple[str, ...], str]:
-        """Names of the loaded reference's further executions, and of the one that adds one term after the other."""
+    def executions(self) -> tuple[tuple[str, ...], bool]:
+        """Names of the loaded reference's further executions, and whether it can add one term after the other."""
         found = self.call("executions")
         return tuple(found["names"]), found["plain"]
 

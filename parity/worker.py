@@ -92,7 +92,7 @@ class Worker:
         execute(self._loaded, run, lambda step: self.tell("step", step=step))
 
     def do_executions(self, job: Job) -> Any:
-        """The loaded reference's further executions, and the one that adds one term after the other."""
+        """The loaded reference's further executions, and whether it can add one term after the other."""
         return {"names": list(self._reference.executions), "plain": self._reference.plain}
 
     def do_measure(self, job: Job) -> str:

@@ -19,8 +19,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from parity.arithmetic import Arithmetic
 from parity.errors import UsageError
+from parity.measured import PLAIN
 
-BLOCKED, STOCHASTIC, PLAIN = "blocked", "stochastic", "plain"
+BLOCKED, STOCHASTIC = "blocked", "stochastic"
 SPREAD = math.sqrt(2)
 """Rounded up or down by chance, a result errs with twice the variance of rounding to nearest."""
 SEED = 0

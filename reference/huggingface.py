@@ -55,7 +55,7 @@ class Reference(backend.Reference):
 
     def __init__(self, model: Gemma3nForConditionalGeneration, checkpoint: Path, dtype: str) -> None:
         from reference.arithmetics import arithmetic, prepare
-        from reference.executions import PLAIN, Executions
+        from reference.executions import Executions
         from reference.processing import Processing
         from reference.torch_tensors import TorchTensors
         from reference.woven import Woven
@@ -66,7 +66,7 @@ class Reference(backend.Reference):
         self._arithmetic = arithmetic(dtype)
         prepare(model, self._arithmetic)
         self._executions, self._execution = Executions(self._arithmetic), ""
-        self.executions, self.plain = self._executions.excess, PLAIN
+        self.executions, self.plain = self._executions.excess, True
         self._woven = Woven(model)
         self._process = Processing(checkpoint, self._most_frames, exact=dtype == "float64")
         self._padding: tuple[int, ...] = (0,)

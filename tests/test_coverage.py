@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 pytest.importorskip("torch")
 
-from parity.errors import ExitCode
+from parity import measured
+from parity.baseline import Baseline, kept
+from parity.errors import ExitCode, UsageError
+from parity.execute import measure
+from parity.measure import Error
+from parity.measured import Execution
+from parity.trace import Key
 from parity.verdict import Status
 from reference.huggingface import Reference
 from tests.gaps import Gapped
+from tests.toy import Deaf, Toy, runs, write
 
 SCENARIO, MISSING, NORM = "one-shot", "text.embed_tokens", "text.layers.10.pre_feedforward_layernorm"
 INSIDE = ("input_layernorm", "post_*", "pre_*", "attn_*", "activated", "per_layer_*")
@@ -55,3 +64,61 @@ def test_a_fault_inside_a_fused_layer_is_found_at_its_end(judge):
     judgement = judge(*inside, bugs=[("attn-scale-sqrt-d", "3")])
     assert [step.step for step in judgement.introduced] == ["text.layers.3.out"]
     assert judge(*inside).exit_code is ExitCode.PARITY
+
+
+class Runner:
+    """The toy in two executions, as a baseline's party."""
+
+    def __init__(self):
+        self.toy = Toy("float32")
+        self.toy.executions = {"other": 1.0}
+        self.toy.execute_as = lambda name: None
+
+    def executions(self):
+        """One more than the usual, and plain order."""
+        return ("other",), True
+
+    def run(self, output, *, oracle, mode, missing):
+        """A trace."""
+        return write(output.parent, output.name, self.toy, "float32", oracle=oracle.path, mode=mode, missing=missing)
+
+    def measure(self, execution, *, oracle, mode, missing):
+        """Errors alone."""
+        return measure(
+            self.toy,
+            oracle=oracle,
+            dtype="float32",
+            mode=mode,
+            execution=execution,
+            missing=missing,
+            notify=lambda step: None,
+        )
+
+
+def test_what_is_kept_is_what_was_judged_by(tmp_path):
+    """Beside the traces lie the errors of every execution, a set for each coverage; a candidate finds its own."""
+    oracle = write(tmp_path, "oracle", Toy())
+    whole, deaf = (runs(tmp_path, name, kind("float32"), oracle) for name, kind in (("a", Toy), ("b", Deaf)))
+    baseline = Baseline(Runner(), oracle, tmp_path)
+    for candidate in (whole, deaf):
+        held_to = baseline.with_plain(baseline.runs(candidate), candidate)
+        found = kept(oracle, candidate)
+        assert found.lockstep.path == held_to.lockstep.path
+        assert [each.name for each in found.executions] == ["other"]
+        assert found.executions[0].lockstep == held_to.executions[0].lockstep
+        assert found.plain.free == held_to.plain.free
+    assert kept(oracle, whole).lockstep.records.keys() - kept(oracle, deaf).lockstep.records.keys() == {
+        Key("prefill", "layers.0.mean"),
+        Key("decode.1", "layers.0.mean"),
+    }
+
+
+def test_a_damaged_file_of_errors_is_one_line(tmp_path):
+    """It says what to do."""
+    folder = tmp_path / "baseline.other"
+    execution = Execution("other", {Key("prefill", "logits"): Error.whole(math.inf)}, {})
+    measured.write(execution, folder)
+    assert measured.read(folder).free == execution.free
+    (folder / "free.json").write_text("[[1, 2]")
+    with pytest.raises(UsageError, match="compare again"):
+        measured.read(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 Party = tuple[str, str]
 """Backend and dtype."""
 
-ORACLE, BASELINE = "oracle", "baseline"
-"""What `parity compare --keep` calls the reference's traces."""
+ORACLE = "oracle"
+"""What `parity compare --keep` calls the oracle's trace."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,13 @@ def kept_cases(folder: Path) -> Iterator[Case]:
 
 
 def _beside(oracle: Path) -> Iterator[Case]:
-    """The cases of one scenario: an oracle, a baseline, and whoever else has a trace beside them."""
+    """The cases of one scenario: an oracle, its baseline, and whoever else has a trace beside them."""
+    from parity.baseline import NAME, kept
+
     groups: dict[str, list[Path]] = {}
     for path in sorted(oracle.parent.iterdir()):
-        if path != oracle and (path / "manifest.json").is_file():
+        if path != oracle and not path.name.startswith(NAME) and (path / "manifest.json").is_file():
             groups.setdefault(path.name.rpartition(".")[0] or path.name, []).append(path)
-    baselines: Sequence[Path] = groups.pop(BASELINE, [])
     for name, paths in groups.items():
-        for case in cases(oracle, paths, baselines):
-            yield Case(name, case.oracle, case.baseline, case.candidate)
+        for case in cases(oracle, paths, []):
+            yield Case(name, case.oracle, kept(case.oracle, case.candidate), case.candidate)
