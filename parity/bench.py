@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from parity import judge
-from parity.diagnosis.matched import Plant
 from parity.diagnosis.naming import Namer
+from parity.diagnosis.together import Plant, Remembered
 from parity.errors import ExitCode
 from parity.floors import Floors
 from parity.measure import Error, error_of
@@ -29,7 +29,7 @@ class Bench:
         plant: runs the oracle with known bugs.
     """
 
-    def __init__(self, oracle: Trace, baseline: judge.Runs, catalogue: Catalogue, plant: Plant) -> None:
+    def __init__(self, oracle: Trace, baseline: judge.Runs, catalogue: Catalogue, plant: Plant | Remembered) -> None:
         self.oracle = oracle
         self._runs, self._baseline = baseline, {run.manifest.mode: run for run in baseline.present}
         self._catalogue, self._plant = catalogue, plant

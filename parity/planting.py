@@ -16,7 +16,8 @@ from typing import Self
 from parity.bench import Bench
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
-from parity.diagnosis.matched import PartyPlant, Remembered
+from parity.diagnosis.matched import PartyPlant
+from parity.diagnosis.together import Remembered
 from parity.discovery import REFERENCES
 from parity.errors import ParityError
 from parity.judge import Runs

@@ -95,7 +95,8 @@ class Worker:
 
         keys = [Key(*key) for key in job["keys"]]
         variants = [(name, place) for name, place in job["variants"]]
-        found = planted(self._reference, variants, Trace.read(Path(job["oracle"])), keys)
+        oracle = Trace.read(Path(job["oracle"]))
+        found = planted(self._reference, variants, oracle, keys, frozenset(job["missing"]))
         np.savez(job["output"], *found.values())
         return [keys.index(key) for key in found]
 

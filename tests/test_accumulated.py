@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from parity.diagnosis.accumulated import NOTE, Accumulated
 from parity.diagnosis.rows import Rows, Share
-from parity.diagnosis.together import batches, effects, scope
+from parity.diagnosis.together import Remembered, batches, scope
 from parity.errors import ExitCode, UsageError
 from parity.judge import Runs, judge
 from parity.placing import placed
@@ -97,7 +97,7 @@ def test_what_many_cause_in_one_run_is_what_each_causes_alone(harness):
             if here := placed(bug, key.step, oracle.contract):
                 wanted.setdefault(here, []).append(key)
     assert len(wanted) > 200
-    found = dict(effects(plant, wanted, oracle))
+    found = dict(Remembered(plant).effects(wanted, oracle))
     for bug in list(wanted)[::9]:
         (key,) = wanted[bug]
         np.testing.assert_array_equal(found[bug][key], plant([bug], oracle, [key])[key])
@@ -108,14 +108,14 @@ def test_a_bug_that_cannot_be_there_costs_itself_alone(harness):
     good, bad = catalogue().get("norm-no-gain").at("3"), catalogue().get("laurel-half").at("3")
     runs = []
 
-    def plant(variants, oracle, keys):
+    def plant(variants, oracle, keys, missing):
         runs.append([variant.name for variant in variants])
         if bad in variants:
             raise UsageError("it cannot be there")
-        return plant_in(harness.oracle)(variants, oracle, keys)
+        return plant_in(harness.oracle)(variants, oracle, keys, missing)
 
     wanted = {bug: [next(key for key in oracle.records if key.step == bug.first)] for bug in (good, bad)}
-    assert [bug for bug, _ in effects(plant, wanted, oracle)] == [good]
+    assert [bug for bug, _ in Remembered(plant).effects(wanted, oracle)] == [good]
     assert runs == [["norm-no-gain", "laurel-half"], ["norm-no-gain"], ["laurel-half"]]
 
 

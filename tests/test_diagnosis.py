@@ -111,8 +111,8 @@ def test_an_order_is_named(seed, axis):
     [
         (lambda x: np.roll(x, 32, 2), "halves-hidden"),
         (lambda x: x.reshape(1, 9, 4, 16).swapaxes(2, 3).reshape(x.shape), "interleaved-4-hidden"),
-        (lambda x: np.concatenate([x[:, :1], x[:, :-1]], 1), "shifted-before"),
-        (lambda x: np.concatenate([x[:, 1:], x[:, -1:] * 0], 1), "shifted-after"),
+        (lambda x: np.concatenate([x[:, :1], x[:, :-1]], 1), "shifted-before-token"),
+        (lambda x: np.concatenate([x[:, 1:], x[:, -1:] * 0], 1), "shifted-after-token"),
         (lambda x: x.swapaxes(1, 2).reshape(x.shape), "transposed-token-hidden"),
         (lambda x: np.clip(x, -1.5, 1.5), "clipped"),
         (lambda x: x.astype(ml_dtypes.bfloat16).astype(float), "rounded-bfloat16"),

@@ -12,10 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from parity.contract import Contract
-from parity.diagnosis.evidence import Piece, piece_of
-from parity.diagnosis.matched import Plant
+from parity.diagnosis.evidence import Piece, missing_in, piece_of
 from parity.diagnosis.rows import Rows, Share
-from parity.diagnosis.together import effects
+from parity.diagnosis.together import Plant, Remembered
 from parity.placing import placed
 from parity.trace import Key, Trace
 from parity.variant import Catalogue, Variant
@@ -57,9 +56,9 @@ class Accumulated:
         notify: told of each run.
     """
 
-    def __init__(self, catalogue: Catalogue, plant: Plant, notify: Callable[[str], None] = lambda name: None) -> None:
+    def __init__(self, catalogue: Catalogue, plant: Plant | Remembered, notify: Callable[[str], None] = lambda name: None) -> None:
         self._catalogue = catalogue
-        self._plant = plant
+        self._plant = Remembered.of(plant)
         self._notify = notify
         self._seen: dict[Variant, Seen] = {}
 
@@ -68,7 +67,7 @@ class Accumulated:
         pieces = dict(_pieces(judgement, oracle, baseline, candidate))
         wanted = self._wanted(judgement.dtype, pieces, oracle.contract)
         self._notify(f"{len(wanted)} known bugs, below the noise")
-        for variant, tensors in effects(self._plant, wanted, oracle):
+        for variant, tensors in self._plant.effects(wanted, oracle, missing_in(oracle, candidate)):
             for key, tensor in tensors.items():
                 self._add(variant, pieces[key], tensor)
         return _with(judgement, _best(self._finds(wanted)), pieces)

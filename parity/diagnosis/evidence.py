@@ -34,6 +34,7 @@ class Piece:
         counted: elements of real tokens that are finite on both sides.
         noise: the squared norm of what correct arithmetic errs here, one floor.
         loud: whether the step errs here. Where it does not, a cause must not show either.
+        mask: whether it is a mask: true or false, as ones and zeros.
     """
 
     key: Key
@@ -43,6 +44,7 @@ class Piece:
     counted: NDArray[np.bool_]
     noise: float
     loud: bool = True
+    mask: bool = False
 
     @property
     def error(self) -> Float:
@@ -113,6 +115,15 @@ def collect(steps: Sequence[StepVerdict], *, oracle: Trace, lockstep: Trace) -> 
     return evidence if pieces and evidence.energy > 0.0 else None
 
 
+def missing_in(oracle: Trace, lockstep: Trace) -> frozenset[str]:
+    """The steps that a lockstep run does not have, or not in the oracle's shape: it went on there with its own value."""
+    return frozenset(
+        key.step
+        for key, record in oracle.records.items()
+        if key not in lockstep.records or tuple(lockstep.records[key].shape) != tuple(record.shape)
+    )
+
+
 def piece_of(step: StepVerdict, oracle: Trace, lockstep: Trace) -> Piece | None:
     """A step of a lockstep run beside the oracle's; None where either lacks it, or its shape is another."""
     key = step.key
@@ -127,7 +138,8 @@ def piece_of(step: StepVerdict, oracle: Trace, lockstep: Trace) -> Piece | None:
     if (valid := validity(axes, exact.shape, oracle.scenario, key.phase)) is not None:
         counted = counted & valid
     exact, made = np.where(counted, exact, 0.0), np.where(counted, made, 0.0)
-    return Piece(key, axes, exact, made, counted, _noise(step, exact, made), step.status.origin)
+    is_mask = true.dtype == np.bool_
+    return Piece(key, axes, exact, made, counted, _noise(step, exact, made), step.status.origin, is_mask)
 
 
 def _noise(step: StepVerdict, exact: Float, made: Float) -> float:

@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from parity.diagnosis.evidence import Evidence, Float
+from parity.diagnosis.numerals import factor, said
 from parity.variant import Variant
 from parity.verdict import Cause
 
@@ -76,7 +77,7 @@ class Fit:
         return tuple(
             Cause(
                 name=each.name,
-                meaning=each.says.format(alpha=alpha, factor=1 + alpha) if each.scaled else each.says,
+                meaning=each.says.format(alpha=said(alpha), factor=factor(1 + alpha)) if each.scaled else each.says,
                 alpha=alpha,
                 explained=self.explained,
                 variant=each.variant is not None,

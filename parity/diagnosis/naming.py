@@ -8,7 +8,9 @@ from pathlib import Path
 
 from parity.diagnosis.accumulated import Accumulated
 from parity.diagnosis.diagnose import diagnose
-from parity.diagnosis.matched import Filter, PartyPlant, Plant
+from parity.diagnosis.evidence import missing_in
+from parity.diagnosis.matched import Filter, PartyPlant
+from parity.diagnosis.together import Plant, Remembered
 from parity.dtypes import unit_roundoff
 from parity.entries import targets
 from parity.judge import Runs
@@ -31,9 +33,11 @@ class Namer:
         notify: told of each run.
     """
 
-    def __init__(self, catalogue: Catalogue, plant: Plant, notify: Callable[[str], None] = lambda name: None) -> None:
-        self._catalogue, self._plant, self._notify = catalogue, plant, notify
-        self._evidence = Accumulated(catalogue, plant, notify)
+    def __init__(
+        self, catalogue: Catalogue, plant: Plant | Remembered, notify: Callable[[str], None] = lambda name: None
+    ) -> None:
+        self._catalogue, self._plant, self._notify = catalogue, Remembered.of(plant), notify
+        self._evidence = Accumulated(catalogue, self._plant, notify)
 
     @staticmethod
     def may_name(judgement: Judgement) -> bool:
@@ -45,7 +49,8 @@ class Namer:
         if candidate.lockstep is None or not self.may_name(judgement):
             return judgement
         if judgement.introduced:
-            variants = Filter(self._catalogue, self._plant, notify=self._notify)
+            missing = missing_in(oracle, candidate.lockstep)
+            variants = Filter(self._catalogue, self._plant, notify=self._notify, missing=missing)
             found = diagnose(judgement, oracle=oracle, lockstep=candidate.lockstep, variants=variants)
             judgement = replace(judgement, diagnoses=found)
         if unit_roundoff(judgement.dtype) < COARSE or baseline.lockstep is None:

@@ -65,9 +65,11 @@ class Share:
 
     @classmethod
     def of(cls, pieces: Sequence[Rows]) -> Share:
-        """Of all rows together; some effect there must be."""
+        """Of all rows together; an effect of no weight, as where the oracle is all zero, says nothing."""
         onto, power = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("onto", "power"))
         whole, energy = float(power.sum()), sum(piece.energy for piece in pieces)
+        if not whole > 0.0:
+            return cls(alpha=0.0, deviation=math.inf, rows=0.0, explained=0.0)
         alpha = float(onto.sum()) / whole
         deviation = float(np.sqrt(np.square(onto - alpha * power).sum())) / whole
         rows = whole**2 / float(np.square(power).sum())
