@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -179,3 +179,7 @@ class Reference(Backend):
         """
         if variants:
             raise UsageError(f"reference {self.name} has no variants")
+
+    def focus(self, steps: Collection[str]) -> None:  # noqa: B027 - a reference may well run everything
+        """From now on, only these steps are looked at and all others replaced, so that whole parts of the model may be
+        left out; with no steps, everything is run again."""

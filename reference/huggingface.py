@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -24,6 +24,7 @@ from parity.weave import locate
 from reference.contract import ALL_STEPS, contract
 from reference.media_scenarios import WITH_MEDIA, Rows, build_media
 from reference.scenarios import MEANINGS, Facts, build
+from reference.towers import Towers
 from reference.variants import catalogue
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Reference(backend.Reference):
         self._arithmetic = arithmetic(dtype)
         prepare(model, self._arithmetic)
         self._woven = Woven(model)
+        self._towers = Towers({"vision": model.model.vision_tower, "audio": model.model.audio_tower})
+        self._focus: tuple[str, ...] = ()
         self._process = Processing(checkpoint, self._most_frames)
         self._padding: tuple[int, ...] = (0,)
         self._cache: Any = None
@@ -130,6 +133,10 @@ class Reference(backend.Reference):
         contract = self.contract()
         self._woven.variants = tuple(require(catalogue().get(name), place, contract) for name, place in variants)
 
+    def focus(self, steps: Collection[str]) -> None:
+        """Leave out the towers that none of the steps is of."""
+        self._focus = tuple(steps)
+
     @functools.cached_property
     def _contract(self) -> Contract:
         return contract(self._model.model)
@@ -178,7 +185,7 @@ class Reference(backend.Reference):
             if prompts:
                 inputs = self._process(prompts, tap=tap)
                 ids, media = inputs.token_ids, inputs.media
-            with torch.no_grad(), running(self._arithmetic):
+            with torch.no_grad(), running(self._arithmetic), self._towers.only(self._focus):
                 logits = self._logits(ids, media)
         return self.tensors.to_numpy(logits, None)
 

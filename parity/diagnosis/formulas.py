@@ -84,14 +84,34 @@ def _functions(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
     energy = float(np.square(evidence.error[sample]).sum())
     made = (true + evidence.error)[sample]
     itself = Value("itself", tuple(piece.oracle for piece in evidence.pieces))
-    for value in (*earlier.same[:NEAREST], itself):
+    for value in (*earlier.same[:NEAREST], itself, *_differences(earlier)):
         argument = value.on(evidence)
+        yield from _minimum(value.name, argument, true)
         for name, function in FUNCTIONS.items():
             with np.errstate(all="ignore"):
                 if not float(np.square(function(argument[sample]) - made).sum()) < PROMISING * energy:
                     continue
                 effect = np.where(counted, function(argument) - true, 0.0)
             yield Hypothesis(f"{name} of {value.name}", effect, f"the value is the {name} of {value.name}")
+
+
+def _minimum(name: str, argument: Float, true: Float) -> Iterator[Hypothesis]:
+    """Where the step is the larger of another and a bound, the smaller of the two."""
+    bound = float(true.min(initial=0.0))
+    if np.count_nonzero(true == bound) > 1 and np.allclose(true, np.maximum(argument, bound), rtol=1e-9, atol=1e-12):
+        said = f"the minimum of {name} and a bound, where the maximum should be"
+        yield Hypothesis("minimum", np.minimum(argument, bound) - true, said)
+
+
+def _differences(earlier: Earlier) -> Iterator[Value]:
+    """A step of the same shape less one that has one value for each row of it, as a mean or a cutoff."""
+    for name in earlier.names[:NEAREST]:
+        for value in earlier.same[:2]:
+            shape = value.tensors[0].shape
+            if shape and shape[-1] > 1 and earlier.shape(name) == (*shape[:-1], 1) and earlier.kind(name) == "float":
+                if (rows := earlier.tensors(name)) is not None:
+                    pairs = zip(value.tensors, rows, strict=True)
+                    yield Value(f"{value.name} - {name}", tuple(tensor - row for tensor, row in pairs))
 
 
 def _statistics(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:

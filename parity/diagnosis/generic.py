@@ -9,6 +9,7 @@ from itertools import chain, combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.diagnosis.attention import attentions
 from parity.diagnosis.earlier import Earlier
 from parity.diagnosis.evidence import Evidence, Float, flat
 from parity.diagnosis.formulas import formulas
@@ -38,12 +39,11 @@ def generic(evidence: Evidence, earlier: Earlier | None = None) -> list[Hypothes
         evidence: of what errs.
         earlier: the oracle's steps before it; without them, causes of the tensor alone.
     """
-    rest = chain(
-        _clipped(evidence), _rounded(evidence), shifts(evidence), _gains(evidence), orders(evidence), masks(evidence)
-    )
+    shapes = (shifts(evidence), orders(evidence), masks(evidence))
+    rest = chain(_clipped(evidence), _rounded(evidence), _gains(evidence), softmaxes(evidence), *shapes)
     if earlier is not None:
         of_steps = (others(evidence, earlier), formulas(evidence, earlier))
-        rest = chain(rest, *of_steps, epsilons(evidence, earlier), softmaxes(evidence, earlier))
+        rest = chain(rest, *of_steps, epsilons(evidence, earlier), attentions(evidence, earlier))
     return [*_factors(evidence), *(each for each in rest if fit(evidence, each).left < WORTH)]
 
 

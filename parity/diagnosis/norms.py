@@ -99,7 +99,7 @@ def _epsilon(given: Float, made: Float, power: Float) -> float | None:
 
 def _plain(value: float) -> float:
     """An epsilon to three digits, for it is a small part of what it is fitted to."""
-    return float(f"{value:.2e}") if value > 1e-11 else 0.0
+    return float(f"{value:.1e}") if value > 1e-11 else 0.0
 
 
 def _rows(evidence: Evidence, axis: str) -> tuple[Float, Float] | None:

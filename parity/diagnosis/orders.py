@@ -60,7 +60,7 @@ def _found(evidence: Evidence, axis: str, size: int) -> Iterator[tuple[str, str,
     distance = sum(_distances(piece, axis) for piece in evidence.pieces)
     order = np.argmin(distance, axis=1)
     moved, taken = int(np.count_nonzero(order != np.arange(size))), set(order.tolist())
-    if moved and len(taken) == size:
+    if moved and len(taken) == size and not _is_shift(order):
         yield "permuted", f"in another order ({moved} of {size} indices are elsewhere)", order
     elif moved and not _is_shift(order):
         yield "copied", f"made of {len(taken)} of its {size} indices, {moved} of which stand where others should", order

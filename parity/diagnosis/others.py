@@ -11,8 +11,10 @@ from parity.diagnosis.earlier import Earlier, Value
 from parity.diagnosis.evidence import Evidence, Float, flat
 from parity.diagnosis.hypothesis import Hypothesis
 
-NEAREST = 12
-"""Of the steps before this one so many are tried as the wrong term of a sum, each in place of each."""
+NEAREST = 24
+"""Of the steps before this one so many are tried as terms of a sum, each with each."""
+MOST = 16_000_000
+"""Values of all of them together."""
 PAIR = 0.01
 """Of an error so much may be left for a pair to be looked at whole."""
 
@@ -24,7 +26,7 @@ def others(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
         yield from _with(value.name, value.on(evidence), true)
     for value in earlier.kin:
         yield Hypothesis(f"is {value.name}", value.on(evidence) - true, f"the value is that of {value.name}")
-    yield from _exchanged(evidence, earlier.same[:NEAREST])
+    yield from _pairs(evidence, earlier.same[: min(NEAREST, MOST // max(1, evidence.size))])
 
 
 def _with(name: str, value: Float, true: Float) -> Iterator[Hypothesis]:
@@ -32,21 +34,23 @@ def _with(name: str, value: Float, true: Float) -> Iterator[Hypothesis]:
     yield Hypothesis(f"adds {name}", value, f"{name} is added once more")
     yield Hypothesis(f"is {name}", value - true, f"the value is that of {name}: what lies between is left out")
     yield Hypothesis(f"weighs {name}", value, f"{{alpha}} x {name} is added", scaled=True)
-    least = float(true.min(initial=0.0))
-    if np.count_nonzero(true == least) > 1 and np.array_equal(true, np.maximum(value, least)):
-        said = f"the minimum of {name} and a bound where the maximum should be"
-        yield Hypothesis("minimum", np.minimum(value, least) - true, said)
 
 
-def _exchanged(evidence: Evidence, values: Sequence[Value]) -> Iterator[Hypothesis]:
-    """One earlier step stands in the sum where another should."""
+def _pairs(evidence: Evidence, values: Sequence[Value]) -> Iterator[Hypothesis]:
+    """One earlier step stands in a sum where another should; or the whole is the sum of two, or their difference."""
     rows = [value.on(evidence) for value in values]
     gram = np.array([[float(np.vdot(one, other)) for other in rows] for one in rows])
-    onto = np.array([float(np.vdot(row, evidence.error)) for row in rows])
-    for one, other in permutations(range(len(rows)), 2):
-        squared = gram[one, one] - 2 * gram[one, other] + gram[other, other]
-        left = evidence.energy - 2 * (onto[one] - onto[other]) + squared
-        if left < PAIR * evidence.energy:
-            name, instead = values[one].name, values[other].name
-            said = f"{name} stands in the sum in place of {instead}"
-            yield Hypothesis(f"{name} for {instead}", rows[one] - rows[other], said)
+    true = flat(piece.oracle for piece in evidence.pieces)
+    for says, sign, target, base, freedom in (
+        ("{0} in place of {1}", -1.0, evidence.error, np.zeros(1), 1),
+        ("sum of {0} and {1}", 1.0, true + evidence.error, true, 2),
+        ("difference of {0} and {1}", -1.0, true + evidence.error, true, 2),
+    ):
+        onto = np.array([float(np.vdot(row, target)) for row in rows])
+        whole = float(np.vdot(target, target))
+        for one, other in permutations(range(len(rows)), 2):
+            squared = gram[one, one] + gram[other, other] + 2 * sign * gram[one, other]
+            if whole - 2 * (onto[one] + sign * onto[other]) + squared < PAIR * evidence.energy:
+                name = says.format(values[one].name, values[other].name)
+                text = f"{name} in the sum" if freedom == 1 else f"the value is the {name}"
+                yield Hypothesis(name, rows[one] + sign * rows[other] - base, text, freedom=freedom)

@@ -53,10 +53,12 @@ def planted(
 ) -> dict[Key, NDArray[Any]]:
     """The same with known bugs, which the reference loses again."""
     reference.vary(variants)
+    reference.focus(() if missing else {key.step for key in wanted})
     try:
         return probe(reference, oracle, wanted, missing)
     finally:
         reference.vary([])
+        reference.focus(())
 
 
 def _order(oracle: Trace) -> Any:

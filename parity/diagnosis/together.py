@@ -151,13 +151,21 @@ class Remembered:
 def batches(variants: Sequence[Variant], missing: Collection[str] = ()) -> list[list[Variant]]:
     """Variants that can be planted in one run: one bug in all of its places, others in other functions and scopes.
 
-    One whose own step is missing runs alone: its error goes on to wherever values are replaced again.
+    A run is of one part of the model (``text``, ``vision``), for a reference need not run the others. One whose own step is missing runs alone: its error goes on to wherever values are replaced again.
     """
     found: list[list[Variant]] = []
     taken: list[set[str]] = []
     for family in _families([variant for variant in variants if variant.first not in missing]):
         claimed = {*(scope(bug.first) for bug in family), *(edit.function for edit in family[0].edits)}
-        free = next((number for number, others in enumerate(taken) if others.isdisjoint(claimed)), len(found))
+        part = {bug.first.partition(".")[0] for bug in family}
+        free = next(
+            (
+                number
+                for number, others in enumerate(taken)
+                if others.isdisjoint(claimed) and part == {bug.first.partition(".")[0] for bug in found[number]}
+            ),
+            len(found),
+        )
         if free == len(found):
             found.append([])
             taken.append(set())
