@@ -180,6 +180,8 @@ class Reference(Backend):
         if variants:
             raise UsageError(f"reference {self.name} has no variants")
 
-    def focus(self, steps: Collection[str]) -> None:  # noqa: B027 - a reference may well run everything
-        """From now on, only these steps are looked at and all others replaced, so that whole parts of the model may be
-        left out; with no steps, everything is run again."""
+    def focus(self, steps: Collection[str]) -> None:
+        """From now on, only these steps are looked at and all others replaced; with no steps, all are looked at again.
+
+        A reference may then leave out whole parts of the model.
+        """

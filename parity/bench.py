@@ -27,12 +27,20 @@ class Bench:
         baseline: both runs of the reference in the variants' arithmetic.
         catalogue: what is known when a cause is looked for.
         plant: runs the oracle with known bugs.
+        coarse: runs the baseline with known bugs.
     """
 
-    def __init__(self, oracle: Trace, baseline: judge.Runs, catalogue: Catalogue, plant: Plant | Remembered) -> None:
+    def __init__(
+        self,
+        oracle: Trace,
+        baseline: judge.Runs,
+        catalogue: Catalogue,
+        plant: Plant | Remembered,
+        coarse: Plant | Remembered | None = None,
+    ) -> None:
         self.oracle = oracle
         self._runs, self._baseline = baseline, {run.manifest.mode: run for run in baseline.present}
-        self._catalogue, self._plant = catalogue, plant
+        self._catalogue, self._plant, self._coarse = catalogue, plant, coarse
         self._errors: dict[tuple[Mode, Key], Error] = {}
         self._floors = Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep)
 
@@ -64,7 +72,7 @@ class Bench:
         return Judgement(made.backend, made.dtype, scenario, steps, tokens=(), allowed=judge.ALLOWED)
 
     def _named(self, judgement: Judgement, candidate: judge.Runs, catalogue: Catalogue) -> Judgement:
-        namer = Namer(catalogue, self._plant)
+        namer = Namer(catalogue, self._plant, coarse=self._coarse)
         return namer.named(judgement, oracle=self.oracle, baseline=self._runs, candidate=candidate)
 
     def _measured(self, key: Key, *, oracle: Trace, candidate: Trace) -> Error:

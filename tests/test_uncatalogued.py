@@ -1,8 +1,10 @@
 """Bugs that no variant names, in our own models: each is placed, most are named by a generic cause, none wrongly.
 
-A bug is a line of our source, woven in memory. Beside it stands what a generic cause should call it: written down before
-anything was run. Where that is nothing, no cause may be named.
+A bug is a line of our source, woven in memory. Beside it stands what a generic cause should call it, as it was written
+down before anything was run. Where that is nothing, no cause may be named.
 """
+
+
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ from parity.diagnosis.together import Remembered
 from parity.discovery import find
 from parity.judge import Runs, judge
 from parity.scale import family
-from parity.weave import Edit, weave
 from parity.verdict import Cause
+from parity.weave import Edit, weave
 from reference.variants import catalogue
 from reference.variants.writing import PICTURE, SOUND
 from tests.harness import PROMPT

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +36,12 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Attention:
-    """One phase's inputs: queries ``[batch, token, head, channel]``, keys and values ``[batch, kv_head, key, channel]``.
+    """One phase's inputs.
 
     Attributes:
+        queries: ``[batch, token, head, channel]``.
+        keys: ``[batch, kv_head, key, channel]``.
+        values: the same.
         mask: which keys a query sees, ``[batch, token, key]``; None for all.
         scale: of the scores.
     """
@@ -63,7 +67,8 @@ class Attention:
         scores = np.einsum("bthc,bhkc->bhtk", self.queries, keys, optimize=True) * self.scale
         if self.mask is not None:
             scores = np.where(self.mask[:, None], scores, -np.inf)
-        return np.einsum("bhtk,bhkc->bthc", softmax(scores, axis), values, optimize=True)
+        found: Float = np.einsum("bhtk,bhkc->bthc", softmax(scores, axis), values, optimize=True)
+        return found
 
     def rows(self, kept: NDArray[np.int64]) -> Attention:
         """Some tokens' queries alone."""
@@ -98,8 +103,9 @@ class Layout:
 
     def piece(self, piece: Piece) -> Piece:
         """A piece of evidence in the common layout."""
-        tensors = {name: self.queries(getattr(piece, name)) for name in ("oracle", "candidate", "counted")}
-        return replace(piece, **tensors)
+        counted = self.queries(piece.counted.astype(np.float64)) > 0
+        oracle, candidate = self.queries(piece.oracle), self.queries(piece.candidate)
+        return replace(piece, oracle=oracle, candidate=candidate, counted=counted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,7 +174,7 @@ def _layouts(evidence: Evidence, earlier: Earlier) -> Iterator[_Reader]:
 def _recognised(reader: _Reader) -> _Found | None:
     stores = reader.stores()[:STORES]
     for queries in reader.queries()[:QUERIES]:
-        for values, keys in zip(stores, stores[1:], strict=False):
+        for values, keys in pairwise(stores):
             for mask in reader.masks:
                 names = {"queries": queries, "keys": keys, "values": values, "mask": mask}
                 for scale in (1.0, reader.pieces[0].oracle.shape[-1] ** -0.5):

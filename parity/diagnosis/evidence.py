@@ -116,7 +116,7 @@ def collect(steps: Sequence[StepVerdict], *, oracle: Trace, lockstep: Trace) -> 
 
 
 def missing_in(oracle: Trace, lockstep: Trace) -> frozenset[str]:
-    """The steps that a lockstep run does not have, or not in the oracle's shape: it went on there with its own value."""
+    """The steps that a lockstep run lacks, or has in another shape: it went on there with its own values."""
     return frozenset(
         key.step
         for key, record in oracle.records.items()

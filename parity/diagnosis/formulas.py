@@ -18,7 +18,7 @@ SAMPLE = 4096
 PROMISING = 0.1
 """What leaves more of the sample's error is not tried on all values."""
 
-_erf = np.frompyfunc(math.erf, 1, 1)
+_erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def _sigmoid(x: Float) -> Float:
@@ -35,7 +35,7 @@ def _gelu(x: Float) -> Float:
 FUNCTIONS: dict[str, Callable[[Float], Float]] = {
     "ReLU": lambda x: np.maximum(x, 0),
     "tanh-form GELU": _gelu,
-    "exact GELU": lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2)).astype(np.float64)),
+    "exact GELU": lambda x: 0.5 * x * (1 + _erf(x / math.sqrt(2))),
     "sigmoid GELU": lambda x: x * _sigmoid(1.702 * x),
     "SiLU": lambda x: x * _sigmoid(x),
     "sigmoid": _sigmoid,
@@ -108,10 +108,11 @@ def _differences(earlier: Earlier) -> Iterator[Value]:
     for name in earlier.names[:NEAREST]:
         for value in earlier.same[:2]:
             shape = value.tensors[0].shape
-            if shape and shape[-1] > 1 and earlier.shape(name) == (*shape[:-1], 1) and earlier.kind(name) == "float":
-                if (rows := earlier.tensors(name)) is not None:
-                    pairs = zip(value.tensors, rows, strict=True)
-                    yield Value(f"{value.name} - {name}", tuple(tensor - row for tensor, row in pairs))
+            if not shape or shape[-1] == 1 or earlier.shape(name) != (*shape[:-1], 1):
+                continue
+            if earlier.kind(name) == "float" and (rows := earlier.tensors(name)) is not None:
+                pairs = zip(value.tensors, rows, strict=True)
+                yield Value(f"{value.name} - {name}", tuple(tensor - row for tensor, row in pairs))
 
 
 def _statistics(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
@@ -127,5 +128,7 @@ def _statistics(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
         for said, statistic in STATISTICS.items():
             value = Value(said, tuple(statistic(tensor, -1) for tensor in tensors))
             yield Hypothesis(
-                f"{said} of {name}", value.on(evidence) - true, f"the value is the {said} of {name}, along its last axis"
+                f"{said} of {name}",
+                value.on(evidence) - true,
+                f"the value is the {said} of {name}, along its last axis",
             )

@@ -109,7 +109,7 @@ def _bias(index: NDArray[np.int64], error: Float, number: int) -> tuple[Float, F
 
 
 def _indices(evidence: Evidence, axes: Sequence[str]) -> NDArray[np.int64]:
-    """For each value the number of its index along some axes; tokens of other rows and phases are others. Or nothing."""
+    """For each value the number of its index along some axes, or nothing; tokens of other rows, or phases, differ."""
     found, before = [], 0
     for piece in evidence.pieces:
         if not set(axes) <= set(piece.axes) or len(piece.axes) != piece.oracle.ndim:

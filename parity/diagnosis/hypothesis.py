@@ -39,6 +39,7 @@ class Hypothesis:
         freedom: how many numbers were fitted to the error to make it.
         slack: a share that may stay unexplained besides.
         variant: the known bug; None for a generic cause.
+        away: whether the bug is known at steps of another kind.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Hypothesis:
     freedom: int = 0
     slack: float = 0.0
     variant: Variant | None = None
+    away: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +69,14 @@ class Fit:
     left: float
 
     @property
-    def rank(self) -> tuple[bool, int, float]:
-        """Of equals: a known bug says more than a generic cause, and a cause of fewer numbers more than one of many."""
+    def rank(self) -> tuple[bool, int, bool, float]:
+        """Of equals a known bug says more than a generic cause, and a cause of fewer numbers more than one of many.
+
+        Of known bugs one of just that step says more than one of steps of its kind.
+        """
         known = all(each.variant for each in self.hypotheses)
-        return not known, sum(each.freedom + each.scaled for each in self.hypotheses), self.left
+        fitted = sum(each.freedom + each.scaled for each in self.hypotheses)
+        return not known, fitted, any(each.away for each in self.hypotheses), self.left
 
     def causes(self, alike: Sequence[Hypothesis] = ()) -> tuple[Cause, ...]:
         """What a report says of it."""

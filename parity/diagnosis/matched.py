@@ -102,7 +102,7 @@ class Filter:
 
     def found(self, variant: Variant) -> None:
         """A variant was found: it may show at further steps of its place, and in other places, so it is tried first."""
-        self._named[variant.name] = variant
+        self._named[variant.name] = self._catalogue.get(variant.name)
 
     def knows(self, name: str) -> bool:
         """Whether that variant was found before."""
@@ -117,7 +117,7 @@ class Filter:
         wanted: dict[Variant, list[Key]] = {}
         for pieces in groups:
             keys = [piece.key for piece in pieces]
-            for variant, places in self._at(self._applicable(_steps(keys), oracle.contract), keys, oracle.contract):
+            for _, places in self._at(self._applicable(_steps(keys), oracle.contract), keys, oracle.contract):
                 for here, own in places.items():
                     wanted.setdefault(here, []).extend(key for key in own if key not in wanted.get(here, ()))
         self._notify(f"{len(wanted)} known bugs")
@@ -138,7 +138,9 @@ class Filter:
                 continue
             effect = flat(piece.effect(value) for piece, value in made)
             if np.any(effect):
-                yield Hypothesis(variant.name, effect, variant.meaning, variant=variant)
+                here = placed(variant, keys[0].step, oracle.contract)
+                away = here is not None and here.away
+                yield Hypothesis(variant.name, effect, variant.meaning, variant=variant, away=away)
 
     def same(self, value: NDArray[Any], key: Key, oracle: Trace) -> Iterator[Variant]:
         """The variants that make exactly that value of a step; its shape need not be the oracle's."""
@@ -168,7 +170,7 @@ class Filter:
                 here = placed(variant, key.step, contract) or behind(variant, key.step, contract)
                 assert here is not None  # it is applicable
                 places.setdefault(here, []).append(key)
-            yield next(iter(places)) if len(places) == 1 else variant, places
+            yield variant, places
 
     def _applicable(self, steps: Collection[str], contract: Contract) -> Iterator[Variant]:
         found = self._named.items()

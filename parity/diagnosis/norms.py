@@ -124,7 +124,7 @@ def _back(evidence: Evidence, axis: str, rows: Float) -> Float:
     found, before = [], 0
     for piece in evidence.pieces:
         at = piece.axes.index(axis)
-        moved = tuple(size for index, size in enumerate(piece.oracle.shape) if index != at) + (rows.shape[1],)
+        moved = (*(size for index, size in enumerate(piece.oracle.shape) if index != at), rows.shape[1])
         number = int(np.prod(moved[:-1]))
         found.append(np.moveaxis(rows[before : before + number].reshape(moved), -1, at))
         before += number

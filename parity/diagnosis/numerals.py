@@ -61,8 +61,8 @@ def _short(size: float) -> str:
 
 
 def _plain(size: float) -> str:
-    """Digits without a row of zeros: ``0.012``, ``1.2e-3``, ``1.2e+7``."""
-    text = f"{size:g}" if SMALL <= size < MANY else f"{size:.12g}" if size >= MANY else f"{size:.3e}"
+    """Digits without a row of zeros: ``0.012``, ``1.2e-3``, ``1.2e7``."""
+    text = f"{size:g}" if SMALL <= size < MANY else f"{size:.3e}"
     mantissa, mark, power = text.partition("e")
     return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{int(power)}" if mark else text
 

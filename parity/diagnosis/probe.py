@@ -72,9 +72,7 @@ class _Enough(BaseException):
 class _Listener:
     """Answers every step with the oracle's value, and keeps what is wanted."""
 
-    def __init__(
-        self, reference: Reference, oracle: Trace, wanted: Collection[Key], missing: Collection[str]
-    ) -> None:
+    def __init__(self, reference: Reference, oracle: Trace, wanted: Collection[Key], missing: Collection[str]) -> None:
         self.tap = ScopedTap(self._receive)
         self.found: dict[Key, NDArray[Any]] = {}
         self._reference = reference

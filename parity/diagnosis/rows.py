@@ -16,7 +16,8 @@ of 2,700 possible bugs passed in 0.15 % of the draws at most; with 6 in 0.75 %."
 ROWS = 4.0
 """Fewer rows that count say nothing of how much they differ."""
 FAR = 0.25
-"""A bug is as large as it is: its coefficient is 1, and noise moves it by less than this where it is sure."""
+"""A bug is as large as it is: its coefficient is 1, and noise moves it by less than this where it is sure. One that is
+wrong by degrees may be any larger, and the other way round, but no smaller than this share of its variant."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,3 +85,8 @@ class Share:
     def sure(self) -> bool:
         """Whether the bug is there, and whole."""
         return self.sigmas >= SIGMAS and self.rows >= ROWS and abs(self.alpha - 1.0) <= FAR
+
+    @property
+    def sure_by_degrees(self) -> bool:
+        """Whether the bug is there, of whatever size and sign."""
+        return abs(self.sigmas) >= SIGMAS and self.rows >= ROWS and abs(self.alpha) >= FAR

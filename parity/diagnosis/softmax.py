@@ -23,7 +23,8 @@ def softmax(scores: Float, axis: int) -> Float:
     highest = scores.max(axis, keepdims=True)
     weights = np.exp(scores - np.where(np.isfinite(highest), highest, 0.0))
     total = weights.sum(axis, keepdims=True)
-    return np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+    shares: Float = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+    return shares
 
 
 def softmaxes(evidence: Evidence) -> Iterator[Hypothesis]:

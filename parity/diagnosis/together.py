@@ -119,8 +119,8 @@ class Remembered:
     ) -> None:
         """Run what of a batch is not known yet."""
         keys = {variant: new for variant in batch if (new := self._unknown(known, variant, wanted))}
-        for variant in keys:
-            known.tensors.setdefault(variant, {}).update(dict.fromkeys(keys[variant]))
+        for variant, new in keys.items():
+            known.tensors.setdefault(variant, {}).update(dict.fromkeys(new))
         for variants, tensors in self._planted(list(keys), keys, oracle, missing):
             for variant in variants:
                 known.tensors[variant].update({key: tensors for key in keys[variant] if key in tensors})
@@ -151,7 +151,8 @@ class Remembered:
 def batches(variants: Sequence[Variant], missing: Collection[str] = ()) -> list[list[Variant]]:
     """Variants that can be planted in one run: one bug in all of its places, others in other functions and scopes.
 
-    A run is of one part of the model (``text``, ``vision``), for a reference need not run the others. One whose own step is missing runs alone: its error goes on to wherever values are replaced again.
+    A run is of one part of the model (``text``, ``vision``), for a reference need not run the others. One whose own
+    step is missing runs alone: its error goes on to wherever values are replaced again.
     """
     found: list[list[Variant]] = []
     taken: list[set[str]] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.variant import Variant
+from parity.variant import Degree, Variant
 from parity.weave import Edit
 from reference.variants.writing import PICTURE, in_vision, line, own, variant
 from reference.vision import FUSION
@@ -17,6 +17,10 @@ STEM, BLOCKS, MQA, MSFA, GIVEN = "vision stem", "vision blocks", "vision attenti
 NORMED = "rms_norm2d(x, self.normalized_shape, self.weight, self.eps)"
 POOLED = "last_hidden_state = vision_outputs.last_hidden_state"
 SHORTCUT = "self.drop_path(x) + shortcut"
+
+
+ALONE = {"elsewhere": (("vision.{place}.norm", "model.vision_tower.timm_model.{place}.norm"),)}
+"""A norm without an activation is of another class, with the same line."""
 
 
 def _normed(function: str, wrong: str) -> Edit:
@@ -62,9 +66,12 @@ BLOCK_VARIANTS = (
     _symmetric("pad-symmetric-exp", BLOCKS, "blocks.0.0.conv_exp", "a fused block's expansion", ""),
     in_vision("vision-norm-epsilon", BLOCKS, "blocks.2.10.pw_exp.bn", "epsilon 1e-5 instead of 1e-6",
               "",
-              _normed(NORM_ACT, "rms_norm2d(x, self.normalized_shape, self.weight, 1e-5)")),
+              *(_normed(norm, "rms_norm2d(x, self.normalized_shape, self.weight, 1e-5)")
+                for norm in (NORM_ACT, BARE_NORM)), **ALONE,
+              degree=Degree(1e-6, 1e-5, "epsilon {} instead of 1e-6")),
     in_vision("vision-norm-plus-one", BLOCKS, "blocks.0.1.bn2", "gain 1 + w", "",
-              _normed(NORM_ACT, "rms_norm2d(x, self.normalized_shape, 1 + self.weight, self.eps)")),
+              *(_normed(norm, "rms_norm2d(x, self.normalized_shape, 1 + self.weight, self.eps)")
+                for norm in (NORM_ACT, BARE_NORM)), **ALONE),
     in_vision("vision-norm-batch", BLOCKS, "blocks.0.0.bn1", "the norm is over the map instead of the channels",
               "",
               _normed(NORM_ACT, "(x * torch.rsqrt(x.pow(2).mean((2, 3), keepdim=True) + self.eps)"
