@@ -64,6 +64,20 @@ def test_a_bug_is_sure_as_large_as_it_is_and_in_enough_rows(times, number, sure)
     assert Share.of([rows(1.0, 0.1, times, number)]).sure == sure
 
 
+def test_an_effect_of_no_weight_says_nothing():
+    """As that of a bug which acts only where the oracle is all zero: two clips of which one is padded."""
+    none = Rows.of(true=np.zeros((4, 8)), error=np.ones((4, 8)), effect=np.ones((4, 8)))
+    share = Share.of([none])
+    assert (share.alpha, share.sigmas, share.explained) == (0.0, 0.0, 0.0)
+    assert not share.sure
+    assert not share.sure_by_degrees
+
+
+@pytest.mark.parametrize(("times", "sure"), [(7.0, True), (-1.0, True), (0.5, True), (0.1, False)])
+def test_a_bug_by_degrees_may_be_of_any_size(times, sure):
+    assert Share.of([rows(1.0, 0.01, times)]).sure_by_degrees == sure
+
+
 def test_more_rows_make_it_sure():
     """No piece alone is; together they are."""
     pieces = [rows(0.03, 1.0, number=32, seed=seed) for seed in range(40)]
