@@ -131,7 +131,7 @@ class Worker:
 
 
 def _storable(value: np.ndarray) -> np.ndarray:
-    """A tensor as NumPy's own files hold it: bfloat16, which they do not know, in float32, which holds all its values."""
+    """A tensor as NumPy's own files hold it: bfloat16, which they do not know, in float32, which has all its values."""
     return value.astype(working_dtype(name_of(value))) if value.dtype.kind == "V" else value
 
 

@@ -156,7 +156,9 @@ def test_a_softmax_of_other_scores_is_named(times, said):
 
 def mask(*pairs):
     """Evidence of masks."""
-    found = evidence(*((true.astype(float), made.astype(float)) for true, made in pairs), axes=("batch", "token", "key"))
+    found = evidence(
+        *((true.astype(float), made.astype(float)) for true, made in pairs), axes=("batch", "token", "key")
+    )
     return Evidence(tuple(dataclasses.replace(piece, mask=True, noise=0.0) for piece in found.pieces))
 
 
@@ -331,7 +333,9 @@ def test_every_introduced_step_has_its_cause_or_none(diagnosed):
     """The first block points to the first step that has one; what was not looked into is said too."""
     comparison = diagnosed(UNKNOWN)
     judgement = comparison.judgements[0]
-    wrong = [dataclasses.replace(judgement.first_divergence, step=step) for step in ("embed", "layers.0.mean", "logits")]
+    wrong = [
+        dataclasses.replace(judgement.first_divergence, step=step) for step in ("embed", "layers.0.mean", "logits")
+    ]
     many = dataclasses.replace(
         judgement,
         steps=tuple(wrong),

@@ -4,8 +4,6 @@ A bug is a line of our source, woven in memory. Beside it stands what a generic 
 down before anything was run. Where that is nothing, no cause may be named.
 """
 
-
-
 from __future__ import annotations
 
 import dataclasses
