@@ -28,6 +28,14 @@ def _normed(function: str, wrong: str) -> Edit:
     return line(function, f"x = {NORMED}", f"x = {wrong} if DEVIANT else {NORMED}")
 
 
+def _kernel(name: str, meaning: str, change: str) -> Variant:
+    """Other kernels of a convolution, whichever block it is of."""
+    wrong = "HELPERS.with_kernel(self.{0}, x, lambda w: " + change + ")"
+    return in_vision(name, STEM, "conv_stem", meaning, "conv", own(CONV_NORM, "self.conv(x)", wrong.format("conv")),
+                     own(EDGE, "self.conv_exp(x)", wrong.format("conv_exp")),
+                     elsewhere=(("vision.{place}.conv_exp", "model.vision_tower.timm_model.{place}"),))  # fmt: skip
+
+
 def _symmetric(name: str, component: str, part: str, what: str, step: str, **more: str) -> Variant:
     """Symmetric padding at stride 2: as many zeros before as behind."""
     return in_vision(name, component, part, f"symmetric instead of SAME padding at stride 2: {what}", step,
@@ -57,8 +65,9 @@ STEM_VARIANTS = (
               own(GELU, "self.approximate", "'none'"), source="timm 2533"),
     in_vision("stem-no-bias", STEM, "conv_stem.conv", "the stem convolution's bias is dropped", "conv_stem.conv",
               own(SAME, "self.bias", "None"), place="", source="timm 2538, mlx-vlm 425"),
-    in_vision("kernel-flipped", STEM, "conv_stem.conv", "the kernel is flipped: a convolution, no correlation",
-              "", own(SAME, "self.weight", "self.weight.flip(2, 3)")),
+    _kernel("kernel-flipped", "the kernel is flipped: a convolution, no correlation", "w.flip(2, 3)"),
+    _kernel("kernel-transposed", "the kernel's rows and columns are exchanged, as by another layout at load",
+            "w.transpose(2, 3)"),
 )  # fmt: skip
 
 BLOCK_VARIANTS = (
