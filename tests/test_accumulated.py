@@ -73,9 +73,23 @@ def test_an_effect_of_no_weight_says_nothing():
     assert not share.sure_by_degrees
 
 
-@pytest.mark.parametrize(("times", "sure"), [(7.0, True), (-1.0, True), (0.5, True), (0.1, False)])
-def test_a_bug_by_degrees_may_be_of_any_size(times, sure):
-    assert Share.of([rows(1.0, 0.01, times)]).sure_by_degrees == sure
+@pytest.mark.parametrize(
+    ("times", "number", "sure"),
+    [(7.0, 16, True), (-1.0, 16, True), (0.5, 16, True), (0.1, 16, False), (1.0, 4, False)],
+)
+def test_a_bug_by_degrees_may_be_of_any_size_and_is_in_many_tensors(times, number, sure):
+    pieces = [rows(1.0, 0.01, times, seed=seed).whole for seed in range(number)]
+    assert Share.of(pieces).sure_by_degrees == sure
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 10**6))
+def test_errors_that_hang_together_within_each_tensor_prove_nothing(seed):
+    """As of a picture with one colour: all pixels of it are rounded the same way."""
+    draw = np.random.default_rng(seed)
+    true = draw.standard_normal((16, 64, 32))
+    pieces = [Rows.of(true=x, error=1e-3 * draw.standard_normal() * x, effect=1e-4 * x) for x in true]
+    assert not Share.of([piece.whole for piece in pieces]).sure_by_degrees
 
 
 def test_more_rows_make_it_sure():

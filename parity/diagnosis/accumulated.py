@@ -35,9 +35,16 @@ FACTOR = Variant("factor", GENERIC, "a factor", "", (), degree=Degree(1.0, 1.000
 
 @dataclass
 class Seen:
-    """What one known bug would cause in one place, beside the errors there: rows, and how many values they are."""
+    """What one known bug would cause in one place, beside the errors there.
+
+    Attributes:
+        rows: of each tensor, of what the candidate errs less the baseline.
+        correct: the same of what the baseline errs.
+        values: how many values they are.
+    """
 
     rows: list[Rows] = field(default_factory=list)
+    correct: list[Rows] = field(default_factory=list)
     values: int = 0
 
 
@@ -100,12 +107,13 @@ class Accumulated:
         self._notify(f"{len(fine) + len(coarse)} known bugs, below the noise")
         for variant, tensors in self._plant.effects(fine, oracle, missing):
             for key, tensor in tensors.items():
-                self._add(variant, pieces[key], pieces[key].effect(tensor))
+                self._add(variant, pieces[key], pieces[key].effect(tensor), baseline)
         if self._coarse is not None:
             for variant, tensors in self._coarse.effects(coarse, oracle, missing):
                 for key, tensor in tensors.items():
-                    self._add(variant, pieces[key], pieces[key].effect(tensor) - _correct(pieces[key], baseline))
-        factors = [self._factor(piece) for piece in pieces.values()]
+                    effect = pieces[key].effect(tensor) - _correct(pieces[key], baseline)
+                    self._add(variant, pieces[key], effect, baseline)
+        factors = [self._factor(piece, baseline) for piece in pieces.values()]
         return _with(judgement, _best(self._finds({*fine, *coarse, *factors})), pieces)
 
     def _wanted(
@@ -121,18 +129,20 @@ class Accumulated:
                     found.setdefault(here, []).append(key)
         return found
 
-    def _factor(self, piece: Piece) -> Variant:
+    def _factor(self, piece: Piece, baseline: Trace) -> Variant:
         """One factor on all values of a step: its effect is the oracle's values themselves."""
         here = replace(FACTOR, first=piece.key.step)
         assert FACTOR.degree is not None
-        self._add(here, piece, piece.oracle * FACTOR.degree.size)
+        self._add(here, piece, piece.oracle * FACTOR.degree.size, baseline)
         return here
 
-    def _add(self, variant: Variant, piece: Piece, effect: Float) -> None:
+    def _add(self, variant: Variant, piece: Piece, effect: Float, baseline: Trace) -> None:
         if effect.shape == piece.oracle.shape and np.any(effect):
             seen = self._seen.setdefault(variant, Seen())
             seen.rows.append(Rows.of(true=piece.oracle, error=piece.error, effect=effect))
             seen.values += piece.size
+            if variant.degree is not None:
+                seen.correct.append(Rows.of(true=piece.oracle, error=_correct(piece, baseline), effect=effect))
 
     def _finds(self, here: Collection[Variant]) -> Iterator[Find]:
         """Each known bug in all its places together, in those of one kind, or in single ones, if any can be here."""
@@ -155,9 +165,17 @@ class Accumulated:
     def _find(self, variants: Sequence[Variant]) -> Find | None:
         seen = [self._seen[variant] for variant in variants]
         share = Share.of([rows for each in seen for rows in each.rows])
-        degree = variants[0].degree
-        sure = share.sure if degree is None else share.sure_by_degrees and degree.at(share.alpha) > 0
-        return Find(tuple(variants), share, sum(each.values for each in seen)) if sure else None
+        values, first = sum(each.values for each in seen), variants[0]
+        if share.sure and first.component != GENERIC:
+            return Find(tuple(variants), share, values)
+        if first.degree is None:
+            return None
+        tensors = Share.of([rows.whole for each in seen for rows in each.rows])
+        correct = Share.of([rows.whole for each in seen for rows in each.correct])
+        # where the baseline is off by as much the other way, the difference is its own
+        own = abs(correct.alpha) <= FAR * abs(tensors.alpha)
+        sure = tensors.sure_by_degrees and own and first.degree.at(tensors.alpha) > 0
+        return Find(tuple(variants), tensors, values) if sure else None
 
 
 SINGLE = 2

@@ -15,6 +15,9 @@ SIGMAS = 8.0
 of 2,700 possible bugs passed in 0.15 % of the draws at most; with 6 in 0.75 %."""
 ROWS = 4.0
 """Fewer rows that count say nothing of how much they differ."""
+PLACES = 8.0
+"""Of a bug that may be of any size so many tensors must say the same: of fewer, one in 100 right candidates has some
+step whose rounding errors happen to be alike."""
 FAR = 0.25
 """A bug is as large as it is: its coefficient is 1, and noise moves it by less than this where it is sure. One that is
 wrong by degrees may be any larger, and the other way round, but no smaller than this share of its variant."""
@@ -45,6 +48,11 @@ class Rows:
         along = np.atleast_1d(weight * effect)
         onto, power = (along * error).sum(-1).ravel(), (along * effect).sum(-1).ravel()
         return cls(onto, power, float((weight * error * error).sum()))
+
+    @property
+    def whole(self) -> Rows:
+        """All of them as one row: errors of one tensor may hang together, as those of equal pixels do."""
+        return Rows(np.atleast_1d(self.onto.sum()), np.atleast_1d(self.power.sum()), self.energy)
 
 
 @dataclass(frozen=True)
@@ -88,5 +96,5 @@ class Share:
 
     @property
     def sure_by_degrees(self) -> bool:
-        """Whether the bug is there, of whatever size and sign."""
-        return abs(self.sigmas) >= SIGMAS and self.rows >= ROWS and abs(self.alpha) >= FAR
+        """Whether the bug is there, of whatever size and sign: what is asked of the rows of many tensors, one each."""
+        return abs(self.sigmas) >= SIGMAS and self.rows >= PLACES and abs(self.alpha) >= FAR
