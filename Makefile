@@ -1,9 +1,10 @@
 # Everything a newcomer types; `make` alone lists it. Works with GNU make 3.81 (macOS) and newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test stock lint typecheck bench doctor steps clean force
+.PHONY: help setup compare test stock calibrate lint typecheck bench doctor steps clean force
 
 PYTHON ?= python3
+JUDGEMENTS ?= 3000
 VENV = .venv
 PARITY = $(VENV)/bin/parity
 EXTRAS = hf,media,mlx,ane,report,fast,test,dev,bench
@@ -19,6 +20,8 @@ RUN = $(VENV)/bin/python -m
 ## SCENARIO      compare: the schedule of chunks (default: the CLI's)
 ## REPORT        compare: where the report goes (default: the CLI's)
 ## PYTEST_ARGS   test, bench: further arguments of pytest, e.g. '-k tap'
+## JUDGEMENTS    calibrate: how many at least (default: 3000); a second start goes on where the first stopped
+## CALIBRATE_ARGS  calibrate: further options, e.g. '--markdown docs/calibration.md'
 ## PYTHON        the interpreter that creates .venv, 3.11 or newer (default: python3)
 FORWARDED = PROMPT IMAGE AUDIO MODEL CANDIDATES DTYPE SCENARIO REPORT
 
@@ -69,6 +72,9 @@ test: $(STAMP) ## run the tests, but for those of the published geometry
 
 stock: $(STAMP) ## run the tests of the published geometry: minutes, and 12 GB of memory
 	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadscope -m 'stock and not exhaustive' $(PYTEST_ARGS)
+
+calibrate: $(STAMP) ## judge right candidates on drawn inputs: how often is right code accused? An hour, on two cores
+	@$(PARITY) calibrate --judgements $(JUDGEMENTS) $(CALIBRATE_ARGS)
 
 lint: $(STAMP) ## check style and formatting
 	@$(RUN) ruff check .

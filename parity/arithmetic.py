@@ -39,6 +39,13 @@ class Arithmetic(ABC):
     def suspended(self) -> AbstractContextManager[None]:
         """Inside `running`: what is computed here is the host's work, and no operation of the device's."""
 
+    def by_chance(self, seed: int) -> AbstractContextManager[None] | None:
+        """Inside it and `running`, results are rounded up or down by chance, right on average (Parker, 1997).
+
+        None where the arithmetic cannot do that.
+        """
+        return None
+
     @abstractmethod
     def rounded(self, tensor: Any) -> Any:
         """A tensor (any shape) as this arithmetic holds it, in `storage`; integers and booleans stay what they are."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from random import Random
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,10 @@ from parity.fault import Subject
 from parity.generation import Message, Sampling
 from parity.media import Part, Prompt
 from parity.scenario import Scenario
-from parity.tap import SILENT, Tap
+from parity.tap import SILENT, Hear, Tap, silence
+
+if TYPE_CHECKING:
+    from parity.calibration.drawn import Drawn
 
 Place = tuple[slice, ...]
 """Part of a tensor, a slice for each axis."""
@@ -79,6 +84,11 @@ class Backend(ABC):
         return {}
 
     @classmethod
+    def environments(cls) -> Mapping[str, Mapping[str, str]]:
+        """How else it may compute on this machine and be as right: names, and variables that choose the code."""
+        return {}
+
+    @classmethod
     def doctor(cls) -> Iterator[tuple[bool, str, str]]:
         """Health checks: (good, what was looked at, what was found and the cure)."""
         yield from ()
@@ -136,10 +146,32 @@ class Backend(ABC):
             Logits ``[batch, token, vocabulary]`` in the backend's dtype.
         """
 
-    def generate(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+    def forward_last(
+        self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
+    ) -> NDArray[Any]:
+        """Run the next chunk of a conversation, as `forward`, for the logits of its last token alone.
+
+        Here they are those of every token, of which the last is compared. Not asked of a backend that `generate`s.
+
+        Returns:
+            Logits ``[batch, token or 1, vocabulary]``.
+        """
+        return self.forward(token_ids, prompts=prompts, tap=tap)
+
+    @property
+    def generates(self) -> bool:
+        """Whether it has a generation loop; a conversation is then run by that, and not by `forward`."""
+        return type(self).generate is not Backend.generate
+
+    def generate(self, messages: Sequence[Message], sampling: Sampling, *, hear: Hear = silence) -> Iterator[str]:
         """What the model says to a conversation, in pieces as they are decoded.
 
         Called again with a longer conversation, a backend may read only what is new.
+
+        Args:
+            messages: the turns so far; the last is the user's.
+            sampling: how each token is chosen.
+            hear: called before each forward pass; gives the tap that its steps are emitted to.
 
         Raises:
             BackendUnavailable: where the backend has no generation loop.
@@ -154,10 +186,15 @@ class Reference(Backend):
     Attributes:
         scenarios: name and one-line meaning of each scenario.
         with_media: names of those that a prompt with pictures or sounds can run in.
+        executions: names of the further executions of the loaded arithmetic that are as right as the usual one, and
+            how many times larger than its errors theirs are. What all of them err is the floor.
+        plain: name of the execution that adds one term after the other; empty where there is none.
     """
 
     scenarios: ClassVar[Mapping[str, str]]
     with_media: ClassVar[tuple[str, ...]] = ()
+    executions: Mapping[str, float] = MappingProxyType({})
+    plain: str = ""
 
     @abstractmethod
     def contract(self) -> Contract:
@@ -185,3 +222,21 @@ class Reference(Backend):
 
         A reference may then leave out whole parts of the model.
         """
+
+    def execute_as(self, name: str) -> None:
+        """From now on, run as this execution; empty: as usual.
+
+        Raises:
+            UsageError: for an unknown execution.
+        """
+        if name:
+            raise UsageError(f"reference {self.name} has no execution {name!r}")
+
+    @classmethod
+    def draw(cls, draw: Random, folder: Path) -> Drawn:
+        """An input for a calibration, of any kind that its users may give; its files go into a folder.
+
+        Raises:
+            UsageError: where the reference draws none.
+        """
+        raise UsageError(f"reference {cls.name} draws no inputs to calibrate with")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from parity import judge
+from parity.baseline import Baseline, judged
 from parity.diagnosis.naming import Namer
 from parity.diagnosis.together import Plant, Remembered
 from parity.errors import ExitCode
-from parity.floors import Floors
+from parity.judge import Runs
 from parity.measure import Error, error_of
 from parity.scoring import Score
 from parity.trace import Key, Mode, Trace
@@ -24,7 +24,7 @@ class Bench:
 
     Args:
         oracle: its run.
-        baseline: both runs of the reference in the variants' arithmetic.
+        baseline: the reference in the variants' arithmetic.
         catalogue: what is known when a cause is looked for.
         plant: runs the oracle with known bugs.
         coarse: runs the baseline with known bugs.
@@ -33,23 +33,23 @@ class Bench:
     def __init__(
         self,
         oracle: Trace,
-        baseline: judge.Runs,
+        baseline: Baseline,
         catalogue: Catalogue,
         plant: Plant | Remembered,
         coarse: Plant | Remembered | None = None,
     ) -> None:
         self.oracle = oracle
-        self._runs, self._baseline = baseline, {run.manifest.mode: run for run in baseline.present}
+        self._baseline, self._runs = baseline, baseline.runs()
+        self._same = {run.manifest.mode: run for run in self._runs.present}
         self._catalogue, self._plant, self._coarse = catalogue, plant, coarse
         self._errors: dict[tuple[Mode, Key], Error] = {}
-        self._floors = Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep)
 
     def score(self, variant: Variant, run: Run) -> Score:
         """Run a variant in lockstep, which shows any fault of a step's own; freely too where that shows none.
 
         What it is, is said twice: with all that is known, and without this variant, where nothing should be named.
         """
-        candidate = judge.Runs(free=None, lockstep=run("lockstep"))
+        candidate = Runs(free=None, lockstep=run("lockstep"))
         judgement = self.judgement(candidate)
         if judgement.exit_code is not ExitCode.DIVERGED:
             candidate = replace(candidate, free=run("free"))
@@ -62,23 +62,19 @@ class Bench:
         without = self._named(judgement, candidate, replace(self._catalogue, variants=others))
         return replace(score, instead=_known(Score.of(variant, without), others))
 
-    def judgement(self, candidate: judge.Runs) -> Judgement:
-        """The judge's word on a candidate's steps."""
-        judging = judge.Judge(
-            oracle=self.oracle, candidate=candidate, floors=self._floors, allowed=judge.ALLOWED, measure=self._measured
-        )
-        made = candidate.present[0].manifest
-        steps, scenario = tuple(judging.verdicts()), self.oracle.scenario.name
-        return Judgement(made.backend, made.dtype, scenario, steps, tokens=(), allowed=judge.ALLOWED)
+    def judgement(self, candidate: Runs) -> Judgement:
+        """The judge's word on a candidate's steps; greedy choices, which most variants change, are left out."""
+        judgement, _ = judged(oracle=self.oracle, baseline=self._baseline, candidate=candidate, measure=self._measured)
+        return replace(judgement, tokens=())
 
-    def _named(self, judgement: Judgement, candidate: judge.Runs, catalogue: Catalogue) -> Judgement:
+    def _named(self, judgement: Judgement, candidate: Runs, catalogue: Catalogue) -> Judgement:
         namer = Namer(catalogue, self._plant, coarse=self._coarse)
         return namer.named(judgement, oracle=self.oracle, baseline=self._runs, candidate=candidate)
 
     def _measured(self, key: Key, *, oracle: Trace, candidate: Trace) -> Error:
         """A step's error; where the candidate equals the baseline to the bit, the baseline's."""
         mode = candidate.manifest.mode
-        other = self._baseline[mode]
+        other = self._same[mode]
         if not candidate.same(key, other):
             return error_of(key, oracle=oracle, candidate=candidate)
         if (mode, key) not in self._errors:

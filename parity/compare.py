@@ -6,16 +6,17 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from parity.baseline import Baseline, judged
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
 from parity.diagnosis.naming import Knowledge, Namer
 from parity.discovery import BACKENDS, REFERENCES, find
 from parity.errors import UsageError
-from parity.judge import Runs, judge
+from parity.judge import Runs
 from parity.media import Part
 from parity.party import Crash, Party
 from parity.progress import Progress
@@ -40,6 +41,7 @@ class Request:
         media: pictures and sounds that go before it.
         keep: folder in which the traces stay; None for a temporary one.
         diagnose: whether the cause of each introduced step is looked for.
+        strict: whether a coarse step counts as a divergence.
     """
 
     checkpoint: Checkpoint
@@ -51,6 +53,7 @@ class Request:
     reference: str = "transformers"
     keep: Path | None = None
     diagnose: bool = True
+    strict: bool = False
 
 
 class Look(Protocol):
@@ -138,11 +141,12 @@ class _Session:
         self._known.forget()
         plan = plan_of(self._oracle, scenario, self.request.prompt, self.request.media)
         oracle = self._last = self._oracle.run(folder / "oracle", scenario=plan)
-        jobs = [self._pool.submit(self._runs, party, folder, oracle) for party in (self._baseline, *self._candidates)]
-        baseline, *candidates = (job.result() for job in jobs)
-        assert baseline is not None  # its crash has ended the comparison
-        for party, runs in zip(self._candidates, candidates, strict=True):
-            yield self._judge(scenario, oracle, baseline, party, runs)
+        baseline = Baseline(self._baseline, oracle, folder)
+        begun = self._pool.submit(baseline.begin)
+        jobs = [self._pool.submit(self._runs, party, folder, oracle) for party in self._candidates]
+        begun.result()
+        for party, job in zip(self._candidates, jobs, strict=True):
+            yield self._judge(oracle, baseline, party, job.result())
 
     def contract(self) -> Contract:
         """The contract that all scenarios share."""
@@ -182,14 +186,15 @@ class _Session:
             party, lambda: Runs(*(party.run(Path(f"{output}.{mode}"), oracle=oracle, mode=mode) for mode in modes))
         )
 
-    def _judge(self, scenario: str, oracle: Trace, baseline: Runs, party: Party, runs: Runs | None) -> Judgement:
+    def _judge(self, oracle: Trace, baseline: Baseline, party: Party, runs: Runs | None) -> Judgement:
         if runs is None:
-            return _crashed(party.name, self.request.dtype, scenario, self._crashes[party.name])
-        judgement = judge(oracle=oracle, baseline=baseline, candidate=runs, name=party.name)
+            return _crashed(party.name, self.request.dtype, oracle.scenario.name, self._crashes[party.name])
+        judgement, held_to = judged(oracle=oracle, baseline=baseline, candidate=runs, name=party.name)
+        judgement = replace(judgement, strict=self.request.strict)
         if self.request.diagnose:
-            judgement = self._diagnosed(judgement, oracle, baseline, runs)
+            judgement = self._diagnosed(judgement, oracle, held_to, runs)
         if self._look is not None:
-            self._look(judgement, oracle=oracle, baseline=baseline, candidate=runs)
+            self._look(judgement, oracle=oracle, baseline=held_to, candidate=runs)
         return judgement
 
     def _diagnosed(self, judgement: Judgement, oracle: Trace, baseline: Runs, runs: Runs) -> Judgement:

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+from parity.axes import USUAL, Axes
 from parity.errors import UsageError
 
 Kind = Literal["float", "integer", "mask"]
@@ -30,6 +31,10 @@ class Step:
         source: where the reference computes it, ``Class.function: variable``.
         paper: link to the paper that introduced the mechanism, or empty.
         needs: what a chunk must hold for the step to occur: ``prompt``, ``image`` or ``audio``; empty for nothing.
+        arithmetic: what the step is computed in whatever the model's dtype, which gives its unit roundoff; empty for
+            the candidate's own.
+        quantum: distance of the levels that the step's values are rounded to, where one level more or less is right;
+            0 for values that are not rounded to levels.
     """
 
     name: str
@@ -39,6 +44,8 @@ class Step:
     source: str
     paper: str = ""
     needs: str = ""
+    arithmetic: str = ""
+    quantum: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,7 @@ class Contract:
         model: the architecture's name.
         steps: in execution order.
         logits: name of the step that tokens are chosen from.
+        axes: what the names of the steps' axes mean.
 
     Raises:
         UsageError: when two steps have the same name.
@@ -57,6 +65,7 @@ class Contract:
     model: str
     steps: tuple[Step, ...]
     logits: str
+    axes: Axes = USUAL
 
     def __post_init__(self) -> None:
         if len(self._by_name) != len(self.steps):
@@ -95,17 +104,19 @@ class Contract:
 
     def to_json(self) -> dict[str, Any]:
         """The contract as plain data, the form kept beside a trace."""
-        return {"model": self.model, "logits": self.logits, "steps": [asdict(step) for step in self.steps]}
+        head = {"model": self.model, "logits": self.logits, "axes": self.axes.to_json()}
+        return {**head, "steps": [asdict(step) for step in self.steps]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Contract:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote; where that does not say what axes are, their usual names do (`parity.axes`).
 
         Raises:
-            UsageError: when a field is missing or of another type.
+            UsageError: when another field is missing, or one is of another type.
         """
         try:
             steps = tuple(Step(**{**step, "axes": tuple(step["axes"])}) for step in data["steps"])
-            return cls(model=data["model"], steps=steps, logits=data["logits"])
-        except (KeyError, TypeError) as error:
+            axes = Axes.from_json(data.get("axes", {}))
+            return cls(model=data["model"], steps=steps, logits=data["logits"], axes=axes)
+        except (AttributeError, KeyError, TypeError) as error:
             raise UsageError(f"the contract cannot be read ({error!r}); write the trace again") from error

@@ -25,6 +25,11 @@ class Choice:
     name: str
     options: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def suffix(self) -> str:
+        """The options as they are written behind a name; empty for none."""
+        return "@" + ":".join(f"{name}={value}" for name, value in self.options) if self.options else ""
+
     @classmethod
     def parse(cls, spec: str) -> Choice:
         """Read what a user wrote.

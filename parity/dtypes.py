@@ -25,6 +25,9 @@ _EXACT_IN_FLOAT32 = {"float32", "float16", *_SMALL_FLOATS, "bool", "int8", "int1
 
 NAMES = tuple(_BY_NAME)
 
+COARSE = 1e-5
+"""Unit roundoff from which on bugs hide in the noise: float16's is 5e-4, float32's 6e-8."""
+
 _BYTE_ORDERS: tuple[Literal["<", ">"], ...] = ("<", ">")
 
 # `dtype.name` composes its string anew at each call (5 us), which thousands of small tensors would feel.

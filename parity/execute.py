@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +11,15 @@ import numpy as np
 
 from parity.backend import Backend, Reference
 from parity.contract import Contract
+from parity.coverage import NOTHING, Missing
 from parity.errors import UsageError
-from parity.media import keep, resolve
+from parity.generation import Message, Sampling
+from parity.measure import Error
+from parity.measured import Measurement
+from parity.media import Part, keep, resolve
 from parity.recorder import Notify, Recorder
-from parity.scenario import Scenario
-from parity.trace import Manifest, Mode, Trace
+from parity.scenario import Chunk, Scenario
+from parity.trace import Key, Manifest, Mode, Trace
 from parity.trace_writer import TraceWriter, machine
 
 
@@ -29,8 +35,10 @@ class Run:
         mode: free, or lockstep against `oracle`.
         oracle: the oracle's trace, which gives contract, scenario and, in lockstep, values; None for the oracle itself.
         scenario: given for the oracle; awaits its greedy choices.
+        missing: in lockstep, where the backend goes on with its own values and emits nothing.
         keep_tensors: whether tensors are written besides statistics.
         command: the user's command, for the manifest.
+        party: what reports call who ran; the backend's name where there is none.
     """
 
     output: Path
@@ -40,8 +48,10 @@ class Run:
     mode: Mode = "free"
     oracle: Path | None = None
     scenario: Scenario | None = None
+    missing: Missing = NOTHING
     keep_tensors: bool = True
     command: tuple[str, ...] = ()
+    party: str = ""
 
 
 def execute(backend: Backend, run: Run, notify: Notify) -> None:
@@ -62,26 +72,89 @@ def execute(backend: Backend, run: Run, notify: Notify) -> None:
         recorder = Recorder(
             contract=contract,
             tensors=backend.tensors,
-            writer=writer,
+            sink=writer,
             oracle=oracle,
             lockstep=run.mode == "lockstep",
+            missing=run.missing,
+            scenario=scenario,
             notify=notify,
         )
-        resolved = _chunks(backend, scenario, home, recorder)
+        resolved = _run(backend, scenario, home, recorder)
         manifest = _manifest(backend, run, contract, resolved, writer.count)
         writer.finish(manifest, None if oracle else contract)
+
+
+def measure(
+    reference: Reference,
+    *,
+    oracle: Trace,
+    dtype: str,
+    mode: Mode,
+    execution: str,
+    missing: Missing,
+    notify: Notify,
+) -> dict[Key, Error]:
+    """Run the oracle's scenario in an execution of the reference, and measure its errors instead of writing a trace."""
+    sink = Measurement(oracle, dtype, reference.executions.get(execution, 1.0))
+    recorder = Recorder(
+        contract=oracle.contract,
+        tensors=reference.tensors,
+        sink=sink,
+        oracle=oracle,
+        lockstep=mode == "lockstep",
+        missing=missing,
+        scenario=oracle.scenario,
+        notify=notify,
+    )
+    with _executing(reference, execution):
+        _run(reference, oracle.scenario, oracle.path, recorder)
+    return sink.errors
+
+
+@contextmanager
+def _executing(reference: Reference, execution: str) -> Iterator[None]:
+    reference.execute_as(execution)
+    try:
+        yield
+    finally:
+        reference.execute_as("")
+
+
+def _run(backend: Backend, scenario: Scenario, home: Path, recorder: Recorder) -> Scenario:
+    """Run every chunk; a conversation by the backend's own generation loop, where it has one."""
+    if not (scenario.turns and backend.generates):
+        return _chunks(backend, scenario, home, recorder)
+    messages: list[Message] = []
+    following = [*(turn[0] for turn in scenario.turns[1:]), None]
+    for turn, behind in zip(scenario.turns, following, strict=True):
+        messages.append(Message("user", resolve(turn[0].turn, home)))
+        hear = recorder.hear([chunk.phase for chunk in turn])
+        said = backend.generate(messages, _forced(turn, behind), hear=hear)
+        messages.append(Message("model", (Part("text", "".join(said)),)))
+    recorder.end()
+    return scenario
+
+
+def _forced(turn: Sequence[Chunk], behind: Chunk | None) -> Sampling:
+    """A turn's reply by the scenario's tokens. What ends it is the first token of the chunk behind.
+
+    Behind the last turn the backend chooses one token more by itself, so that all of the reply is read.
+    """
+    replied = (*turn[1:], *([behind] if behind else ()))
+    return Sampling(max_tokens=len(turn), reply=tuple(chunk.tokens[0][0] for chunk in replied if chunk.tokens))
 
 
 def _chunks(backend: Backend, scenario: Scenario, home: Path, recorder: Recorder) -> Scenario:
     """Run every chunk; where a chunk awaits the oracle's choice, choose greedily and note it."""
     backend.start(padding=scenario.padding, cache=scenario.cache)
+    forward = backend.forward_last if scenario.turns else backend.forward
     following = np.zeros((scenario.batch, 1), dtype=np.int64)
     for chunk in scenario.chunks:
         tokens = following if chunk.tokens is None else np.asarray(chunk.tokens, dtype=np.int64)
         scenario = scenario.with_tokens(chunk.phase, tokens)
         recorder.begin(chunk.phase)
         prompts = tuple(resolve(prompt, home) for prompt in chunk.prompts)
-        logits = backend.forward(tokens, prompts=prompts, tap=recorder.tap)
+        logits = forward(tokens, prompts=prompts, tap=recorder.tap)
         recorder.end()
         following = np.argmax(np.asarray(logits)[:, -1:].astype(np.float64), axis=-1)
     return scenario
@@ -95,7 +168,7 @@ def _contract(backend: Backend) -> Contract:
 
 def _manifest(backend: Backend, run: Run, contract: Contract, scenario: Scenario, records: int) -> Manifest:
     return Manifest(
-        backend=backend.name,
+        backend=run.party or backend.name,
         versions=dict(backend.versions()),
         dtype=run.dtype,
         mode=run.mode,

@@ -3,82 +3,104 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
+from parity.axes import LOOKS, Look
 from parity.measure import Error, error_of
-from parity.scale import family, is_wide
+from parity.measured import Errors, Execution
+from parity.scale import family, is_wide, layout_of
 from parity.trace import Key, Trace
 
 SAMPLE = 64
-"""Fewer tokens than that are a poor sample of an arithmetic: see `Floors`."""
+"""Fewer places than that are a poor sample of an arithmetic: see `Floors`."""
 
 
 @dataclass(frozen=True)
 class Floor:
-    """The baseline's relative L2 error: of the whole tensor, and of the worst token.
+    """The baseline's relative L2 error, as each look shows it (`parity.measure.View`).
 
     Attributes:
-        samples: tokens that it rests on, over all members of the family.
+        views: what was looked at; nothing else was measured.
+        samples: places that it rests on, over all members of the family.
     """
 
-    relative: float = 0.0
-    worst: float = 0.0
+    views: Mapping[Look, float] = field(default_factory=dict)
     samples: int = 0
 
     @classmethod
     def of(cls, error: Error) -> Floor:
         """The floor that one measurement shows."""
-        return cls(error.relative, error.worst, error.samples)
+        return cls({view.look: view.error for view in error.views}, error.samples)
+
+    @classmethod
+    def whole(cls, relative: float) -> Floor:
+        """The floor of a whole tensor, of which nothing else was measured."""
+        return cls({"tensor": relative})
+
+    @property
+    def relative(self) -> float:
+        """Of the whole tensor; 0 where it was not measured."""
+        return self.at("tensor")
+
+    def at(self, look: Look) -> float:
+        """Of one look; 0 where it was not measured."""
+        return self.views.get(look, 0.0)
 
     def __or__(self, other: Floor) -> Floor:
         """The larger of both."""
-        return Floor(max(self.relative, other.relative), max(self.worst, other.worst), self.samples + other.samples)
+        views = {look: max(self.at(look), other.at(look)) for look in {**self.views, **other.views}}
+        return Floor(views, self.samples + other.samples)
 
     def times(self, factor: float) -> Floor:
         """Several times this floor."""
-        return Floor(self.relative * factor, self.worst * factor, self.samples)
+        return Floor({look: value * factor for look, value in self.views.items()}, self.samples)
 
     def at_least(self, roundoff: float) -> Floor:
         """Not below the unit roundoff; twice that where samples are few, for a sum and its use round once each."""
         least = roundoff if self.samples >= SAMPLE else 2 * roundoff
-        return Floor(max(self.relative, least), max(self.worst, least), self.samples)
+        return Floor({look: max(self.at(look), least) for look in LOOKS}, self.samples)
 
 
 class Floors:
     """The baseline's errors against the oracle, in the free run and in lockstep.
 
-    Errors inside a token hang together: one rounding of a norm's root or of a softmax's sum scales all its elements. So
-    a step of few tokens shows few samples of its arithmetic, and of a single sample one correct arithmetic errs four
+    Errors inside a place hang together: one rounding of a norm's root or of a softmax's sum scales all its elements. So
+    a step of few places shows few samples of its arithmetic, and of a single sample one correct arithmetic errs four
     times as much as another in 16 % of cases. Such a step takes the largest floor of its family, the same computation
     in other layers, streams and phases.
 
     In the free run it also takes what its family errs from exact inputs, and the floor of the last wide step before
     it: a mean or a norm of a tensor is as uncertain as the tensor.
+
+    Of several executions the largest error counts: which of them another machine's is like is not known.
     """
 
-    def __init__(self, *, oracle: Trace, free: Trace | None, lockstep: Trace | None) -> None:
+    def __init__(
+        self, *, oracle: Trace, free: Trace | None, lockstep: Trace | None, executions: Sequence[Execution] = ()
+    ) -> None:
         self._contract = oracle.contract
-        self._wide = {key.step for key, record in oracle.records.items() if is_wide(record)}
-        self._free = {} if free is None else _errors(oracle, free)
-        self._lockstep = {} if lockstep is None else _errors(oracle, lockstep)
+        self._wide = {key.step for key in oracle.records if is_wide(layout_of(key, oracle))}
+        self._free = _pooled(oracle, free, [each.free for each in executions])
+        self._lockstep = _pooled(oracle, lockstep, [each.lockstep for each in executions])
         self._own = self._families(self._lockstep)
         self._grown = self._preceded(self._families(self._free))
 
     def lockstep(self, key: Key) -> Floor:
         """What the step errs from exact inputs."""
-        error = self._lockstep.get(key, Error(0.0, samples=SAMPLE))
-        return Floor.of(error) if error.samples >= SAMPLE else self._own[family(key.step)]
+        floor = self._lockstep.get(key, EXACT)
+        return floor if floor.samples >= SAMPLE else self._own[family(key.step)]
 
     def free(self, key: Key) -> Floor:
         """What the step errs at the end of everything before it."""
-        error = self._free.get(key, Error(0.0, samples=SAMPLE))
-        return Floor.of(error) if error.samples >= SAMPLE else self._grown[key.step]
+        floor = self._free.get(key, EXACT)
+        return floor if floor.samples >= SAMPLE else self._grown[key.step]
 
     @staticmethod
-    def _families(errors: dict[Key, Error]) -> dict[str, Floor]:
+    def _families(floors: Mapping[Key, Floor]) -> dict[str, Floor]:
         largest: dict[str, Floor] = defaultdict(Floor)
-        for key, error in errors.items():
-            largest[family(key.step)] |= Floor.of(error)
+        for key, floor in floors.items():
+            largest[family(key.step)] |= floor
         return largest
 
     def _preceded(self, families: dict[str, Floor]) -> dict[str, Floor]:
@@ -91,5 +113,21 @@ class Floors:
         return floors
 
 
+EXACT = Floor(samples=SAMPLE)
+"""Of a step that the baseline did not emit: no error but the unit roundoff."""
+
+
+def _pooled(oracle: Trace, baseline: Trace | None, further: Sequence[Errors]) -> dict[Key, Floor]:
+    """The largest error of each step over all executions, which rests on no more places for that."""
+    found: dict[Key, Floor] = {}
+    for errors in (*([_errors(oracle, baseline)] if baseline else []), *further):
+        for key, error in errors.items():
+            floor = Floor.of(error)
+            found[key] = replace(found.get(key, floor) | floor, samples=floor.samples)
+    return found
+
+
 def _errors(oracle: Trace, baseline: Trace) -> dict[Key, Error]:
-    return {key: error_of(key, oracle=oracle, candidate=baseline) for key in oracle.records}
+    """What a run errs at the steps that it has."""
+    shared = (key for key in oracle.records if key in baseline.records)
+    return {key: error_of(key, oracle=oracle, candidate=baseline) for key in shared}

@@ -46,6 +46,7 @@ class Sampling:
         top_k: only so many of the likeliest tokens are drawn from; 0 for all.
         top_p: only the likeliest tokens that together have this probability (arXiv 1904.09751); 1 for all.
         seed: of the draws; the same seed draws the same tokens from the same logits.
+        reply: ids that are said first, whatever their logits: how a backend is held to what another one says.
 
     Raises:
         UsageError: for a value out of range.
@@ -56,6 +57,7 @@ class Sampling:
     top_k: int = 0
     top_p: float = 1.0
     seed: int = 0
+    reply: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name, good, wanted in (

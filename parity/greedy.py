@@ -7,7 +7,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.dtypes import as_float64
-from parity.measure import validity
 from parity.trace import Key, Trace
 from parity.verdict import TokenVerdict
 
@@ -27,9 +26,9 @@ def greedy(*, oracle: Trace, baseline: Trace | None, candidate: Trace | None, al
         if true is None or value is None or true.shape != value.shape:
             continue
         noise = np.zeros(true.shape[:2]) if floor is None else np.max(np.abs(floor - true), axis=-1)
-        valid = validity(("batch", "token"), true.shape[:2], oracle.scenario, chunk.phase)
+        valid = oracle.scenario.valid(chunk.phase, true.shape[1])
         second, first = np.sort(true, axis=-1)[..., -2:].transpose(2, 0, 1)
-        for row, token in np.argwhere(np.broadcast_to(True if valid is None else valid, true.shape[:2])):
+        for row, token in np.argwhere(valid):
             yield TokenVerdict(
                 chunk.phase,
                 int(row),

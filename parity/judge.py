@@ -4,43 +4,77 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
 from parity.contract import Step
+from parity.coverage import missing
+from parity.determinism import unsteady
 from parity.dtypes import kind_of, unit_roundoff
 from parity.errors import UsageError
 from parity.floors import Floor, Floors
 from parity.greedy import greedy
 from parity.lengths import Lengths
-from parity.measure import Error, error_of
-from parity.trace import Key, Record, Trace
-from parity.verdict import Deviation, Judgement, Status, StepVerdict
+from parity.measure import Error, View, error_of
+from parity.measured import Execution
+from parity.trace import Key, Mode, Record, Trace
+from parity.verdict import Deviation, Judgement, Status, StepVerdict, Worst
 
 ALLOWED = 4.0
 """K: a candidate may err by so many floors. Four legitimate reorderings stayed below, real bugs above."""
 
+LIKE = 2.0
+"""A port that adds one term after the other errs as the reference does that way, to within so many times. K times that
+would be a dozen floors, in which real bugs fit: an epsilon of 1e-5 for 1e-6 in one norm is 9 floors, 4.8 of plain."""
+
 
 @dataclass(frozen=True)
 class Runs:
-    """A party's free run and its lockstep run; a trace written elsewhere may have one of them only."""
+    """A party's free run and its lockstep run; a trace written elsewhere may have one of them only.
+
+    Attributes:
+        executions: what a baseline errs in further executions that are as right.
+        plain: what it errs where it adds one term after the other; None where that was not asked for.
+    """
 
     free: Trace | None
     lockstep: Trace | None
+    executions: tuple[Execution, ...] = ()
+    plain: Execution | None = None
 
     @property
     def present(self) -> tuple[Trace, ...]:
         """The runs that there are."""
         return tuple(run for run in (self.free, self.lockstep) if run is not None)
 
+    @property
+    def modes(self) -> tuple[Mode, ...]:
+        """Of the runs that there are."""
+        return tuple(run.manifest.mode for run in self.present)
+
+
+class Measure(Protocol):
+    """How far one step of a candidate is from the oracle's."""
+
+    def __call__(self, key: Key, *, oracle: Trace, candidate: Trace) -> Error:
+        """The error."""
+        ...
+
 
 def judge(
-    *, oracle: Trace, baseline: Runs | None, candidate: Runs, name: str | None = None, allowed: float = ALLOWED
+    *,
+    oracle: Trace,
+    baseline: Runs | None,
+    candidate: Runs,
+    name: str | None = None,
+    allowed: float = ALLOWED,
+    measure: Measure = error_of,
 ) -> Judgement:
     """Judge one candidate in one scenario; `name` is what reports call it, its backend's name unless given.
 
-    Without a baseline the floor is unmeasured, and the unit roundoff of the candidate's dtype alone stands in for it.
+    Where the baseline has no run of a candidate's run's mode, the floor of that is unmeasured, and the unit roundoff of
+    the candidate's dtype alone stands in for it.
 
     Raises:
         UsageError: when the traces are of different checkpoints, contracts, scenarios or arithmetics, or the oracle's
@@ -52,19 +86,49 @@ def judge(
         require_same(oracle=oracle, other=run)
         if run.manifest.dtype != first.dtype:
             raise UsageError(f"trace {run.path} is in {run.manifest.dtype}, the candidate in {first.dtype}")
-    free, lockstep = (baseline.free, baseline.lockstep) if baseline else (None, None)
-    floors = _floors(oracle, free, lockstep)
-    judging = Judge(oracle=oracle, candidate=candidate, floors=floors, allowed=allowed)
     return Judgement(
         candidate=name or first.backend,
         dtype=first.dtype,
         scenario=oracle.scenario.name,
-        steps=tuple(judging.verdicts()),
-        tokens=tuple(greedy(oracle=oracle, baseline=free, candidate=candidate.free, allowed=allowed)),
+        steps=tuple(_steps(oracle, baseline or Runs(None, None), candidate, allowed, measure)),
+        tokens=tuple(
+            greedy(oracle=oracle, baseline=baseline and baseline.free, candidate=candidate.free, allowed=allowed)
+        ),
         allowed=allowed,
         versions=tuple(first.versions.items()),
-        measured=baseline is not None,
+        unmeasured=tuple(mode for mode in candidate.modes if baseline is None or mode not in baseline.modes),
+        unsteady=unsteady(oracle=oracle, free=candidate.free, lockstep=candidate.lockstep),
     )
+
+
+def _steps(oracle: Trace, baseline: Runs, candidate: Runs, allowed: float, measure: Measure) -> Iterator[StepVerdict]:
+    """The verdict on each step; coarse is what is within the floors only where sums may be added in plain order."""
+    exact = same_coverage(oracle, baseline, candidate)
+
+    def held_to(runs: Runs) -> Iterator[StepVerdict]:
+        return Judge(
+            oracle=oracle,
+            candidate=candidate,
+            floors=_floors(oracle, runs),
+            exact=exact,
+            allowed=allowed,
+            measure=measure,
+        ).verdicts()
+
+    if baseline.plain is None:
+        yield from held_to(baseline)
+        return
+    plain = baseline.plain.times(LIKE / allowed)
+    loosest = replace(baseline, plain=None, executions=(*baseline.executions, plain))
+    for verdict, coarsely in zip(held_to(baseline), held_to(loosest), strict=True):
+        explained = verdict.status.diverged and coarsely.status is Status.OK
+        yield replace(verdict, status=Status.COARSE) if explained else verdict
+
+
+def same_coverage(oracle: Trace, baseline: Runs, candidate: Runs) -> bool:
+    """Whether both lockstep runs have exact values in the same places; where one of them is not, there are none."""
+    gaps = [missing(oracle=oracle, run=runs.lockstep) for runs in (baseline, candidate)]
+    return gaps[0] == gaps[1]
 
 
 def require_whole(oracle: Trace) -> None:
@@ -92,6 +156,9 @@ def require_same(*, oracle: Trace, other: Trace) -> None:
             raise UsageError(f"trace {other.path} is of another {what}{shown}; write both with the same command")
 
 
+_ABSENT = (Status.UNCOVERED, Status.HIDDEN, Status.CONTRACT)
+
+
 class Held(Protocol):
     """What a candidate is held to: `parity.floors.Floors`, or what was kept of them."""
 
@@ -104,27 +171,36 @@ class Held(Protocol):
         ...
 
 
-class Measure(Protocol):
-    """How far one step of a candidate is from the oracle's."""
-
-    def __call__(self, key: Key, *, oracle: Trace, candidate: Trace) -> Error:
-        """The error."""
-        ...
-
-
 class Judge:
-    """Everything that is needed to judge a candidate's steps."""
+    """Everything that is needed to judge a candidate's steps.
+
+    Args:
+        oracle: its run.
+        candidate: its runs.
+        floors: what correct arithmetic costs at each step.
+        exact: whether the floors of lockstep are of the candidate's coverage. Where they are not, a step behind one
+            that is missing does not start from the oracle's values, as the baseline's did, and has its free floor.
+        allowed: K.
+        measure: gives the error of a step.
+    """
 
     def __init__(
-        self, *, oracle: Trace, candidate: Runs, floors: Held, allowed: float, measure: Measure = error_of
+        self,
+        *,
+        oracle: Trace,
+        candidate: Runs,
+        floors: Held,
+        exact: bool = True,
+        allowed: float,
+        measure: Measure = error_of,
     ) -> None:
         self._oracle = oracle
         self._candidate = candidate
         self._contract = oracle.contract
-        self._roundoff = unit_roundoff(candidate.present[0].manifest.dtype)
+        self._dtype = candidate.present[0].manifest.dtype
         self._allowed = allowed
         self._largest = 1.0
-        self._floors = floors
+        self._floors, self._exact = floors, exact
         self._measure = measure
 
     def verdicts(self) -> Iterator[StepVerdict]:
@@ -132,10 +208,10 @@ class Judge:
         emitted = dict.fromkeys(key for run in self._candidate.present for key in run.records)
         lengths = Lengths(self._oracle, self._candidate.present)
         for chunk in self._oracle.scenario.chunks:
-            exact = True  # until a step is missing: the steps behind it no longer start from the oracle's values
+            exact = True  # until a step is missing, where the baseline's values were replaced
             for step in self._contract.expected(chunk.holds):
                 verdict = self._verdict(Key(chunk.phase, step.name), step, exact)
-                exact = exact and verdict.status not in (Status.UNCOVERED, Status.CONTRACT)
+                exact = exact and (self._exact or verdict.status not in _ABSENT)
                 yield lengths.attributed(verdict)
             for key in emitted:
                 if key.phase == chunk.phase and key not in self._oracle.records:
@@ -185,11 +261,11 @@ class Judge:
         return self._largest
 
     def _status(self, free: Deviation | None, lockstep: Deviation | None) -> Status:
-        """Comparisons are written so that NaN is never within."""
+        """A free run alone does not tell which step errs by itself. Comparisons are such that NaN is never within."""
         if lockstep is not None and not lockstep.ratio <= self._allowed:
             return Status.INTRODUCED
         if free is not None and not free.ratio <= self._allowed:
-            return Status.INHERITED if lockstep is not None else Status.INTRODUCED
+            return Status.INHERITED
         return Status.OK
 
     def _deviation(self, key: Key, step: Step, run: Trace | None, floor: Floor) -> tuple[Deviation | None, int]:
@@ -198,15 +274,21 @@ class Judge:
             return None, 0
         error = self._measure(key, oracle=self._oracle, candidate=run)
         if step.kind == "float":
-            floor = floor.at_least(self._roundoff)
-        ratio = max(_times(error.relative, floor.relative), _times(error.worst, floor.worst))
-        deviation = Deviation(error.relative, floor.relative, ratio, error.worst_token, error.worst, floor.worst)
-        return deviation, error.nonfinite
+            floor = floor.at_least(unit_roundoff(step.arithmetic or self._dtype))
+        worst = [_worst(view, floor.at(view.look)) for view in error.views]
+        whole, parts = worst[0], sorted(worst[1:], key=lambda each: -each.ratio)
+        ratio = max(whole.ratio, *(each.ratio for each in parts), 0.0)  # NaN stays: nothing is larger than it
+        return Deviation(whole.error, whole.floor, ratio, tuple(parts)), error.nonfinite
 
 
-@lru_cache(maxsize=8)  # all candidates of one scenario share a baseline
-def _floors(oracle: Trace, free: Trace | None, lockstep: Trace | None) -> Floors:
-    return Floors(oracle=oracle, free=free, lockstep=lockstep)
+@lru_cache(maxsize=8)  # all candidates of one scenario and coverage share a baseline
+def _floors(oracle: Trace, baseline: Runs) -> Floors:
+    return Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep, executions=baseline.executions)
+
+
+def _worst(view: View, floor: float) -> Worst:
+    """One view of an error, held to its floor."""
+    return Worst(view.look, view.where, view.error, floor, _times(view.error, floor))
 
 
 def _times(error: float, floor: float) -> float:

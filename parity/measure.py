@@ -1,21 +1,41 @@
-"""The error of one tensor against the oracle's: as a whole and token by token."""
+"""The error of one tensor against the oracle's: as a whole, and of its worst place, part and channel."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.dtypes import as_float64
-from parity.scale import WIDTH, samples, typical_power
+from parity.axes import LOOKS, Layout, Look, Where
+from parity.dtypes import COARSE, as_float64, unit_roundoff
+from parity.scale import WIDTH, layout_of, typical_power
 from parity.scenario import Scenario
 from parity.sketch import relative_error
 from parity.trace import Key, Trace
 
 Float = NDArray[np.float64]
+COARSELY: tuple[Look, ...] = ("part", "channel")
+"""Worth a look in a coarse arithmetic; in a fine one a fault is beyond its rounding, diluted by a hundred others."""
+
+
+@dataclass(frozen=True)
+class View:
+    """An error as one look shows it.
+
+    Attributes:
+        look: what it is of.
+        error: relative, in L2.
+        where: the worst place, part or channel; empty for the whole tensor.
+    """
+
+    look: Look
+    error: float
+    where: Where = ()
 
 
 @dataclass(frozen=True)
@@ -23,20 +43,125 @@ class Error:
     """How far a tensor is from the oracle's.
 
     Attributes:
-        relative: ``|candidate - oracle| / |oracle|`` in L2 over all valid elements; where the oracle is smaller than
-            typical (`parity.scale`), over its typical norm.
-        worst: the same for the worst token alone; zero for tensors without tokens or with fewer than `WIDTH` elements
-            a token, and where only sketches were kept.
-        worst_token: batch row and token of it.
+        views: the whole tensor's, and those of the worst place, part and channel that were looked at. Each is
+            ``|candidate - oracle| / |oracle|`` over the valid elements that it is of; where the oracle is smaller than
+            typical (`parity.scale`), over the typical norm of as many.
         nonfinite: elements that are NaN or infinite on one side only.
-        samples: how much the error rests on: tokens, or elements where the tensor has no tokens.
+        samples: how much the error rests on: places, or elements where the tensor has no places.
     """
 
-    relative: float
-    worst: float = 0.0
-    worst_token: tuple[int, int] | None = None
+    views: tuple[View, ...]
     nonfinite: int = 0
     samples: int = 0
+
+    def times(self, factor: float) -> Error:
+        """So many times this error."""
+        return replace(self, views=tuple(replace(view, error=view.error * factor) for view in self.views))
+
+    @classmethod
+    def whole(cls, relative: float, *, nonfinite: int = 0, samples: int = 0) -> Error:
+        """An error of which nothing but its size over the whole tensor is known."""
+        return cls((View("tensor", relative),), nonfinite, samples)
+
+    @property
+    def relative(self) -> float:
+        """Of the whole tensor."""
+        return self.views[0].error
+
+
+@dataclass(frozen=True, eq=False)
+class Scale:
+    """What the errors of one step are measured with.
+
+    Attributes:
+        layout: of its tensor.
+        looks: what is looked at.
+        valid: broadcastable to the shape; leaves out padding. None where there is none.
+        typical: least power of a place (of an element, where there are none) that errors are held against; 0 for the
+            mean of the tensor itself.
+        against: the powers that errors are held against, of each group of elements that is looked at.
+        quantum: distance of the levels that values are rounded to, of which one more or less is no error; 0 for none.
+    """
+
+    layout: Layout
+    looks: tuple[Look, ...]
+    valid: NDArray[np.bool_] | None
+    typical: float
+    against: Mapping[Look, Float]
+    quantum: float = 0.0
+
+    @classmethod
+    def of(cls, key: Key, *, oracle: Trace, dtype: str) -> Scale:
+        """For a step of a party that computes in that arithmetic; the oracle's tensor must have been kept."""
+        coarse = unit_roundoff(dtype) >= COARSE
+        known = _scales(oracle)
+        if (key, coarse) not in known:
+            layout, true = layout_of(key, oracle), oracle.tensor(key)
+            assert true is not None
+            valid = validity(layout, oracle.scenario, key.phase)
+            scale = cls.made(as_float64(true), layout, valid, typical_power(oracle)[key], coarse=coarse)
+            step = oracle.contract.get(key.step)
+            known[key, coarse] = replace(scale, quantum=step.quantum if step else 0.0)
+        return known[key, coarse]
+
+    @classmethod
+    def made(
+        cls,
+        true: Float,
+        layout: Layout,
+        valid: NDArray[np.bool_] | None = None,
+        typical: float = 0.0,
+        *,
+        coarse: bool = False,
+    ) -> Scale:
+        """For errors of these values."""
+        scale = cls(layout, _looks(layout, coarse=coarse), valid, typical, {})
+        powers = scale.powers(true)
+        if valid is None and np.isfinite(powers["tensor"]):
+            return scale._held_to(powers, share=1.0)
+        return scale.counting(np.isfinite(true) if valid is None else np.isfinite(true) & valid, true)
+
+    def counting(self, counted: NDArray[np.bool_], true: Float) -> Scale:
+        """Where only those elements count."""
+        share = float(counted.mean()) if counted.size else 1.0
+        return self._held_to(self.powers(np.where(counted, true, 0.0)), share)
+
+    def powers(self, array: Float) -> dict[Look, Float]:
+        """The squared norm of each group of elements that is looked at."""
+        layout = self.layout
+        by_place = layout.energy(array, layout.places)
+        found: dict[Look, Float] = {"tensor": by_place.sum(), "place": by_place}
+        if self.looks[-1] in COARSELY:
+            by_unit = layout.energy(array, layout.units)
+            channels = tuple(range(len(layout.parts), len(layout.units)))
+            found |= {"part": by_unit.sum(axis=channels), "channel": by_unit}
+        return found
+
+    def _held_to(self, powers: Mapping[Look, Float], share: float) -> Scale:
+        """Against these powers, but at least what is typical of so many elements, of which a share counts."""
+        against = {}
+        for look in self.looks:
+            power = powers[look]
+            # a place counts whole or not at all; where none is typical, the mean is
+            elements = math.prod(self.layout.shape) / max(1, power.size) * (1.0 if look == "place" else share)
+            against[look] = np.maximum(power, self.typical / self.layout.width * elements or power.mean())
+        return replace(self, against=against)
+
+
+def _looks(layout: Layout, *, coarse: bool) -> tuple[Look, ...]:
+    """What can be told apart in a tensor, and is worth to be."""
+    there = {
+        "place": bool(layout.places) and layout.width >= WIDTH,
+        "part": coarse and bool(layout.parts),
+        "channel": coarse and bool(layout.channels),
+    }
+    return "tensor", *(look for look in LOOKS[1:] if there[look] and math.prod(layout.shape))
+
+
+@lru_cache(maxsize=8)
+def _scales(oracle: Trace) -> dict[tuple[Key, bool], Scale]:
+    """What was made for an oracle: each of its steps is judged in four runs at least."""
+    return {}
 
 
 def error_of(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
@@ -44,112 +169,75 @@ def error_of(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
     true, value = oracle.tensor(key), candidate.tensor(key)
     if true is None or value is None:
         return _estimated(key, oracle=oracle, candidate=candidate)
-    axes = tuple(oracle.records[key].axes)
-    valid = validity(axes, true.shape, oracle.scenario, key.phase)
-    typical = typical_power(oracle)[key]
-    return exact(oracle=as_float64(true), candidate=as_float64(value), axes=axes, valid=valid, typical=typical)
+    return error_between(key, oracle=oracle, true=true, made=value, dtype=candidate.manifest.dtype)
 
 
-def exact(
-    *,
-    oracle: Float,
-    candidate: Float,
-    axes: tuple[str, ...],
-    valid: NDArray[np.bool_] | None = None,
-    typical: float = 0.0,
-) -> Error:
+def error_between(key: Key, *, oracle: Trace, true: NDArray[Any], made: NDArray[Any], dtype: str) -> Error:
+    """The error of a tensor of that step, made in that arithmetic; both tensors have one shape."""
+    scale = Scale.of(key, oracle=oracle, dtype=dtype)
+    return exact(oracle=as_float64(true), candidate=as_float64(made), scale=scale)
+
+
+def exact(*, oracle: Float, candidate: Float, scale: Scale) -> Error:
     """Compare two float64 arrays of one shape.
 
     Args:
         oracle: the true values.
         candidate: what is judged.
-        axes: of both; none or unknown ones only cost the view of single tokens.
-        valid: broadcastable to the shape; leaves out padding.
-        typical: least power of a token that errors are held against.
+        scale: of those true values.
     """
-    difference = candidate - oracle
-    squared, power = float(np.vdot(difference, difference)), float(np.vdot(oracle, oracle))
-    if valid is not None or not np.isfinite(squared + power):  # rare, and much slower
-        return _exact_where(oracle, candidate, axes, valid, typical)
-    tokens = samples(axes, oracle.shape)
-    worst = _worst(difference, oracle, axes, None, typical)
-    return Error(_ratio(squared, max(power, typical * tokens)), *worst, samples=tokens)
+    if scale.quantum:
+        levels = np.clip(np.rint((candidate - oracle) / scale.quantum), -1, 1)
+        candidate = candidate - scale.quantum * levels
+    if scale.valid is None:
+        powers = scale.powers(candidate - oracle)
+        if np.isfinite(powers["tensor"]):
+            return Error(tuple(_views(powers, scale)), samples=scale.layout.samples)
+    return _exact_where(oracle, candidate, scale)  # rare, and much slower
 
 
-def _exact_where(
-    oracle: Float, candidate: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None, typical: float
-) -> Error:
+def _exact_where(oracle: Float, candidate: Float, scale: Scale) -> Error:
     """Compare the elements that are real tokens' and finite on both sides; count those that are so on one only."""
     finite = np.isfinite(oracle) & np.isfinite(candidate)
     agree = finite | (np.isnan(oracle) & np.isnan(candidate)) | (oracle == candidate)
-    counted = finite if valid is None else finite & valid
-    broken = ~agree if valid is None else ~agree & valid
-    true = np.where(counted, oracle, 0.0)
-    difference = np.where(counted, candidate, 0.0) - true
-    tokens = samples(axes, oracle.shape)
-    power = max(float(np.vdot(true, true)), typical * tokens * float(counted.mean()))
-    return Error(
-        _ratio(float(np.vdot(difference, difference)), power),
-        *_worst(difference, true, axes, valid, typical),
-        nonfinite=int(np.count_nonzero(broken)),
-        samples=tokens,
-    )
+    counted = finite if scale.valid is None else finite & scale.valid
+    broken = ~agree if scale.valid is None else ~agree & scale.valid
+    difference = np.where(counted, candidate, 0.0) - np.where(counted, oracle, 0.0)
+    scale = scale.counting(counted, oracle)
+    views = tuple(_views(scale.powers(difference), scale))
+    return Error(views, int(np.count_nonzero(broken)), scale.layout.samples)
 
 
-def validity(axes: tuple[str, ...], shape: tuple[int, ...], scenario: Scenario, phase: str) -> NDArray[np.bool_] | None:
-    """Which elements stem from real tokens, broadcastable to `shape`; None when all do."""
-    if not any(scenario.padding) or "batch" not in axes or len(axes) != len(shape):
+def _views(squared: Mapping[Look, Float], scale: Scale) -> Iterator[View]:
+    """The largest relative error of each look; infinite where all is zero that it is held against."""
+    for look in scale.looks:
+        with np.errstate(over="ignore"):
+            errors = squared[look] / (scale.against[look] + math.ulp(0.0))  # 0 / tiny where both are zero
+        worst = int(errors.argmax())
+        yield View(look, math.sqrt(errors.flat[worst]), scale.layout.where(scale.layout.kept(look), worst))
+
+
+def validity(layout: Layout, scenario: Scenario, phase: str) -> NDArray[np.bool_] | None:
+    """Which elements stem from real tokens, broadcastable to the tensor's shape; None when all do."""
+    if not any(scenario.padding) or layout.rows is None:
         return None
-    valid = np.ones((1,) * len(axes), dtype=bool)
-    for axis in {"token", "key"} & set(axes):
-        at = axes.index(axis)
-        rows = scenario.valid(phase, shape[at])
-        form = [1] * len(axes)
-        form[axes.index("batch")], form[at] = rows.shape
-        rows = rows if axes.index("batch") < at else rows.T
+    valid = np.ones((1,) * len(layout.shape), dtype=bool)
+    for at in layout.sequence:
+        rows = scenario.valid(phase, layout.shape[at])
+        form = [1] * len(layout.shape)
+        form[layout.rows], form[at] = rows.shape
+        rows = rows if layout.rows < at else rows.T
         valid = valid & rows.reshape(form)
     return valid
-
-
-def _worst(
-    difference: Float, true: Float, axes: tuple[str, ...], valid: NDArray[np.bool_] | None, typical: float
-) -> tuple[float, tuple[int, int] | None]:
-    """Largest relative error of a token, and whose; a token whose true value is small is held to the typical token."""
-    if "batch" not in axes or "token" not in axes or len(axes) != true.ndim:
-        return 0.0, None
-    if true.size < WIDTH * max(1, samples(axes, true.shape)):
-        return 0.0, None
-    wrong, right = _by_token(difference, axes), _by_token(true, axes)
-    squared, power = np.vecdot(wrong, wrong), np.vecdot(right, right)
-    if valid is not None:
-        squared = squared * _by_token(np.broadcast_to(valid, true.shape), axes).any(axis=-1)
-    errors = squared / (np.maximum(power, typical or power.mean()) + math.ulp(0.0))  # where all is zero, 0 / tiny
-    at = int(errors.argmax())
-    return math.sqrt(errors.flat[at]), divmod(at, errors.shape[1])
-
-
-def _by_token(values: NDArray[Any], axes: tuple[str, ...]) -> NDArray[Any]:
-    """``[batch, token, element]``: what stands at each token."""
-    batch, token = axes.index("batch"), axes.index("token")
-    others = (axis for axis in range(len(axes)) if axis not in (batch, token))
-    return values.transpose(batch, token, *others).reshape(values.shape[batch], values.shape[token], -1)
-
-
-def _ratio(squared: float, power: float) -> float:
-    """Square root of a quotient; an error where the truth is all zero is infinite."""
-    if squared == 0.0:
-        return 0.0
-    return float(np.sqrt(squared / power)) if power > 0.0 else float("inf")
 
 
 def _estimated(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
     """Error from the sketches; NaN, which is never within a floor, where a writer gave no sketch."""
     true, value = oracle.statistics(key), candidate.statistics(key)
     if not (true.sketch and value.sketch):
-        return Error(float("nan"))
-    record = oracle.records[key]
-    tokens = samples(record.axes, record.shape)
-    norm = max(true.norm, math.sqrt(typical_power(oracle)[key] * tokens))
+        return Error.whole(float("nan"))
+    samples = layout_of(key, oracle).samples
+    norm = max(true.norm, math.sqrt(typical_power(oracle)[key] * samples))
     estimate = relative_error(oracle_sketch=true.sketch, candidate_sketch=value.sketch, oracle_norm=norm)
     broken = abs(value.nan_count - true.nan_count) + abs(value.inf_count - true.inf_count)
-    return Error(relative=estimate, nonfinite=broken, samples=tokens)
+    return Error.whole(estimate, nonfinite=broken, samples=samples)

@@ -7,17 +7,20 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from parity.checkpoint import Checkpoint
+from parity.coverage import NOTHING, Missing
 from parity.discovery import BACKENDS, find, worker_environment
 from parity.errors import BackendUnavailable, error_named
+from parity.measure import Error
+from parity.measured import from_text
 from parity.progress import Progress
-from parity.trace import Mode, Trace
+from parity.trace import Key, Mode, Trace
 
 
 class Crash(BackendUnavailable):
@@ -33,13 +36,21 @@ class Party:
         group: entry-point group that the name is looked up in.
         progress: told of each step.
         threads: how many its arithmetic may use; None for as many as its framework takes.
+        environment: further variables of the worker's environment, on top of the backend's own.
 
     Raises:
         UsageError: for an unknown backend.
     """
 
     def __init__(
-        self, name: str, backend: str, *, group: str = BACKENDS, progress: Progress, threads: int | None = None
+        self,
+        name: str,
+        backend: str,
+        *,
+        group: str = BACKENDS,
+        progress: Progress,
+        threads: int | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.backend = backend
@@ -53,7 +64,8 @@ class Party:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             env=worker_environment(find(backend, group))
-            | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)}),
+            | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+            | dict(environment or {}),
             text=True,
         )
 
@@ -87,6 +99,7 @@ class Party:
         oracle: Trace | None = None,
         scenario: dict[str, Any] | None = None,
         mode: Mode = "free",
+        missing: Missing = NOTHING,
         keep_tensors: bool = True,
     ) -> Trace:
         """Run the loaded checkpoint in the scenario of the oracle's trace, or the oracle itself in `scenario`."""
@@ -100,11 +113,31 @@ class Party:
             mode=mode,
             oracle=str(oracle.path) if oracle else None,
             scenario=scenario,
+            missing=sorted(missing),
             keep_tensors=keep_tensors,
             command=sys.argv[1:],
         )
         self._progress.done(self.name)
         return Trace.read(output)
+
+    def executions(self) -> tuple[tuple[str, ...], str]:
+        """Names of the loaded reference's further executions, and of the one that adds one term after the other."""
+        found = self.call("executions")
+        return tuple(found["names"]), found["plain"]
+
+    def measure(self, execution: str, *, oracle: Trace, mode: Mode, missing: Missing = NOTHING) -> dict[Key, Error]:
+        """What the loaded reference errs in one of its executions; only its errors come back."""
+        self._progress.start(self.name, len(oracle.records), f"{mode} run, {execution}")
+        errors = self.call(
+            "measure",
+            oracle=str(oracle.path),
+            dtype=self._dtype,
+            mode=mode,
+            execution=execution,
+            missing=sorted(missing),
+        )
+        self._progress.done(self.name)
+        return from_text(errors)
 
     def close(self) -> None:
         """End the worker, whatever it is doing."""

@@ -14,6 +14,7 @@ from threading import local
 from types import TracebackType
 from typing import Self
 
+from parity.baseline import Baseline
 from parity.bench import Bench
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
@@ -21,7 +22,6 @@ from parity.diagnosis.matched import PartyPlant
 from parity.diagnosis.together import Remembered, Tensors
 from parity.discovery import REFERENCES
 from parity.errors import ParityError
-from parity.judge import Runs
 from parity.party import Party
 from parity.progress import Progress
 from parity.scoring import Score
@@ -111,11 +111,9 @@ class Nursery:
         parts = self._catalogue.parts(case.variants[0])
         plan = plan_of(self._oracle, case.scenario, self._catalogue.prompt, parts)
         oracle = self._oracle.run(folder / "oracle", scenario=plan)
-        jobs = zip(self._workers, MODES, strict=True)
-        runs = self._pool.map(lambda job: job[0].run(folder / job[1], oracle=oracle, mode=job[1]), jobs)
         self._plant.forget()
         self._coarse.forget()
-        return Bench(oracle, Runs(*runs), self._catalogue, self._plant, self._coarse)
+        return Bench(oracle, Baseline(self._workers[0], oracle, folder), self._catalogue, self._plant, self._coarse)
 
     def _planted_coarsely(
         self, variants: Sequence[Variant], oracle: Trace, keys: Collection[Key], missing: frozenset[str] = frozenset()

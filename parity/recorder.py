@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parity.backend import Tensors
 from parity.contract import Contract
+from parity.coverage import NOTHING, Missing
 from parity.host_tensors import HostTensors
 from parity.pieces import Pieces
-from parity.tap import ScopedTap
+from parity.scenario import Scenario
+from parity.tap import Hear, ScopedTap
 from parity.trace import Key, Trace
-from parity.trace_writer import TraceWriter
 
 HOST = HostTensors()
 Notify = Callable[[str], None]
 """Called with each step's name before the step is read, so that a crash can be placed."""
+
+
+class Sink(Protocol):
+    """Takes the tensors of one run, phase after phase: writes them (`TraceWriter`), or only measures them."""
+
+    def begin(self, phase: str) -> None:
+        """Tensors that follow are of `phase`."""
+
+    def add(self, step: str, occurrence: int, axes: tuple[str, ...], array: NDArray[Any]) -> None:
+        """One tensor, which may change once this returns."""
+
+    def end(self) -> None:
+        """The phase is over."""
 
 
 class Recorder:
@@ -28,9 +42,11 @@ class Recorder:
     Args:
         contract: gives the axes of each step; steps that it lacks are recorded all the same.
         tensors: the backend's translation to NumPy.
-        writer: where records go.
+        sink: where tensors go.
         oracle: the oracle's trace, which says how large each step is; none while the oracle itself is recorded.
         lockstep: whether the oracle's values replace the candidate's.
+        missing: what is passed over, as if there were no tap: a baseline is held to what a candidate emits.
+        scenario: says which steps' values are scaled, and whether the last token's logits alone are asked for.
         notify: told the name of each step as it is read.
     """
 
@@ -39,17 +55,21 @@ class Recorder:
         *,
         contract: Contract,
         tensors: Tensors,
-        writer: TraceWriter,
+        sink: Sink,
         oracle: Trace | None = None,
         lockstep: bool = False,
+        missing: Missing = NOTHING,
+        scenario: Scenario | None = None,
         notify: Notify = lambda step: None,
     ) -> None:
         self.tap = ScopedTap(self._receive)
         self._contract = contract
         self._tensors = tensors
-        self._writer = writer
+        self._sink = sink
         self._oracle = oracle
         self._lockstep = lockstep
+        self._missing = missing
+        self._scenario = scenario
         self._notify = notify
         self._phase = ""
         self._seen: Counter[str] = Counter()
@@ -60,7 +80,19 @@ class Recorder:
         """Values that follow belong to `phase`."""
         self._phase = phase
         self._seen.clear()
-        self._writer.begin(phase)
+        self._sink.begin(phase)
+
+    def hear(self, phases: Sequence[str]) -> Hear:
+        """For a generation loop: each of its forward passes is the next of `phases`, and further ones are the last."""
+        left = iter(phases)
+
+        def next_pass() -> ScopedTap:
+            if (phase := next(left, None)) is not None:
+                self.end()
+                self.begin(phase)
+            return self.tap
+
+        return next_pass
 
     def end(self) -> None:
         """Read what a lazy backend left to be computed, in the order of emission, and close the phase."""
@@ -69,9 +101,17 @@ class Recorder:
         self._pending.clear()
         for name, whole in self._pieces.assembled():
             self._add(name, 0, whole)
-        self._writer.end()
+        self._sink.end()
 
     def _receive(self, name: str, value: Any) -> Any:
+        """Record a step and answer; where it is scaled, not with what waits to be read: some go on in place."""
+        if Key(self._phase, name) in self._missing:
+            return value
+        scaled = self._scaled(name, value)
+        answer = self._recorded(name, scaled)
+        return self._scaled(name, value) if answer is scaled else answer
+
+    def _recorded(self, name: str, value: Any) -> Any:
         if (shape := self._shape(name)) is not None:
             step = self._contract.get(name)
             if (place := self._of(value).place(step, shape)) is not None:
@@ -93,6 +133,14 @@ class Recorder:
             self._pieces.add(name, array, shape, place)
         return self._answer(Key(self._phase, name), value, place)
 
+    def _scaled(self, name: str, value: Any) -> Any:
+        """The value times the scenario's factor for the step."""
+        if self._scenario is None or (factor := self._scenario.factor(name)) is None:
+            return value
+        step, tensors = self._contract.get(name), self._of(value)
+        array = tensors.to_numpy(value, step)
+        return tensors.from_numpy((array * factor).astype(array.dtype), value, step)
+
     def _shape(self, name: str) -> tuple[int, ...] | None:
         """The shape of the whole chunk's tensor, as the oracle has it."""
         record = self._oracle.records.get(Key(self._phase, name)) if self._oracle else None
@@ -100,11 +148,24 @@ class Recorder:
 
     def _write(self, name: str, occurrence: int, value: Any) -> None:
         self._notify(name)
-        self._add(name, occurrence, self._of(value).to_numpy(value, self._contract.get(name)))
+        array = self._of(value).to_numpy(value, self._contract.get(name))
+        self._add(name, occurrence, array[self._last(name, array.shape)])
+
+    def _last(self, name: str, shape: tuple[int, ...]) -> tuple[slice, ...]:
+        """The part of a party's tensor that the oracle has: in a conversation a party may emit all tokens' logits."""
+        true = self._shape(name)
+        if true is None or len(true) != len(shape) or self._scenario is None or not self._scenario.turns:
+            return ()
+        tokens = self._scenario.chunk(self._phase).length
+        cut = [
+            slice(-1, None) if (have, want) == (tokens, 1) else slice(None)
+            for have, want in zip(shape, true, strict=True)
+        ]
+        return tuple(cut)
 
     def _add(self, name: str, occurrence: int, array: NDArray[Any]) -> None:
         step = self._contract.get(name)
-        self._writer.add(name, occurrence, step.axes if step else (), array)
+        self._sink.add(name, occurrence, step.axes if step else (), array)
 
     def _answer(self, key: Key, value: Any, place: tuple[slice, ...]) -> Any:
         """In lockstep the oracle's value, where it has one of the same shape; else the candidate goes on with its own.
@@ -118,8 +179,15 @@ class Recorder:
             return value
         step, tensors = self._contract.get(key.step), self._of(value)
         array = self._oracle.tensor(key)
-        if array is None or not tensors.fits(value, (array := array[place]).shape, step):
+        if array is None:
             return value
+        if not tensors.fits(value, (array := array[place]).shape, step):
+            whole = tensors.to_numpy(value, step)
+            last = self._last(key.step, whole.shape)
+            if not last or whole[last].shape != array.shape:
+                return value
+            (whole := whole.copy())[last] = array
+            array = whole
         return tensors.from_numpy(array, value, step)
 
     def _of(self, value: Any) -> Tensors:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,11 +24,13 @@ class Chunk:
         tokens: ids per batch row, ``[batch][token]``; None until the oracle has chosen them (greedy decode).
         prompts: what the user said, per batch row, where the chunk is made from it; a backend makes its own ids,
             pixels and features of it, which are steps.
+        turn: what the user says in a conversation, where the chunk is what is read of it.
     """
 
     phase: str
     tokens: tuple[tuple[int, ...], ...] | None
     prompts: tuple[Prompt, ...] = ()
+    turn: Prompt = ()
 
     @property
     def length(self) -> int:
@@ -39,6 +43,14 @@ class Chunk:
         kinds = {part.kind for prompt in self.prompts for part in prompt} - {"text"}
         return frozenset({"prompt", *kinds} if self.prompts else ())
 
+    def mapped(self, change: Callable[[Prompt], Prompt]) -> Chunk:
+        """The chunk with `change` made to what the user said."""
+        return replace(self, prompts=tuple(map(change, self.prompts)), turn=change(self.turn))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; a turn only where there is one."""
+        return {name: value for name, value in asdict(self).items() if name != "turn" or value}
+
 
 @dataclass(frozen=True)
 class Scenario:
@@ -49,6 +61,8 @@ class Scenario:
         chunks: calls of the forward pass in order.
         padding: left-padding tokens per batch row; positions count from the first real token.
         cache: whether keys and values are kept between chunks; without one there is a single chunk.
+        scaled: patterns of steps' names, and the factor that the value of each is multiplied by before it is recorded
+            and gone on with, whoever runs: inputs that no tokens give. A power of two costs no rounding.
 
     Raises:
         UsageError: for no chunk or no token, rows of unequal length, or several chunks without a cache.
@@ -58,6 +72,7 @@ class Scenario:
     chunks: tuple[Chunk, ...]
     padding: tuple[int, ...] = (0,)
     cache: bool = True
+    scaled: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.chunks or any(chunk.length == 0 for chunk in self.chunks):
@@ -77,6 +92,15 @@ class Scenario:
         return len(self.padding)
 
     @property
+    def turns(self) -> tuple[tuple[Chunk, ...], ...]:
+        """The chunks of each turn of a conversation: what is read of the user's words, then the reply's tokens.
+
+        Empty where nobody talks. In a conversation a chunk's logits are those of its last token alone.
+        """
+        begins = [at for at, chunk in enumerate(self.chunks) if chunk.turn]
+        return tuple(self.chunks[begin:end] for begin, end in pairwise([*begins, len(self.chunks)]))
+
+    @property
     def resolved(self) -> bool:
         """True once every chunk has its tokens."""
         return all(chunk.tokens is not None for chunk in self.chunks)
@@ -86,6 +110,17 @@ class Scenario:
         """Tokens per row over all chunks, padding included."""
         return sum(chunk.length for chunk in self.chunks)
 
+    def chunk(self, phase: str) -> Chunk:
+        """The chunk of that phase.
+
+        Raises:
+            UsageError: where there is none.
+        """
+        for chunk in self.chunks:
+            if chunk.phase == phase:
+                return chunk
+        raise UsageError(f"scenario {self.name} has no phase {phase}")
+
     def with_tokens(self, phase: str, tokens: NDArray[np.integer[Any]]) -> Scenario:
         """The scenario with the oracle's choice (shape ``[batch, 1]``) put into `phase`."""
         rows = tuple(tuple(int(token) for token in row) for row in tokens)
@@ -94,8 +129,11 @@ class Scenario:
 
     def mapped(self, change: Callable[[Prompt], Prompt]) -> Scenario:
         """The scenario with `change` made to every prompt."""
-        chunks = tuple(replace(chunk, prompts=tuple(map(change, chunk.prompts))) for chunk in self.chunks)
-        return replace(self, chunks=chunks)
+        return replace(self, chunks=tuple(chunk.mapped(change) for chunk in self.chunks))
+
+    def factor(self, step: str) -> float | None:
+        """What a step's value is multiplied by, if it is."""
+        return next((factor for pattern, factor in self.scaled if fnmatchcase(step, pattern)), None)
 
     def end(self, phase: str) -> int:
         """Index behind the last token of `phase`, counted from the first token of the first chunk."""
@@ -116,7 +154,8 @@ class Scenario:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for manifests and jobs."""
-        return asdict(self)
+        data = asdict(self) | {"chunks": [chunk.to_json() for chunk in self.chunks], "scaled": dict(self.scaled)}
+        return data if self.scaled else {name: value for name, value in data.items() if name != "scaled"}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Scenario:
@@ -127,11 +166,12 @@ class Scenario:
         """
         try:
             chunks = tuple(map(_chunk, data["chunks"]))
-            return cls(data["name"], chunks, tuple(int(p) for p in data["padding"]), bool(data["cache"]))
-        except (KeyError, TypeError, ValueError) as error:
+            scaled = tuple((str(name), float(factor)) for name, factor in data.get("scaled", {}).items())
+            return cls(data["name"], chunks, tuple(int(p) for p in data["padding"]), bool(data["cache"]), scaled)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(f"the scenario cannot be read ({error!r}); write the trace again") from error
 
 
 def _chunk(data: Mapping[str, Any]) -> Chunk:
     tokens = data["tokens"] and tuple(tuple(int(token) for token in row) for row in data["tokens"])
-    return Chunk(data["phase"], tokens, tuple(map(parse, data.get("prompts", ()))))
+    return Chunk(data["phase"], tokens, tuple(map(parse, data.get("prompts", ()))), parse(data.get("turn", ())))

@@ -2,8 +2,8 @@
 
 A step that is ok may still be wrong, by less than this. Each value of what the baseline computed from exact inputs
 gets an error of its own, normally distributed and in proportion to the value: a fault that is everywhere in the tensor.
-The judge's own measure and floors say from which size on the step is no longer ok. A fault in one token alone is seen
-when it is smaller, for the worst token counts as much as the whole.
+The judge's own measure and floors say from which size on the step is no longer ok. A fault in one place alone is seen
+when it is smaller, for the worst place counts as much as the whole.
 
 A report measures nothing of this: what may hide in a step is what the judge allows there (`parity.verdict.Deviation`),
 some K floors, which these figures confirm.
@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from parity.baseline import Baseline
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
 from parity.contract import Contract, Step
@@ -27,18 +28,16 @@ from parity.discovery import REFERENCES
 from parity.dtypes import as_float64
 from parity.floors import Floors
 from parity.judge import ALLOWED, Judge, Runs
-from parity.measure import Error, Float, exact, validity
+from parity.measure import Error, Float, Scale, exact
 from parity.media import Part
 from parity.party import Party
 from parity.progress import Progress
-from parity.scale import typical_power
-from parity.trace import Key, Mode, Trace
+from parity.trace import Key, Trace
 
 FINE = 0.01
 """How finely a size is searched for, relative to it."""
 LARGEST = 2.0**20
 """A fault of that size which is not flagged is taken for one that never is."""
-MODES: tuple[Mode, Mode] = ("free", "lockstep")
 
 
 @dataclass(frozen=True)
@@ -80,13 +79,11 @@ class Fault:
 
     def __init__(self, key: Key, step: Step, *, oracle: Trace, lockstep: Trace) -> None:
         true, made = (as_float64(_tensor(trace, key)) for trace in (oracle, lockstep))
-        record = oracle.records[key]
         self.size = 0.0
-        self._true, self._made, self._axes = true, made, tuple(record.axes)
-        self._valid = validity(self._axes, true.shape, oracle.scenario, key.phase)
-        self._typical = typical_power(oracle)[key]
+        self._true, self._made = true, made
+        self._scale = Scale.of(key, oracle=oracle, dtype=lockstep.manifest.dtype)
         draw = np.random.default_rng(0)
-        fault = _spread(true, draw) if step.kind == "float" else _one(true, self._valid, draw)
+        fault = _spread(true, draw) if step.kind == "float" else _one(true, self._scale.valid, draw)
         relative = self._error(true + fault).relative
         self._fault = fault / relative if 0.0 < relative < math.inf else fault
 
@@ -95,13 +92,13 @@ class Fault:
         return self._error(self._made + self.size * self._fault)
 
     def _error(self, value: Float) -> Error:
-        return exact(oracle=self._true, candidate=value, axes=self._axes, valid=self._valid, typical=self._typical)
+        return exact(oracle=self._true, candidate=value, scale=self._scale)
 
 
 def sensitivities(*, oracle: Trace, baseline: Runs, allowed: float = ALLOWED) -> Iterator[Smallest]:
     """The smallest fault of every step and phase, in execution order; both traces have their tensors."""
     assert baseline.lockstep is not None
-    floors = Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep)
+    floors = Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep, executions=baseline.executions)
     runs = Runs(free=None, lockstep=baseline.lockstep)
     for key in oracle.records:
         if (step := oracle.contract.get(key.step)) is None:
@@ -159,8 +156,8 @@ def measured(
         }
         plan = plan_of(parties["oracle"], scenario, prompt, media)
         oracle = parties["oracle"].run(folder / "oracle", scenario=plan)
-        runs = (parties["baseline"].run(folder / mode, oracle=oracle, mode=mode) for mode in MODES)
-        found = sensitivities(oracle=oracle, baseline=Runs(*runs))
+        runs = Baseline(parties["baseline"], oracle, folder).runs()
+        found = sensitivities(oracle=oracle, baseline=runs)
         return Sensitivity(oracle.contract, dtype, tuple(found))
 
 

@@ -40,6 +40,14 @@ class SilentTap:
 
 SILENT = SilentTap()
 
+Hear = Callable[[], Tap]
+"""What a generation loop asks before each forward pass: the tap of that pass."""
+
+
+def silence() -> Tap:
+    """The tap of a pass that nobody listens to."""
+    return SILENT
+
 
 class ScopedTap:
     """Puts its scope before each name and hands the value to `receive`."""

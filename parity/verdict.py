@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
+from parity.axes import Look, Where
 from parity.contract import Contract
 from parity.errors import ExitCode
-from parity.trace import Key, Manifest
+from parity.trace import Key, Manifest, Mode
 
 
 class Status(StrEnum):
     """Verdict on a step; see `MEANING`."""
 
     OK = "ok"
+    COARSE = "coarse"
     INHERITED = "inherited"
     INTRODUCED = "introduced"
     NONFINITE = "nonfinite"
@@ -47,7 +50,9 @@ class Status(StrEnum):
 
 MEANING = {
     Status.OK: "within K floors in the free run and in lockstep",
-    Status.INHERITED: "passes on an earlier error: beyond K floors in the free run only, or of another shape for it",
+    Status.COARSE: "beyond K floors, but no more than adding one term after the other costs in this arithmetic",
+    Status.INHERITED: "passes on an earlier error: beyond K floors in the free run only, or of another shape for it; "
+    "without a lockstep run it may err by itself",
     Status.INTRODUCED: "beyond K floors from exact inputs (or below, and proven by many values): the step itself errs",
     Status.NONFINITE: "NaN or infinity where the oracle has none, or none where it has",
     Status.CONTRACT: "wrong shape, axes or kind",
@@ -55,6 +60,29 @@ MEANING = {
     Status.UNEXPECTED: "emitted by the candidate, not in the contract (or emitted twice)",
     Status.HIDDEN: "not observable, as the candidate declares with a reason; not compared",
 }
+
+
+DECIDES = 1.01
+"""A place sets the ratio where its own exceeds the tensor's by more than rounding."""
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The worst place, part or channel of a step in one kind of run.
+
+    Attributes:
+        look: which of these it is.
+        where: names of axes, with an index along each.
+        error: relative L2 there.
+        floor: what that is held to.
+        ratio: how many floors that is.
+    """
+
+    look: Look
+    where: Where
+    error: float
+    floor: float
+    ratio: float
 
 
 @dataclass(frozen=True)
@@ -65,18 +93,22 @@ class Deviation:
         error: relative L2 of the tensor.
         floor: what it is held to: the baseline's (see `parity.floors`), at least the dtype's unit roundoff; in the free
             run as many times that as the candidate's steps so far err from exact inputs.
-        ratio: the larger of the tensor's and the worst token's error over their floors. At most K is within.
-        token: batch row and token of the worst token.
-        token_error: relative L2 at that token.
-        token_floor: what that is held to.
+        ratio: the largest of the tensor's and of each of the worst's errors over their floors. At most K is within.
+        worst: place, part and channel, as far as they were looked at, the one that is most floors off first.
     """
 
     error: float
     floor: float
     ratio: float
-    token: tuple[int, int] | None = None
-    token_error: float | None = None
-    token_floor: float | None = None
+    worst: tuple[Worst, ...] = ()
+
+    @property
+    def decides(self) -> Worst | None:
+        """What the ratio is of; None for the whole tensor, and where that is off by as much, but for rounding."""
+        first = self.worst[0] if self.worst else None
+        if first is None or not math.isfinite(first.ratio):
+            return None
+        return first if first.ratio * self.floor > DECIDES * self.error else None
 
     def hides(self, allowed: float) -> float:
         """The largest fault, as `error` counts it, that may be in a step that is ok; see `parity.sensitivity`."""
@@ -207,7 +239,11 @@ class Judgement:
         candidate: the name it was asked for by.
         allowed: K, how many floors an error may be.
         crash: where and why the candidate's worker ended; empty where it did not.
-        measured: whether there was a baseline; without one the unit roundoff alone is the floor.
+        unmeasured: modes of the candidate's runs in which there was no baseline; there the unit roundoff alone is the
+            floor.
+        unsteady: the first step at which the candidate's two runs differ though nothing before it does: it is not
+            deterministic, and no floor holds for it.
+        strict: whether a coarse step counts as a divergence.
         diagnoses: of introduced steps, in execution order.
     """
 
@@ -219,7 +255,9 @@ class Judgement:
     allowed: float
     crash: str = ""
     versions: tuple[tuple[str, str], ...] = ()
-    measured: bool = True
+    unmeasured: tuple[Mode, ...] = ()
+    unsteady: Key | None = None
+    strict: bool = False
     diagnoses: tuple[Diagnosis, ...] = ()
 
     def diagnosis(self, step: str) -> Diagnosis | None:
@@ -238,9 +276,22 @@ class Judgement:
 
     @property
     def first_divergence(self) -> StepVerdict | None:
-        """The first introduced step, else the first that is beyond K floors at all."""
+        """The first introduced step, else the first that is beyond K floors at all; a coarse one where that counts."""
         wrong = self.introduced or tuple(step for step in self.steps if step.status.diverged)
-        return wrong[0] if wrong else None
+        coarse = (step for step in self.steps if self.strict and step.status is Status.COARSE)
+        return wrong[0] if wrong else next(coarse, None)
+
+    @property
+    def baseless(self) -> bool:
+        """Whether no run of the candidate is held to a measured floor."""
+        runs = {mode for step in self.steps for mode in ("free", "lockstep") if getattr(step, mode)}
+        return bool(self.unmeasured) and runs <= set(self.unmeasured)
+
+    @property
+    def free_alone(self) -> bool:
+        """Whether there was no lockstep run, which alone tells which step errs by itself."""
+        measured = [step for step in self.steps if step.free or step.lockstep]
+        return bool(measured) and all(step.lockstep is None for step in measured)
 
     @property
     def missing(self) -> tuple[StepVerdict, ...]:
@@ -258,7 +309,10 @@ class Judgement:
         """Divergence outranks a gap: what is known to be wrong is said first."""
         if self.crash:
             return ExitCode.UNAVAILABLE
-        if any(step.status.diverged for step in self.steps) or any(token.diverged for token in self.tokens):
+        wrong = any(step.status.diverged for step in self.steps) or any(token.diverged for token in self.tokens)
+        if wrong or self.unsteady:
+            return ExitCode.DIVERGED
+        if self.strict and self.counts[Status.COARSE]:
             return ExitCode.DIVERGED
         return ExitCode.INCOMPLETE if self.missing or not self.steps else ExitCode.PARITY
 

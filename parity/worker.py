@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ from parity.backend import Backend, Reference
 from parity.discovery import Choice, find
 from parity.dtypes import name_of, working_dtype
 from parity.errors import ParityError, UsageError
-from parity.execute import Run, execute
+from parity.execute import Run, execute, measure
 from parity.generation import Message, Sampling
+from parity.measured import to_text
 from parity.media import parse
 from parity.scenario import Scenario
 from parity.trace import Key, Trace
@@ -38,6 +39,7 @@ class Worker:
     def __init__(self, events: int) -> None:
         self._events = events
         self._backend: Backend | None = None
+        self._chosen = ""
         self.last_step = ""
 
     def tell(self, event: str, **fields: Any) -> None:
@@ -58,9 +60,11 @@ class Worker:
 
     def do_load(self, job: Job) -> None:
         """Load a checkpoint into the backend."""
-        options = dict(Choice.parse(job["backend"]).options)
+        choice = Choice.parse(job["backend"])
+        options = dict(choice.options)
         with _no_collection():
             self._backend = find(job["backend"], job["group"]).load(Path(job["checkpoint"]), job["dtype"], **options)
+        self._chosen = choice.suffix
 
     def do_contract(self, job: Job) -> Any:
         """The loaded reference's contract."""
@@ -81,10 +85,29 @@ class Worker:
             mode=job["mode"],
             oracle=Path(oracle) if oracle else None,
             scenario=Scenario.from_json(scenario) if scenario else None,
+            missing=_keys(job["missing"]),
             keep_tensors=job["keep_tensors"],
             command=tuple(job["command"]),
+            party=self._loaded.name + self._chosen,
         )
         execute(self._loaded, run, lambda step: self.tell("step", step=step))
+
+    def do_executions(self, job: Job) -> Any:
+        """The loaded reference's further executions, and the one that adds one term after the other."""
+        return {"names": list(self._reference.executions), "plain": self._reference.plain}
+
+    def do_measure(self, job: Job) -> str:
+        """Run an execution of the loaded reference and say what it errs."""
+        errors = measure(
+            self._reference,
+            oracle=Trace.read(Path(job["oracle"])),
+            dtype=job["dtype"],
+            mode=job["mode"],
+            execution=job["execution"],
+            missing=_keys(job["missing"]),
+            notify=lambda step: self.tell("step", step=step),
+        )
+        return to_text(errors)
 
     def do_vary(self, job: Job) -> None:
         """Give the loaded reference known bugs, or take them back."""
@@ -133,6 +156,10 @@ class Worker:
 def _storable(value: np.ndarray) -> np.ndarray:
     """A tensor as NumPy's own files hold it: bfloat16, which they do not know, in float32, which has all its values."""
     return value.astype(working_dtype(name_of(value))) if value.dtype.kind == "V" else value
+
+
+def _keys(given: Iterable[Sequence[Any]]) -> frozenset[Key]:
+    return frozenset(Key(*key) for key in given)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from torch import nn
@@ -12,11 +12,21 @@ from torch.distributions import Normal
 from transformers.models.gemma3n.modeling_gemma3n import Gemma3nAudioRelativePositionEmbedding, Gemma3nRotaryEmbedding
 
 from parity.arithmetic import Arithmetic, Plain, find
+from reference.executions import Stochastic
 from reference.float64 import Float64
+
+
+class Native(Plain):
+    """Torch's own arithmetic of one of its dtypes."""
+
+    def by_chance(self, seed: int) -> AbstractContextManager[None]:
+        """Operations compute in a wider format."""
+        return Stochastic(seed)
+
 
 TORCH: dict[str, Callable[[], Arithmetic]] = {
     "float64": Float64,
-    **{name: functools.partial(Plain, name) for name in ("float32", "bfloat16", "float16")},
+    **{name: functools.partial(Native, name) for name in ("float32", "bfloat16", "float16")},
 }
 
 HOST: dict[type[nn.Module], str] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from parity import backend
 from parity.arithmetic import available
+from parity.calibration.drawn import Drawn
 from parity.contract import Contract
 from parity.errors import BackendUnavailable, UsageError
 from parity.media import Part, Prompt
@@ -22,6 +24,9 @@ from parity.scenario import Scenario
 from parity.tap import SILENT, Tap
 from parity.weave import locate
 from reference.contract import ALL_STEPS, contract
+from reference.conversation import NAME as CONVERSATION
+from reference.conversation import build_conversation
+from reference.drawn import drawn
 from reference.media_scenarios import WITH_MEDIA, Rows, build_media
 from reference.scenarios import MEANINGS, Facts, build
 from reference.towers import Towers
@@ -46,10 +51,12 @@ class Reference(backend.Reference):
     options: ClassVar[Mapping[str, str]] = {
         "variant": "a known bug that it has, see `parity variants list`",
         "at": "where the bug is: a layer, or a tower's module",
+        "execution": "how it adds and rounds: blocked, stochastic or plain, see docs/architecture.md",
     }
 
     def __init__(self, model: Gemma3nForConditionalGeneration, checkpoint: Path, dtype: str) -> None:
         from reference.arithmetics import arithmetic, prepare
+        from reference.executions import PLAIN, Executions
         from reference.processing import Processing
         from reference.torch_tensors import TorchTensors
         from reference.woven import Woven
@@ -59,10 +66,12 @@ class Reference(backend.Reference):
         self._checkpoint = checkpoint
         self._arithmetic = arithmetic(dtype)
         prepare(model, self._arithmetic)
+        self._executions, self._execution = Executions(self._arithmetic), ""
+        self.executions, self.plain = self._executions.excess, PLAIN
         self._woven = Woven(model)
         self._towers = Towers({"vision": model.model.vision_tower, "audio": model.model.audio_tower})
         self._focus: tuple[str, ...] = ()
-        self._process = Processing(checkpoint, self._most_frames)
+        self._process = Processing(checkpoint, self._most_frames, exact=dtype == "float64")
         self._padding: tuple[int, ...] = (0,)
         self._cache: Any = None
         self._seen = 0
@@ -111,6 +120,7 @@ class Reference(backend.Reference):
             model = load(checkpoint, chosen.storage)
         backend = cls(model, checkpoint, dtype)
         backend.vary(_chosen(options))
+        backend.execute_as(options.get("execution", ""))
         return backend
 
     def contract(self) -> Contract:
@@ -118,15 +128,33 @@ class Reference(backend.Reference):
         return self._contract
 
     def scenario(self, name: str, prompt: str | None, media: Sequence[Part] = ()) -> Scenario:
-        """Scenario `name`: the prompt with BOS, or the single token "What" without; with media, in the template."""
+        """Scenario `name`: the prompt with BOS, or the single token "What" without.
+
+        With media, and in a conversation, the prompt is a user's turn in the template.
+        """
         from reference.loading import tokenize
 
+        text = [Part("text", prompt)] if prompt else []
+        if name == CONVERSATION:
+            said = (*media, *text) or (Part("text", LIGHTEST),)
+            return build_conversation(said, self._process.dialogue, self._facts)
         if media:
-            text = [Part("text", prompt)] if prompt else []
             return build_media(name, (*media, *text), self._tokens, self._facts)
         vocabulary = self._model.config.get_text_config().vocab_size
         ids = tokenize(self._checkpoint, LIGHTEST if prompt is None else prompt, vocabulary, prompt is not None)
         return build(name, ids if prompt != "" else [], self._facts)
+
+    @classmethod
+    def draw(cls, draw: random.Random, folder: Path) -> Drawn:
+        """Text of any length and script, or a question about pictures and sounds, in any scenario."""
+        return drawn(draw, folder)
+
+    @classmethod
+    def environments(cls) -> Mapping[str, Mapping[str, str]]:
+        """Torch's instruction sets as far as the processor has them, and two threads."""
+        from reference.machine import environments
+
+        return environments()
 
     def vary(self, variants: Sequence[tuple[str, str]]) -> None:
         """Have known bugs: lines of the woven source, in force while a chunk runs and in its processing."""
@@ -136,6 +164,11 @@ class Reference(backend.Reference):
     def focus(self, steps: Collection[str]) -> None:
         """Leave out the towers that none of the steps is of."""
         self._focus = tuple(steps)
+
+    def execute_as(self, name: str) -> None:
+        """Add and round in another way that is as right, or one term after the other; see `reference.executions`."""
+        self._executions.running(name)  # refuses what there is not
+        self._execution = self._process.execution = name
 
     @functools.cached_property
     def _contract(self) -> Contract:
@@ -176,6 +209,16 @@ class Reference(backend.Reference):
         self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
     ) -> NDArray[Any]:
         """Run the next chunk, woven only while a tap listens; of prompts, the processor makes the chunk's inputs."""
+        return self._forward(token_ids, prompts, tap, keep=0)
+
+    def forward_last(
+        self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
+    ) -> NDArray[Any]:
+        """The same for the last token's logits, as transformers' own `generate` asks for them."""
+        return self._forward(token_ids, prompts, tap, keep=1)
+
+    def _forward(self, token_ids: NDArray[np.int64], prompts: Sequence[Prompt], tap: Tap, *, keep: int) -> NDArray[Any]:
+        """Logits of the last `keep` tokens; of all for 0."""
         import torch
 
         from reference.arithmetics import running
@@ -185,11 +228,12 @@ class Reference(backend.Reference):
             if prompts:
                 inputs = self._process(prompts, tap=tap)
                 ids, media = inputs.token_ids, inputs.media
-            with torch.no_grad(), running(self._arithmetic), self._towers.only(self._focus):
-                logits = self._logits(ids, media)
+            silent = self._towers.only(self._focus)
+            with torch.no_grad(), running(self._arithmetic), self._executions.running(self._execution), silent:
+                logits = self._logits(ids, media, keep)
         return self.tensors.to_numpy(logits, None)
 
-    def _logits(self, ids: torch.Tensor, media: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    def _logits(self, ids: torch.Tensor, media: Mapping[str, torch.Tensor], keep: int) -> torch.Tensor:
         import torch
 
         self._seen += ids.shape[1]
@@ -201,6 +245,7 @@ class Reference(backend.Reference):
             position_ids=positions[:, -ids.shape[1] :],
             past_key_values=self._cache,
             use_cache=self._cache is not None,
+            logits_to_keep=keep,
             **{name: self._cast(given) for name, given in media.items()},
         )
         logits: torch.Tensor = outputs.logits

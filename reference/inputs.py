@@ -4,6 +4,18 @@ from __future__ import annotations
 
 from parity.contract import Step
 
+HOST = "float32"
+"""Preprocessing is the host's work: every port computes it in float32 or better, whatever its model computes in."""
+
+LEVEL = 1 / 255
+"""Pixels are levels of 8 bits, and a right resampler may be one level off.
+
+The true pixel is the exact average v, rounded to a level: |p - v| <= 1/2. A resampler with two passes of 8 bits (as
+Pillow's, and torchvision's with AVX2) rounds after the first, by at most 1/2; the second averages these errors with
+weights that sum to 1, and rounds again, so that |q - v| <= 1. Of two levels that are so near to v, |p - q| <= 3/2:
+none or one. Weights of 16 bits add some hundredths of a level, which change nothing.
+"""
+
 TEMPLATE = "https://ai.google.dev/gemma/docs/core/prompt-structure"
 
 INPUT_STEPS = (
@@ -14,6 +26,7 @@ INPUT_STEPS = (
         "decoded audio at the processor's rate, mono, padded with zeros to the longest clip",
         "audio_utils.load_audio",
         needs="audio",
+        arithmetic=HOST,
     ),
     Step(
         "processor.token_ids",
@@ -28,9 +41,11 @@ INPUT_STEPS = (
         "processor.pixels",
         ("image", "channel", "height", "width"),
         "float",
-        "upright RGB image, resized bilinearly with antialiasing, 0 to 1",
+        "upright RGB image, resized bilinearly with antialiasing, rounded to 256 levels, 0 to 1",
         "SiglipImageProcessor: pixel_values",
         needs="image",
+        arithmetic=HOST,
+        quantum=LEVEL,
     ),
     Step(
         "processor.mel",
@@ -40,6 +55,7 @@ INPUT_STEPS = (
         "Gemma3nAudioFeatureExtractor._extract_spectrogram: input_features",
         "https://arxiv.org/abs/2303.01037",
         needs="audio",
+        arithmetic=HOST,
     ),
     Step(
         "processor.mel_mask",

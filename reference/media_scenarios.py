@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from parity.errors import UsageError
 from parity.media import Part, Prompt
 from parity.scenario import Chunk, Scenario
+from reference.conversation import NAME
 from reference.scenarios import Facts, decode_steps, filled, require_context
 
 Rows = tuple[tuple[int, ...], ...]
@@ -21,7 +22,7 @@ def build_media(name: str, prompt: Prompt, process: Process, facts: Facts) -> Sc
         UsageError: for a scenario that media cannot run in, or a prompt that exceeds the context.
     """
     if name not in BUILDERS:
-        raise UsageError(f"scenario {name!r} is not for pictures and sounds; choose of {', '.join(BUILDERS)}")
+        raise UsageError(f"scenario {name!r} is not for pictures and sounds; choose of {', '.join(WITH_MEDIA)}")
     return require_context(BUILDERS[name](name, prompt, process, facts), facts)
 
 
@@ -62,4 +63,4 @@ BUILDERS: dict[str, Callable[[str, Prompt, Process, Facts], Scenario]] = {
     "warm": _warm,
     "batch": _batch,
 }
-WITH_MEDIA = tuple(BUILDERS)
+WITH_MEDIA = (*BUILDERS, NAME)

@@ -19,10 +19,17 @@ MEANINGS = {
     "batch": "three left-padded prompts of unequal length, then 2 decode steps",
     "square": "as many rows as tokens, so that swapping batch and token keeps the shape",
     "outside": "ids outside the per-layer table: vision and audio ids as text",
+    "grown": "a prompt that fills all but 2 places of 256, then 4 decode steps: a cache in blocks grows",
+    "faint": "embeddings and last streams near zero: the floors of magnitudes and the epsilons of norms matter",
+    "generate": "two turns as `generate` runs them: logits of the last token alone, the second turn read on",
 }
 
 SPECIAL_IDS = 4
 """Padding, end, begin and unknown: not drawn as filler."""
+BLOCK = 256
+"""Caches in blocks grow by so many positions: MLX's, mlx-lm's, mlx-vlm's."""
+FAINT = (("text.embed_tokens", 2.0**-10), ("text.altup.unembed.*.projection", 2.0**-14))
+"""Brings root mean squares, about 1 for embeddings and up to 50 for last streams, below the floor of 1e-5^0.5."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,7 @@ def build(name: str, prompt: list[int], facts: Facts) -> Scenario:
     Raises:
         UsageError: for an unknown name, an empty prompt, or one that exceeds the context.
     """
-    if name not in BUILDERS:
+    if name not in MEANINGS:
         raise UsageError(f"unknown scenario {name!r}; there are {', '.join(MEANINGS)}")
     if not prompt:
         raise UsageError("the prompt is empty; give some text, or no prompt at all for the single token 'What'")
@@ -114,6 +121,16 @@ def _outside(name: str, prompt: list[int], facts: Facts) -> Scenario:
     return Scenario(name, (_chunk("prefill", [i for pair in zip(inside, outside, strict=False) for i in pair]),))
 
 
+def _grown(name: str, prompt: list[int], facts: Facts) -> Scenario:
+    """Decode steps fill the last two places of a block, and go on in the next."""
+    blocks = -(-(len(prompt) + 2) // BLOCK)
+    return Scenario(name, (_chunk("prefill", filled(prompt, blocks * BLOCK - 2, facts)), *decode_steps(1, 4)))
+
+
+def _faint(name: str, prompt: list[int], facts: Facts) -> Scenario:
+    return Scenario(name, (_chunk("prefill", prompt), *decode_steps(1, 2)), scaled=FAINT)
+
+
 def filled(prompt: list[int], length: int, facts: Facts) -> list[int]:
     """The prompt, drawn out with seeded text ids to at least `length`; varied, so that positions can be told apart."""
     draw = random.Random(0)
@@ -140,4 +157,6 @@ BUILDERS: dict[str, Callable[[str, list[int], Facts], Scenario]] = {
     "batch": _batch,
     "square": _square,
     "outside": _outside,
+    "grown": _grown,
+    "faint": _faint,
 }

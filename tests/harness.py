@@ -16,9 +16,12 @@ from typing import get_args
 import torch
 
 from parity.backend import Backend
+from parity.baseline import Baseline, judged
+from parity.coverage import Missing
 from parity.errors import ExitCode
-from parity.execute import Run, execute
-from parity.judge import Runs, judge
+from parity.execute import Run, execute, measure
+from parity.judge import Runs
+from parity.measured import Errors
 from parity.party import Party
 from parity.trace import Mode, Trace
 from parity.verdict import Judgement
@@ -55,15 +58,20 @@ class Harness:
         return self.trace(self.oracle, "float64", scenario=self.oracle.scenario(scenario, prompt))
 
     @functools.cache  # noqa: B019
+    def measured(self, dtype: str, scenario: str, prompt: str | None = PROMPT) -> Baseline:
+        """The baseline of a scenario, which runs as it is asked for."""
+        oracle = self.oracle_trace(scenario, prompt)
+        return Baseline(Here(self.baseline(dtype), dtype), oracle, self._output())
+
     def baseline_runs(self, dtype: str, scenario: str, prompt: str | None = PROMPT) -> Runs:
-        """The baseline's free and lockstep runs."""
-        return self.runs(self.baseline(dtype), dtype, self.oracle_trace(scenario, prompt))
+        """The baseline's runs, held to every step."""
+        return self.measured(dtype, scenario, prompt).runs()
 
     def judge(self, candidate: Backend, dtype: str, scenario: str, prompt: str | None = PROMPT) -> Judgement:
         """Run a loaded candidate and judge it."""
         oracle = self.oracle_trace(scenario, prompt)
         runs = self.runs(candidate, dtype, oracle)
-        return judge(oracle=oracle, baseline=self.baseline_runs(dtype, scenario, prompt), candidate=runs)
+        return judged(oracle=oracle, baseline=self.measured(dtype, scenario, prompt), candidate=runs)[0]
 
     def runs(self, backend: Backend, dtype: str, oracle: Trace) -> Runs:
         """A free and a lockstep run."""
@@ -79,6 +87,34 @@ class Harness:
 
     def _output(self) -> Path:
         return self._folder / f"trace-{next(self._numbers)}"
+
+
+class Here:
+    """A loaded reference of this process, as `parity.baseline` runs it."""
+
+    def __init__(self, reference: Reference, dtype: str) -> None:
+        self._reference, self._dtype = reference, dtype
+
+    def executions(self) -> tuple[tuple[str, ...], str]:
+        """Names."""
+        return tuple(self._reference.executions), self._reference.plain
+
+    def run(self, output: Path, *, oracle: Trace, mode: Mode, missing: Missing) -> Trace:
+        """A trace."""
+        run = Run(output, NAME, WEIGHTS, self._dtype, mode=mode, oracle=oracle.path, missing=missing)
+        return passing_trace(self._reference, run)
+
+    def measure(self, execution: str, *, oracle: Trace, mode: Mode, missing: Missing) -> Errors:
+        """Errors alone."""
+        return measure(
+            self._reference,
+            oracle=oracle,
+            dtype=self._dtype,
+            mode=mode,
+            execution=execution,
+            missing=missing,
+            notify=lambda step: None,
+        )
 
 
 def _settled(reference: Reference) -> Reference:

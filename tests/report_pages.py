@@ -74,7 +74,7 @@ def diverged():
 
 def hostile():
     """Everything that others write is an attack."""
-    bad = Deviation(1e-3, 1e-7, 1e4, (0, 1), 1e-3)
+    bad = Deviation(1e-3, 1e-7, 1e4, samples.at(0, 1, 1e-3))
     steps = (
         *samples.steps(),
         StepVerdict(BREAKS_OUT, BREAKS_OUT, 0, Status.UNEXPECTED, note=BREAKS_OUT),
@@ -104,7 +104,7 @@ def large(steps=2000, candidates=5):
         ratios = np.exp(np.random.default_rng(number).normal(size=(steps, 2)) / 3)
         ratios[700 + number :, 1] *= 1e5
         found = [_verdict(name, *pair) for name, pair in zip(names, ratios.tolist(), strict=True)]
-        wrong = Deviation(1e-2, 1e-7, 1e5, (0, 3), 2e-2)
+        wrong = Deviation(1e-2, 1e-7, 1e5, samples.at(0, 3, 2e-2))
         for at in range(700 + number, steps, 61):
             found[at] = replace(found[at], status=Status.INTRODUCED, lockstep=wrong)
         tokens = tuple(TokenVerdict("prefill", 0, at, 17, 17, 2.0, 0.1) for at in range(500))
@@ -115,5 +115,5 @@ def large(steps=2000, candidates=5):
 
 
 def _verdict(name, lockstep, free):
-    runs = [Deviation(1e-7 * ratio, 1e-7, ratio, (0, 3), 1e-7 * ratio) for ratio in (free, lockstep)]
+    runs = [Deviation(1e-7 * ratio, 1e-7, ratio, samples.at(0, 3, 1e-7 * ratio)) for ratio in (free, lockstep)]
     return StepVerdict("prefill", name, 0, Status.OK if free <= 4 else Status.INHERITED, *runs)

@@ -6,13 +6,20 @@ from dataclasses import replace
 
 from parity.contract import Contract, Step
 from parity.trace import Manifest
-from parity.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict
+from parity.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict, Worst
 
 HIDDEN = ("batch", "token", "hidden")
 ROPE = "https://arxiv.org/abs/2104.09864"
 LAYERS = 10
 PHASES = ("prefill", "decode.1", "decode.2")
-QUIET = Deviation(error=1.1e-7, floor=9.6e-8, ratio=1.1, token=(0, 2), token_error=1.3e-7)
+
+
+def at(row: int, token: int, error: float, ratio: float = 0.0) -> tuple[Worst, ...]:
+    """A token as the worst place."""
+    return (Worst("place", (("batch", row), ("token", token)), error, 1e-7, ratio),)
+
+
+QUIET = Deviation(error=1.1e-7, floor=9.6e-8, ratio=1.1, worst=at(0, 2, 1.3e-7))
 
 
 def contract() -> Contract:
@@ -87,7 +94,7 @@ def comparison(*judgements: Judgement) -> Comparison:
 
 def parity() -> Comparison:
     """Everything within its floor."""
-    worst = Deviation(1.9e-7, 1.1e-7, 1.7272, (0, 1), 2.2e-7)
+    worst = Deviation(1.9e-7, 1.1e-7, 1.7272, at(0, 1, 2.2e-7))
     return comparison(judgement(change("prefill", "text.layers.3.mlp.gate_std", Status.OK, free=QUIET, lockstep=worst)))
 
 
@@ -99,8 +106,8 @@ def near_tie() -> Comparison:
 
 def diverged() -> Comparison:
     """Rotary embedding wrong in every layer, the router of layer 4 besides; all else passes it on."""
-    fault = Deviation(7.8e-5, 9.6e-8, 812.5, (0, 3), 4.1e-4)
-    spread = Deviation(2.3e-4, 2.1e-7, 1095.0, (0, 3), 6.0e-4)
+    fault = Deviation(7.8e-5, 9.6e-8, 812.5, at(0, 3, 4.1e-4))
+    spread = Deviation(2.3e-4, 2.1e-7, 1095.0, at(0, 3, 6.0e-4))
     inherited = [
         change(phase, step.name, Status.INHERITED, free=spread, lockstep=QUIET)
         for phase in PHASES
@@ -111,7 +118,7 @@ def diverged() -> Comparison:
         for phase in PHASES
         for layer in range(LAYERS)
     ]
-    small = Deviation(5.5e-7, 1.1e-7, 5.0, (0, 0), 5.6e-7)
+    small = Deviation(5.5e-7, 1.1e-7, 5.0, at(0, 0, 5.6e-7))
     router = "text.layers.4.altup.correct.router_input"
     odd = change("decode.1", router, Status.INTRODUCED, free=spread, lockstep=small)
     wrong = TokenVerdict("decode.2", 0, 0, 17, 512, margin=1.2, noise=0.01)
@@ -132,7 +139,7 @@ def incomplete() -> Comparison:
 
 def broken() -> Comparison:
     """A wrong shape first, NaN after it, an integer step that differs."""
-    ids = Deviation(0.5, 0.0, float("inf"), (0, 1), 1.0)
+    ids = Deviation(0.5, 0.0, float("inf"), at(0, 1, 1.0))
     return comparison(
         judgement(
             change("prefill", "text.input_ids", Status.INTRODUCED, free=ids, lockstep=ids),

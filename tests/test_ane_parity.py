@@ -22,7 +22,9 @@ def ane(harness):
     return functools.cache(functools.partial(Backend.load, harness.checkpoint))
 
 
-@pytest.mark.parametrize("scenario", MEANINGS)
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(name, marks=pytest.mark.exhaustive if name == "grown" else ()) for name in MEANINGS]
+)
 def test_parity(scenario, ane, harness):
     """Every step covered, none introduced, worst ratio at most 4 floors, exit 0."""
     require_parity(harness.judge(ane("float32"), "float32", scenario))
@@ -35,6 +37,12 @@ def test_a_chunk_of_several_calls(scenario, ane, harness):
     judgement = harness.judge(candidate, "float32", scenario, LONG)
     assert len(list(candidate._program.shapes.parts(0, len(judgement.tokens)))) == 2
     require_parity(judgement)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("scenario", ["generate", "grown", "faint"])
+def test_the_path_that_users_run_in_the_engines_arithmetic(scenario, ane, harness):
+    require_parity(harness.judge(ane("float16-ane"), "float16-ane", scenario))
 
 
 def test_parity_with_a_scaled_residual_stream(ane, harness):

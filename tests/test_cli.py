@@ -22,7 +22,7 @@ from parity.generation import Message, Sampling
 from parity.media import Part
 from parity.report.json import read_comparison
 from tests import report_samples as samples
-from tests.toy import CONTRACT, Toy, runs, write
+from tests.toy import CONTRACT, Port, Toy, runs, write
 
 ROOT = Path(__file__).parents[1]
 CHECKPOINT = Checkpoint(Path("/nowhere"), "tiny", "weights")
@@ -331,8 +331,8 @@ def traces(tmp_path):
     """Traces of a toy: the oracle, the baseline, a good candidate and one with a fault."""
     oracle = write(tmp_path, "oracle", Toy())
     runs(tmp_path, "baseline", Toy("float32"), oracle)
-    runs(tmp_path, "good", Toy("float32"), oracle)
-    runs(tmp_path, "bad", Toy("float32", {"embed": lambda x: x * np.float32(1.001)}), oracle)
+    runs(tmp_path, "good", Port("float32"), oracle)
+    runs(tmp_path, "bad", Port("float32", {"embed": lambda x: x * np.float32(1.001)}), oracle)
     return tmp_path
 
 
@@ -347,7 +347,7 @@ def test_diff(parity, traces):
     baseline = ["--baseline", free, "--baseline", lockstep]
     code, out, _ = parity("diff", traces / "oracle", *both(traces, "good"), *baseline)
     assert code == ExitCode.PARITY
-    assert "toy float32, toy: parity. 8 of 8 steps covered" in out
+    assert "port float32, toy: parity. 8 of 8 steps covered" in out
     assert "1 floor = the error that toy itself makes in float32" in " ".join(out.split())
     code, out, _ = parity("diff", traces / "oracle", *both(traces, "bad"), *baseline)
     assert code == ExitCode.DIVERGED
@@ -358,6 +358,31 @@ def test_diff_without_a_baseline(parity, traces):
     """That the floor was not measured is said plainly."""
     out = parity("diff", traces / "oracle", *both(traces, "good"))[1]
     assert "The floor was not measured" in out
+    free, lockstep = both(traces, "baseline")
+    for given, missing in ((free, "lockstep"), (lockstep, "free")):
+        out = " ".join(parity("diff", traces / "oracle", *both(traces, "good"), "--baseline", given)[1].split())
+        assert f"The floor of the {missing} run was not measured" in out
+    alone = both(traces, "good")[0]
+    assert "not measured" not in parity("diff", traces / "oracle", alone, "--baseline", free)[1]
+
+
+def test_diff_of_a_free_run_alone(parity, traces):
+    """It says where the candidate first diverges, and not which step errs by itself."""
+    free, baseline = both(traces, "bad")[0], both(traces, "baseline")[0]
+    code, out, _ = parity("diff", traces / "oracle", free, "--baseline", baseline)
+    assert code == ExitCode.DIVERGED
+    out = " ".join(out.split())
+    assert "diverged: only a lockstep run tells which steps err by themselves; first at embed (prefill)" in out
+    assert "introduced" not in out
+
+
+def test_diff_refuses_the_reference(parity, traces):
+    """As a candidate it would be judged by itself; what to do with its trace is said."""
+    free, lockstep = both(traces, "baseline")
+    for wrong in (free, traces / "oracle"):
+        code, _, err = parity("diff", traces / "oracle", wrong, "--baseline", lockstep)
+        assert code == ExitCode.USAGE
+        assert f"give it as --baseline {wrong}" in " ".join(err.split())
 
 
 def test_diff_json(parity, traces, tmp_path):
@@ -371,7 +396,7 @@ def test_diff_refuses(parity, traces):
     """Two runs of one kind, no oracle, and a floor of another arithmetic."""
     free, lockstep = both(traces, "good")
     other = write(traces, "half", Toy("float16"), "float16", oracle=traces / "oracle")
-    assert "both a free run of toy" in parity("diff", traces / "oracle", free, traces / "bad.free")[2]
+    assert "both a free run of port" in parity("diff", traces / "oracle", free, traces / "bad.free")[2]
     assert "no contract.json" in parity("diff", free, lockstep)[2]
     assert "no baseline in float32" in parity("diff", traces / "oracle", free, "--baseline", other.path)[2]
     assert "is not a trace" in parity("diff", traces, free)[2]

@@ -11,6 +11,7 @@ from implementations.gemma3n.preprocessor import Preprocessor
 from parity.errors import UsageError
 from parity.generation import Message, Sampling
 from parity.media import Part
+from parity.tap import SILENT
 from reference.tiny import path
 
 END = 6
@@ -28,7 +29,7 @@ class Script:
         self.begun += 1
         self.read_ids = []
 
-    def read(self, token_ids, media=NOTHING):
+    def read(self, token_ids, media=NOTHING, *, tap=SILENT):
         self.read_ids.append(token_ids)
         self.media.append(media)
         said = 0 if len(token_ids) > 1 else self.said + 1

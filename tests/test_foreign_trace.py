@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the [hf] extra")
 
+from parity.errors import ExitCode  # noqa: E402
 from parity.judge import Runs, judge  # noqa: E402  # behind importorskip
 from parity.trace import Trace  # noqa: E402
 from parity.verdict import Status  # noqa: E402
@@ -31,6 +34,46 @@ def judged(harness, tmp_path):
         return judge(oracle=oracle, baseline=harness.baseline_runs("float32", "one-shot"), candidate=runs)
 
     return run
+
+
+def test_the_documented_command_judges_them(harness, tmp_path, monkeypatch, parity):
+    """Word for word, with the traces under the names that the page gives them."""
+    page = (EXAMPLE.parents[1] / "trace-format.md").read_text()
+    (command,) = [line for line in page.splitlines() if line.startswith("parity diff ")]
+    oracle, base = harness.oracle_trace("one-shot"), harness.baseline_runs("float32", "one-shot")
+    output = tmp_path / "written"
+    subprocess.run([sys.executable, str(EXAMPLE), str(oracle.path), str(harness.checkpoint), str(output)], check=True)
+    for name, path in {
+        "oracle": oracle.path,
+        "mine": output / "free",
+        "mine-lockstep": output / "lockstep",
+        "base.free": base.free.path,
+        "base.lockstep": base.lockstep.path,
+    }.items():
+        (tmp_path / name).symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = parity(*shlex.split(command)[1:])
+    assert code == ExitCode.INCOMPLETE  # three steps of all
+    assert "foreign float32, one-shot: incomplete: 3 of 1,229 steps covered" in out
+    assert "not measured" not in out
+
+
+@pytest.mark.exhaustive
+def test_the_documented_commands_write_what_they_say(tmp_path, monkeypatch, parity):
+    """The oracle's trace and the baseline's two, which `parity diff` refuses as candidates."""
+    page = (EXAMPLE.parents[1] / "trace-format.md").read_text()
+    commands = re.findall(r"parity trace [^`\n]+", page)
+    assert len(commands) == 3
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        assert parity(*shlex.split(command)[1:])[0] == ExitCode.PARITY
+    assert [Trace.read(tmp_path / f"base.{mode}").manifest.mode for mode in ("free", "lockstep")] == [
+        "free",
+        "lockstep",
+    ]
+    code, _, err = parity("diff", "oracle", "base.free", "base.lockstep")
+    assert code == ExitCode.USAGE
+    assert "give it as --baseline base.free" in " ".join(err.split())
 
 
 def test_embeddings_are_at_parity(judged):

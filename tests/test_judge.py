@@ -71,7 +71,8 @@ def test_one_wrong_token_is_seen_and_named(judged):
         return x
 
     first = judged({"embed": wrong}).first_divergence
-    assert (first.step, first.phase, first.lockstep.token) == ("embed", "prefill", (0, 3))
+    assert (first.step, first.phase) == ("embed", "prefill")
+    assert first.lockstep.decides.where == (("batch", 0), ("token", 3))
 
 
 def test_integers_must_be_equal(judged):
@@ -122,11 +123,35 @@ def test_what_follows_a_sequence_of_another_length_is_inherited(judged):
     assert statuses(judged({"logits": wide}), "decode.1")["logits"] is Status.INTRODUCED
 
 
+def test_what_is_made_of_a_wrong_shape_is_inherited(judged):
+    """Lockstep cannot replace it: the next step of each kind may read it. A step behind that errs by itself."""
+
+    def longer(x):
+        return np.concatenate([x, x[:, -1:]], 1)
+
+    carried = {"ids": longer, "embed": lambda x: x[:, :4] * np.float32(2)}
+    found = statuses(judged(carried))
+    assert (found["ids"], found["embed"], found["logits"]) == (Status.CONTRACT, Status.INHERITED, Status.INHERITED)
+    behind = statuses(judged(carried | {"layers.0.mean": lambda x: x * np.float32(2)}))
+    assert behind["layers.0.mean"] is Status.INTRODUCED
+
+
+def test_nan_that_spreads_in_a_free_run_alone(judged, tmp_path):
+    """The first step that is not finite is where it is; none behind it is called a fault of its own."""
+    nan = {"embed": lambda x: x * np.float32(np.nan)}
+    free = runs(tmp_path, "nan", Toy("float32", nan), judged.oracle).free
+    judgement = judged(candidate=Runs(free, None))
+    assert [step.step for step in judgement.introduced] == ["embed"]
+    assert statuses(judgement)["logits"] is Status.INHERITED
+
+
 def test_free_run_alone(judged, tmp_path):
-    """Without a lockstep run the first step beyond the floor counts as introduced."""
+    """Without a lockstep run the first step beyond the floor is shown, and none is called introduced."""
     candidate = runs(tmp_path, "free", Toy("float32", {"embed": lambda x: x * np.float32(1.01)}), judged.oracle)
     judgement = judged(candidate=Runs(candidate.free, None))
     assert judgement.first_divergence.step == "embed"
+    assert not judgement.introduced
+    assert judgement.free_alone
     assert judgement.exit_code is ExitCode.DIVERGED
 
 

@@ -74,7 +74,7 @@ def mended(harness):
     return Backend.load(harness.checkpoint, "float32", patch="all")
 
 
-LENGTHY = ("warm", "chunked", "long")
+LENGTHY = ("warm", "chunked", "long", "grown", "generate")
 """Scenarios that take ten seconds or more; decode, batch and the others show each patch."""
 
 

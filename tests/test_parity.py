@@ -6,6 +6,11 @@ import functools
 
 import pytest
 
+pytest.importorskip("mlx.core")
+
+from implementations.gemma3n.preprocessor import Preprocessor
+from implementations.mlx.cache import Cache
+from implementations.mlx.model import Gemma3n
 from parity.discovery import find
 from parity.errors import ExitCode
 from reference.scenarios import MEANINGS
@@ -17,8 +22,18 @@ def mlx(harness):
     return functools.cache(functools.partial(find("mlx").load, harness.checkpoint))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("scenario", MEANINGS)
+LENGTHY = ("grown", "generate")
+"""Scenarios of many tokens or chunks, run in one arithmetic each time and in the others by `make test-all`."""
+
+
+@pytest.mark.parametrize(
+    ("scenario", "dtype"),
+    [
+        pytest.param(name, dtype, marks=pytest.mark.exhaustive if name in LENGTHY and dtype != "float32" else ())
+        for name in MEANINGS
+        for dtype in ("float32", "bfloat16")
+    ],
+)
 def test_mlx(scenario, dtype, mlx, harness):
     """Every step covered, none introduced, worst ratio at most 4 floors, exit 0."""
     judgement = harness.judge(mlx(dtype), dtype, scenario)
@@ -39,6 +54,58 @@ def test_mlx_on_the_lightest_case(mlx, harness):
     judgement = harness.judge(mlx("float32"), "float32", "one-shot", None)
     assert len(judgement.tokens) == 1
     assert judgement.exit_code is ExitCode.PARITY
+
+
+def test_a_cache_that_drops_its_past_as_it_grows_is_found(mlx, harness, monkeypatch):
+    """The third decode step begins a new block of 256 positions: keys of full layers are zero before it."""
+    right = Cache._make_room
+
+    def forgetful(self, which, chunk, past):
+        return right(self, which, chunk, past) * (0 if self._window is None and past else 1)
+
+    monkeypatch.setattr(Cache, "_make_room", forgetful)
+    first = harness.judge(mlx("float32"), "float32", "grown").first_divergence
+    assert (first.step, first.phase) == ("text.layers.4.attn.keys", "decode.3")
+
+
+def test_a_magnitude_without_a_floor_is_found(mlx, harness, monkeypatch):
+    """In and behind the layers, and only where streams are near zero."""
+    monkeypatch.setattr("implementations.mlx.altup.MAGNITUDE_FLOOR", 0.0)
+    found = {step.step for step in harness.judge(mlx("float32"), "float32", "faint").introduced}
+    assert found == {f"text.altup.{part}.{i}.magnitude" for part in ("embed", "unembed") for i in (1, 2, 3)}
+    assert harness.judge(mlx("float32"), "float32", "one-shot").exit_code is ExitCode.PARITY
+
+
+def test_logits_of_another_token_are_found(mlx, harness, monkeypatch):
+    """Only generation asks for the last token's logits alone: a forward pass for all of them is right."""
+    right = Gemma3n.__call__
+
+    def first_only(self, ids, media, conversation, *, tap, last_only=False):
+        if not last_only:
+            return right(self, ids, media, conversation, tap=tap)
+        states = self.model(ids, media, conversation, tap=tap)
+        conversation.advance(ids.shape[1])
+        return self.model.language_model.head(states[:, :1], tap=tap.into("text"))
+
+    monkeypatch.setattr(Gemma3n, "__call__", first_only)
+    judgement = harness.judge(mlx("float32"), "float32", "generate")
+    wrong = [(step.step, step.phase) for step in judgement.introduced]
+    assert wrong == [("text.lm_head", "prefill"), ("text.lm_head", "suffix")]
+
+
+@pytest.mark.parametrize(
+    ("change", "phase"),
+    [
+        ({"encode": lambda right: lambda self, dialogue: right(self, dialogue)[1:]}, "prefill"),
+        ({"encode": lambda right: lambda self, dialogue: right(self, dialogue[-1:])}, "suffix"),
+    ],
+)
+def test_what_a_dialogue_reads_is_judged(change, phase, mlx, harness, monkeypatch):
+    """Its own template and ids: no first token, and a second turn that is read as if it were the first."""
+    for name, wrong in change.items():
+        monkeypatch.setattr(Preprocessor, name, wrong(getattr(Preprocessor, name)))
+    judgement = harness.judge(mlx("float32"), "float32", "generate")
+    assert [(step.step, step.phase) for step in judgement.introduced] == [("text.input_ids", phase)]
 
 
 @pytest.mark.parametrize(

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from parity.axes import USUAL
 from parity.judge import Runs, judge
 from parity.report.chosen import INTRODUCED, WORST, chosen
 from parity.report.gather import Gatherer
 from parity.report.html.figures import histogram_figure
 from parity.report.json import dumps_report, read_report, write_whole
-from parity.report.matrix import COLUMNS, ROWS, as_matrix, channel_map, difference, error_histogram, value_histogram
+from parity.report.matrix import COLUMNS, ROWS, channel_map, difference, error_histogram, value_histogram
 from parity.report.vocabulary import label, read_vocabulary
 from parity.verdict import Comparison
 from tests import report_pages as pages
@@ -141,17 +142,17 @@ def test_only_a_few_steps_have_a_page():
     [
         (("batch", "token", "head", "dim"), (2, 3, 4, 5), (6, 20)),
         (("stream", "batch", "token", "hidden"), (4, 2, 3, 5), (6, 20)),
-        (("batch", "kv_head", "key", "dim"), (2, 3, 4, 5), (2, 60)),
+        (("batch", "kv_head", "key", "dim"), (2, 3, 4, 5), (8, 15)),
         (("height", "width", "channel"), (2, 3, 4), (6, 4)),
         (("frequency",), (7,), (1, 7)),
         ((), (), (1, 1)),
         (("unknown",), (2, 3), (1, 6)),
     ],
 )
-def test_as_matrix(axes, shape, form):
-    """Tokens are rows; what has none has its last axis across."""
+def test_matrix(axes, shape, form):
+    """Places are rows; what has none has its last axis across."""
     array = np.arange(math.prod(shape)).reshape(shape)
-    matrix = as_matrix(array, axes)
+    matrix = USUAL.layout(axes, shape).matrix(array)
     assert matrix.shape == form
     assert sorted(matrix.reshape(-1)) == sorted(array.reshape(-1))
 

@@ -100,7 +100,7 @@ def test_command_renders_kept_traces(traces, tmp_path, parity):
     assert (code, out, err) == (0, f"{tmp_path / 'out' / 'index.html'}\n", "")
     (judgement,) = read_report(tmp_path / "out").comparison.judgements
     assert judgement.candidate == "tests.toy:Wrong"
-    assert judgement.measured
+    assert not judgement.unmeasured
     assert judgement.first_divergence.step == "embed"
 
 
@@ -110,7 +110,7 @@ def test_command_renders_single_traces(traces, tmp_path, parity):
     floors = ["--baseline", traces / "baseline.free", "--baseline", traces / "baseline.lockstep"]
     assert parity("report", *given, *floors, "--output", tmp_path / "out")[0] == 0
     (judgement,) = read_report(tmp_path / "out").comparison.judgements
-    assert judgement.measured
+    assert not judgement.unmeasured
     assert judgement.first_divergence.step == "embed"
 
 

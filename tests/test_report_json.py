@@ -13,17 +13,24 @@ from hypothesis import strategies as st
 
 from parity.errors import StaleTrace, UsageError
 from parity.report.json import FILE, dumps, prepare, read_comparison, to_json, write_whole
-from parity.verdict import Deviation, Status, StepVerdict
+from parity.verdict import Deviation, Status, StepVerdict, Worst
 from tests import report_samples as samples
 
 floats = st.floats(allow_nan=False, allow_infinity=True)
+worst = st.builds(
+    Worst,
+    look=st.sampled_from(("place", "part", "channel")),
+    where=st.lists(st.tuples(st.text(), st.integers(0, 9)), max_size=3).map(tuple),
+    error=floats,
+    floor=floats,
+    ratio=floats,
+)
 deviations = st.builds(
     Deviation,
     error=floats,
     floor=floats,
     ratio=floats,
-    token=st.none() | st.tuples(st.integers(0, 9), st.integers(0, 9)),
-    token_error=st.none() | floats,
+    worst=st.lists(worst, max_size=3).map(tuple),
 )
 verdicts = st.builds(
     StepVerdict,
@@ -82,7 +89,7 @@ def test_what_other_programs_read():
     """The head, and what is derived for readers without our code."""
     data = to_json(samples.diverged())
     assert (data["schema"], data["version"], data["exit_code"], data["verdict"]) == (
-        "parity-comparison", 1, 1, "diverged",
+        "parity-comparison", 2, 1, "diverged",
     )  # fmt: skip
     (judgement,) = data["judgements"]
     assert judgement["counts"]["introduced"] == 31
@@ -99,8 +106,8 @@ def test_what_other_programs_read():
         ("{", UsageError, "cannot be read"),
         ("[1]", UsageError, "no report of parity"),
         ('{"schema": "other"}', UsageError, "no report of parity"),
-        ('{"schema": "parity-comparison", "version": 2}', StaleTrace, "version 2, this is 1"),
-        ('{"schema": "parity-comparison", "version": 1}', UsageError, "contract: Field required"),
+        ('{"schema": "parity-comparison", "version": 1}', StaleTrace, "version 1, this is 2"),
+        ('{"schema": "parity-comparison", "version": 2}', UsageError, "contract: Field required"),
     ],
 )
 def test_unreadable(text, failure, message, tmp_path):

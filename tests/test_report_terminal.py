@@ -80,14 +80,14 @@ def test_no_colour_in_a_file(monkeypatch):
 
 def test_an_unmeasured_floor_is_said():
     """Without a baseline the report does not claim that a floor was measured."""
-    text = printed(samples.comparison(replace(samples.judgement(), measured=False)), 400)
+    text = printed(samples.comparison(replace(samples.judgement(), unmeasured=("free", "lockstep"))), 400)
     assert "The floor was not measured" in text
     assert "itself makes" not in text
 
 
-def test_the_worst_token_that_decides_is_named():
-    """Where one token's error, not the tensor's, is beyond the floor, the table says so."""
-    decided = Deviation(1.2e-7, 1.0e-7, 9.0, (1, 5), 8.1e-7)
+def test_the_worst_place_that_decides_is_named():
+    """Where one place's error, not the tensor's, is beyond the floor, the table says so."""
+    decided = Deviation(1.2e-7, 1.0e-7, 9.0, samples.at(1, 5, 8.1e-7, 9.0))
     change = samples.change("prefill", "text.logits", Status.INTRODUCED, free=samples.QUIET, lockstep=decided)
     assert "row 1, token 5: 8.1e-07 = 9.0 floors" in printed(samples.comparison(samples.judgement(change)))
 
@@ -146,8 +146,8 @@ def test_the_sparkline_of_an_old_terminal_is_ascii():
 
 def test_the_story_takes_thirty_lines():
     """A fault that many steps pass on: verdict, depth, first divergence and the worst five, then who was compared."""
-    spread = Deviation(2e-2, 1e-7, 2e5, (0, 3), 3e-2)
-    fault = Deviation(1e-2, 1e-7, 1e5, (0, 3), 2e-2)
+    spread = Deviation(2e-2, 1e-7, 2e5, samples.at(0, 3, 3e-2))
+    fault = Deviation(1e-2, 1e-7, 1e5, samples.at(0, 3, 2e-2))
     after = [step.name for step in samples.contract().steps[23:]]
     changes = [samples.change("prefill", name, Status.INHERITED, free=spread, lockstep=samples.QUIET) for name in after]
     first = samples.change("prefill", "text.layers.3.attn.context", Status.INTRODUCED, free=fault, lockstep=fault)

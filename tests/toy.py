@@ -105,6 +105,12 @@ def runs(folder: Path, name: str, toy: Toy, oracle: Trace, dtype="float32") -> R
     return Runs(free, write(folder, f"{name}.lockstep", toy, dtype, oracle=oracle.path, mode="lockstep"))
 
 
+class Port(Toy):
+    """The same computation by another party: what a candidate is."""
+
+    name = "port"
+
+
 class Deaf(Toy):
     """Does not speak of one step."""
 

@@ -20,7 +20,7 @@ from implementations.gemma3n.preprocessor import Preprocessor
 from parity.backend import Backend as Base
 from parity.errors import BackendUnavailable, UsageError
 from parity.generation import Message, Sampling
-from parity.tap import SILENT, Tap
+from parity.tap import SILENT, Hear, Tap, silence
 
 if TYPE_CHECKING:
     from implementations.ane.program import Program
@@ -92,22 +92,22 @@ class Backend(Base):
         inputs = self._preprocessor.inputs(token_ids, prompts, tap=tap)
         return self._run(inputs, tap, last_only=False)
 
-    def generate(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+    def generate(self, messages: Sequence[Message], sampling: Sampling, *, hear: Hear = silence) -> Iterator[str]:
         """Pieces of text as they are decoded; a conversation that goes on is read from where it was left."""
         from implementations.gemma3n.dialogue import Dialogue
 
         if self._dialogue is None:
             self._dialogue = Dialogue(self, self._preprocessor)
-        yield from self._dialogue.reply(messages, sampling)
+        yield from self._dialogue.reply(messages, sampling, hear=hear)
 
     def begin(self) -> None:
         """Begin a conversation of one row."""
         self.start(padding=(0,), cache=True)
 
-    def read(self, token_ids: list[int], media: Media = NOTHING) -> NDArray[Any]:
+    def read(self, token_ids: list[int], media: Media = NOTHING, *, tap: Tap = SILENT) -> NDArray[Any]:
         """Run the next chunk of one row; returns logits behind its last token, ``[vocabulary]``."""
         inputs = Inputs(np.array([token_ids], dtype=np.int64), media)
-        return self._run(inputs, SILENT, last_only=True)[0, -1]
+        return self._run(inputs, tap, last_only=True)[0, -1]
 
     def _run(self, inputs: Inputs, tap: Tap, *, last_only: bool) -> NDArray[Any]:
         import torch

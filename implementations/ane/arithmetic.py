@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from implementations.ane.limits import LIMIT
-from implementations.ane.rounding import round_half, round_number
+from implementations.ane.rounding import dithered, round_half, round_number
 from parity.arithmetic import Arithmetic
 
 # Tensors made of Python's or NumPy's numbers enter through this one; its schema calls the result a view.
@@ -42,6 +42,7 @@ class Float16Ane(Arithmetic):
     def __init__(self, limit: float | None = LIMIT) -> None:
         self.limit = limit
         self.active = False
+        self._draw: torch.Generator | None = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -56,9 +57,20 @@ class Float16Ane(Arithmetic):
         with self._being(False):
             yield
 
+    @contextmanager
+    def by_chance(self, seed: int) -> Iterator[None]:
+        """Results are rounded up or down by chance."""
+        before, self._draw = self._draw, torch.Generator().manual_seed(seed)
+        try:
+            yield
+        finally:
+            self._draw = before
+
     def rounded(self, tensor: torch.Tensor) -> torch.Tensor:
         """`tensor` (any shape) rounded, in float32; integers and booleans as they are."""
-        return round_half(tensor, self.limit) if tensor.is_floating_point() else tensor
+        if not tensor.is_floating_point():
+            return tensor
+        return round_half(tensor if self._draw is None else dithered(tensor, self._draw), self.limit)
 
     def number(self, value: float) -> float:
         """A constant of the program, rounded; an exact one stays what it is, an integer an integer."""

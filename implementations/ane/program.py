@@ -88,6 +88,7 @@ class Program:
             states, *caches = self.model.decoder(*inputs, tap=text)
             self.conversation.caches = caches
             wanted = states[..., part.count - 1 : part.count] if last_only else states
+            self._tensors.part = part.last if last_only else part
             logits: Tensor = self.model.head(wanted, tap=text)
         return logits[..., : part.count]
 

@@ -34,6 +34,18 @@ def round_half(values: torch.Tensor, limit: float | None = LIMIT) -> torch.Tenso
     return torch.where(rounded.abs() > limit, beyond, rounded)
 
 
+def dithered(values: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
+    """`values` (any shape, float32) moved by up to half a step of fp16 to either side.
+
+    Rounded to nearest then, each falls on one of its two neighbours, the likelier the nearer; fp16 numbers stay.
+    """
+    wide = values.float()
+    _, exponent = torch.frexp(wide)
+    step = torch.ldexp(torch.ones_like(wide), exponent.clamp(min=-13) - 11)  # subnormals are 2**-24 apart
+    moved = wide + step * (torch.rand(wide.shape, generator=draw) - 0.5)
+    return torch.where((wide == 0) | (wide.abs() > _LARGEST / 2), wide, moved)  # a mask holds float32's lowest number
+
+
 def _within(values: torch.Tensor, limit: float) -> bool:
     low, high = torch.aminmax(values)
     return -limit <= low.item() and high.item() <= limit

@@ -34,6 +34,11 @@ class Part:
         return self.end - self.begin
 
     @property
+    def last(self) -> Part:
+        """The part's last token, as a chunk of its own."""
+        return Part(self.end - 1, self.end - 1, self.end, 1)
+
+    @property
     def tokens(self) -> slice:
         """The part's place on the chunk's token axis."""
         return slice(self.begin - self.chunk, self.end - self.chunk)

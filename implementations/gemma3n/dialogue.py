@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
+from implementations.gemma3n.audio_file import Clip
 from implementations.gemma3n.conversation import Message, clips, images
 from implementations.gemma3n.generation import generate_ids, prefill
+from implementations.gemma3n.image import Image
 from implementations.gemma3n.inputs import NOTHING, Media, media_of
 from implementations.gemma3n.preprocessor import Preprocessor
 from implementations.gemma3n.prompt import stop_ids
 from parity import generation
 from parity.errors import UsageError
 from parity.generation import Sampling
+from parity.tap import SILENT, Hear, Tap, silence
 
 
 class Reader(Protocol):
@@ -23,7 +27,7 @@ class Reader(Protocol):
     def begin(self) -> None:
         """Forget what was read."""
 
-    def read(self, token_ids: list[int], media: Media = NOTHING) -> NDArray[Any]:
+    def read(self, token_ids: list[int], media: Media = NOTHING, *, tap: Tap = SILENT) -> NDArray[Any]:
         """Read further ids and the media whose placeholders they hold; logits behind the last, ``[vocabulary]``."""
 
 
@@ -40,7 +44,9 @@ class Dialogue:
         self._stops = stop_ids(preprocessor.checkpoint)
         self._forget()
 
-    def reply(self, messages: Sequence[generation.Message], sampling: Sampling) -> Iterator[str]:
+    def reply(
+        self, messages: Sequence[generation.Message], sampling: Sampling, *, hear: Hear = silence
+    ) -> Iterator[str]:
         """What the model says next, in pieces that end on whole characters.
 
         Where the conversation begins with what was read already, only the rest is read; otherwise all of it is.
@@ -52,7 +58,8 @@ class Dialogue:
         ids = self._encode(dialogue)
         if not 0 < len(self._seen) < len(ids) or ids[: len(self._seen)] != self._seen:
             self._forget()
-        logits = self._read(ids[len(self._seen) :], self._new_media(dialogue))
+        self._hear = hear
+        logits = self._read(ids[len(self._seen) :], dialogue)
         chosen = generate_ids(self._step, logits, sampling=sampling, stops=self._stops)
         yield from self._preprocessor.tokenizer.stream(chosen)
 
@@ -70,20 +77,23 @@ class Dialogue:
             raise UsageError("a plain text stands alone; pictures and sounds go into a user's message")
         return self._preprocessor.tokenizer.encode("".join(map(str, parts)))
 
-    def _new_media(self, dialogue: Sequence[Message]) -> Media:
-        """Media of the dialogue that were not read yet."""
+    def _new_media(self, dialogue: Sequence[Message]) -> tuple[list[Image], list[Clip]]:
+        """Images and clips of the dialogue that were not read yet."""
         pictures, sounds = images(dialogue), clips(dialogue)
         new = pictures[self._images :], sounds[self._clips :]
         self._images, self._clips = len(pictures), len(sounds)
-        return media_of(*new, self._preprocessor.settings.audio) if any(new) else NOTHING
+        return new
 
-    def _read(self, ids: list[int], media: Media) -> NDArray[Any]:
+    def _read(self, ids: list[int], dialogue: Sequence[Message]) -> NDArray[Any]:
         """A prompt: in chunks, but with media in one, for their placeholders must not be parted from them."""
-        if not media:
+        if not any(new := self._new_media(dialogue)):
             return prefill(self._step, ids)
+        tap = self._hear()
+        media = media_of(*new, self._preprocessor.settings.audio, tap=tap)
+        (ids,) = tap("processor.token_ids", np.array([ids])).tolist()
         self._seen += ids
-        return self._reader.read(ids, media)
+        return self._reader.read(ids, media, tap=tap)
 
     def _step(self, ids: list[int]) -> NDArray[Any]:
         self._seen += ids
-        return self._reader.read(ids)
+        return self._reader.read(ids, tap=self._hear())

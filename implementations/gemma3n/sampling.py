@@ -11,11 +11,12 @@ from parity.generation import Sampling
 
 
 class Chooser:
-    """Chooses one token after the other, by one seeded stream of random numbers."""
+    """Chooses one token after the other, by one seeded stream of random numbers; a reply that is given comes first."""
 
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
         self._random = np.random.Generator(np.random.PCG64(sampling.seed))
+        self._reply = iter(sampling.reply)
 
     def __call__(self, logits: NDArray[Any]) -> int:
         """The next token's id.
@@ -23,6 +24,8 @@ class Chooser:
         Args:
             logits: ``[vocabulary]``, any float dtype.
         """
+        if (given := next(self._reply, None)) is not None:
+            return given
         if self._sampling.temperature == 0:
             return int(np.argmax(logits.astype(np.float32)))  # the first of equals, as every framework has it
         chances = probabilities(logits, self._sampling)

@@ -23,7 +23,7 @@ from parity.backend import Backend as Base
 from parity.errors import BackendUnavailable, UsageError
 from parity.generation import Message, Sampling
 from parity.media import Prompt
-from parity.tap import SILENT, Tap
+from parity.tap import SILENT, Hear, Tap, silence
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -58,6 +58,13 @@ class Backend(Base):
         library = preload(os.environ.get("LD_PRELOAD", ""))
         preloaded = {} if library is None else {"LD_PRELOAD": library}
         return {"MLX_ENABLE_TF32": os.environ.get("MLX_ENABLE_TF32", "0"), **preloaded}
+
+    @classmethod
+    def environments(cls) -> Mapping[str, Mapping[str, str]]:
+        """The wheel's own BLAS where OpenBLAS is, and OpenBLAS's code for processors of another age."""
+        if preload(os.environ.get("LD_PRELOAD", "")) is None:
+            return {}
+        return {"the wheel's BLAS": {"LD_PRELOAD": ""}, "OpenBLAS for SSE": {"OPENBLAS_CORETYPE": "Nehalem"}}
 
     @classmethod
     def doctor(cls) -> Iterator[tuple[bool, str, str]]:
@@ -113,22 +120,22 @@ class Backend(Base):
         inputs = self._preprocessor.inputs(token_ids, prompts, tap=tap)
         return self._evaluate(self._run(inputs, tap, last_only=False))
 
-    def generate(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
+    def generate(self, messages: Sequence[Message], sampling: Sampling, *, hear: Hear = silence) -> Iterator[str]:
         """Pieces of text as they are decoded; a conversation that goes on is read from where it was left."""
         from implementations.gemma3n.dialogue import Dialogue
 
         if self._dialogue is None:
             self._dialogue = Dialogue(self, self._preprocessor)
-        yield from self._dialogue.reply(messages, sampling)
+        yield from self._dialogue.reply(messages, sampling, hear=hear)
 
     def begin(self) -> None:
         """Begin a conversation of one row."""
         self.start(padding=(0,), cache=True)
 
-    def read(self, token_ids: list[int], media: Media = NOTHING) -> NDArray[Any]:
+    def read(self, token_ids: list[int], media: Media = NOTHING, *, tap: Tap = SILENT) -> NDArray[Any]:
         """Run the next chunk of one row; returns logits behind its last token, ``[vocabulary]``."""
         inputs = Inputs(np.array([token_ids], dtype=np.int64), media)
-        return self._evaluate(self._run(inputs, SILENT, last_only=True))[0, -1]
+        return self._evaluate(self._run(inputs, tap, last_only=True))[0, -1]
 
     def _run(self, inputs: Inputs, tap: Tap, *, last_only: bool) -> mx.array:
         import mlx.core as mx

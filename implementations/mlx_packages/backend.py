@@ -83,6 +83,11 @@ class Package(Backend):
         return Mlx.environment()
 
     @classmethod
+    def environments(cls) -> Mapping[str, Mapping[str, str]]:
+        """Those of our own MLX backend."""
+        return Mlx.environments()
+
+    @classmethod
     def versions(cls) -> Mapping[str, str]:
         """Versions of the package and of MLX."""
         return {cls.name: version(cls.name), **Mlx.versions()}

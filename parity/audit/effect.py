@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.dtypes import as_float64
-from parity.measure import validity
 from parity.trace import Key, Trace
 
 
@@ -38,10 +37,9 @@ def effect(*, oracle: Trace, candidate: Trace | None) -> Effect:
     for chunk in oracle.scenario.chunks:
         key = Key(chunk.phase, step)
         true, value = (_logits(trace, key) for trace in (oracle, candidate))
-        valid = validity(("batch", "token"), true.shape[:2], oracle.scenario, chunk.phase)
+        real = oracle.scenario.valid(chunk.phase, true.shape[1])
         if true.shape != value.shape:
-            true, value, valid, last = true[:, -1:], value[:, -1:], None, True
-        real = np.broadcast_to(True if valid is None else valid, true.shape[:2])
+            true, value, real, last = true[:, -1:], value[:, -1:], real[:, -1:], True
         true, value = true[real], value[real]
         error, power = error + float(np.sum((value - true) ** 2)), power + float(np.sum(true**2))
         same += (np.argmax(value, axis=-1) == np.argmax(true, axis=-1)).tolist()

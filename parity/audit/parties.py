@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,13 +16,14 @@ from typing import Self
 from parity.audit.effect import effect
 from parity.audit.outcome import Outcome
 from parity.audit.trial import Trial
+from parity.baseline import Baseline, judged
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
 from parity.diagnosis.naming import namer_of
 from parity.discovery import REFERENCES
 from parity.errors import ExitCode, ParityError
 from parity.fault import Inputs
-from parity.judge import Runs, judge
+from parity.judge import Runs
 from parity.party import Crash, Party
 from parity.planting import MODES, WORKERS
 from parity.progress import Progress
@@ -30,17 +31,13 @@ from parity.trace import Trace
 from parity.variant import Catalogue
 
 
+@dataclass(frozen=True)
 class _Case:
     """What all candidates of one kind of inputs are judged by; the baseline runs when the first is."""
 
-    def __init__(self, folder: Path, oracle: Trace, party: Party) -> None:
-        self.folder, self.oracle = folder, oracle
-        self._party = party
-
-    @cached_property
-    def baseline(self) -> Runs:
-        """Both runs."""
-        return _both(self._party, self.folder / "baseline", self.oracle)
+    folder: Path
+    oracle: Trace
+    baseline: Baseline
 
 
 class Parties:
@@ -97,7 +94,8 @@ class Parties:
     def _case(self, inputs: Inputs) -> _Case:
         folder = self._folder / "_".join((inputs.scenario, *inputs.media))
         plan = plan_of(self._oracle, inputs.scenario, self._catalogue.prompt, self._catalogue.files(inputs.media))
-        return _Case(folder, self._oracle.run(folder / "oracle", scenario=plan), self._baseline)
+        oracle = self._oracle.run(folder / "oracle", scenario=plan)
+        return _Case(folder, oracle, Baseline(self._baseline, oracle, folder))
 
     def _runs(self, trial: Trial, case: _Case) -> Runs:
         """Both runs of a candidate, which is loaded when first needed and ended behind its last trial."""
@@ -132,10 +130,10 @@ class Parties:
             message = str(error).replace(str(self._checkpoint.path), self._checkpoint.name)
             crashed = isinstance(error, Crash)
             return Outcome(trial, self._dtype, ExitCode.UNAVAILABLE, message=message, crashed=crashed)
-        judgement = judge(oracle=case.oracle, baseline=case.baseline, candidate=runs, name=trial.candidate)
+        judgement, held_to = judged(oracle=case.oracle, baseline=case.baseline, candidate=runs, name=trial.candidate)
         if self._diagnosed and trial.fault and judgement.introduced:
             namer = namer_of(self._catalogue.reference, self._oracle, self._progress)
-            judgement = namer.named(judgement, oracle=case.oracle, baseline=case.baseline, candidate=runs)
+            judgement = namer.named(judgement, oracle=case.oracle, baseline=held_to, candidate=runs)
         outcome = Outcome.of(trial, judgement, effect(oracle=case.oracle, candidate=runs.free))
         for run in runs.present:
             shutil.rmtree(run.path, ignore_errors=True)

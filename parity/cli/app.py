@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from parity.cli import auditing, comparing, generating, reading, reporting, running, stepping
+from parity.cli import auditing, calibrating, comparing, generating, reading, reporting, running, stepping
 from parity.cli.golden import golden
 from parity.cli.plugins import Commands
 from parity.cli.variants import variants
@@ -26,6 +26,7 @@ app = typer.Typer(
 COMMANDS: tuple[Callable[..., int], ...] = (
     comparing.compare,
     auditing.audit,
+    calibrating.calibrate,
     reading.diff,
     reporting.report,
     reading.show,

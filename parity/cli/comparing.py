@@ -21,6 +21,7 @@ from parity.cli.options import (
     Prompt,
     Report,
     Scenarios,
+    Strict,
     given_prompt,
     media,
     names,
@@ -48,6 +49,7 @@ def compare(
     report: Report = None,
     keep: Keep = None,
     diagnosis: Diagnosis = True,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> int:
     """Run the reference and the candidates, and judge every step against the measured floor."""
@@ -65,7 +67,8 @@ def compare(
     for folder in filter(None, (report, keep)):
         prepare(folder)
     _require_free(keep, dtypes, scenarios)
-    request = Request(find_checkpoint(model), backends, dtypes[0], scenarios, prompt, given, diagnose=diagnosis)
+    request = Request(find_checkpoint(model), backends, dtypes[0], scenarios, prompt, given)
+    request = replace(request, diagnose=diagnosis, strict=strict)
     gatherer = _gatherer(request) if report else None
     comparison = _compare([replace(request, dtype=name, keep=_kept(keep, name, dtypes)) for name in dtypes], gatherer)
     written = _write(comparison, gatherer, report) if report and gatherer else None

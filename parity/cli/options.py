@@ -63,6 +63,9 @@ Keep = Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep t
 Diagnosis = Annotated[
     bool, typer.Option("--diagnosis/--no-diagnosis", help="Whether the cause of each introduced step is looked for.")
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Whether a coarse step, which adds one term after the other, is a divergence.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the report.")]
 
 

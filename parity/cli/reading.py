@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from parity.cli.options import Json
-from parity.cli.traces import cases
+from parity.cli.traces import cases, require_candidates
 from parity.errors import ExitCode, UsageError
 
 
@@ -25,7 +25,7 @@ def diff(
     ] = None,
     as_json: Json = False,
 ) -> int:
-    """Judge traces on disk. Without a baseline the floor is not measured: the unit roundoff stands in for it."""
+    """Judge traces on disk. Where there is no baseline in a run's mode, the report says that no floor was measured."""
     from parity.judge import judge
     from parity.report.console import console
     from parity.report.json import dumps
@@ -34,9 +34,11 @@ def diff(
     from parity.verdict import Comparison
 
     true = Trace.read(oracle)
+    contract = true.contract
+    require_candidates(true, candidates)
     found = cases(oracle, candidates, baseline or [])
     judgements = [judge(oracle=one.oracle, baseline=one.baseline, candidate=one.candidate) for one in found]
-    comparison = Comparison(true.contract, true.manifest, tuple(judgements))
+    comparison = Comparison(contract, true.manifest, tuple(judgements))
     if as_json:
         sys.stdout.write(dumps(comparison))
     else:

@@ -66,6 +66,23 @@ def by_dtype(found: Mapping[Party, Runs]) -> dict[str, Runs]:
     return baselines
 
 
+def require_candidates(oracle: Trace, candidates: Iterable[Path]) -> None:
+    """Refuse the reference as what is judged: its traces are the oracle's and the baseline's.
+
+    Raises:
+        UsageError: naming the first such trace.
+    """
+    from parity.trace import Trace
+
+    reference = oracle.manifest.backend
+    for path in candidates:
+        if Trace.read(path).manifest.backend == reference:
+            raise UsageError(
+                f"{path} is a trace of {reference}, which candidates are judged against; give it as --baseline {path}, "
+                "and a port's traces as candidates"
+            )
+
+
 def cases(oracle: Path, candidates: Iterable[Path], baselines: Iterable[Path]) -> Iterator[Case]:
     """Single traces as cases, one a party.
 

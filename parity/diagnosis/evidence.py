@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.axes import USUAL, Axes, Layout
 from parity.dtypes import as_float64
 from parity.measure import validity
 from parity.trace import Key, Trace
@@ -35,6 +36,7 @@ class Piece:
         noise: the squared norm of what correct arithmetic errs here, one floor.
         loud: whether the step errs here. Where it does not, a cause must not show either.
         mask: whether it is a mask: true or false, as ones and zeros.
+        roles: what the contract says of axes.
     """
 
     key: Key
@@ -45,6 +47,12 @@ class Piece:
     noise: float
     loud: bool = True
     mask: bool = False
+    roles: Axes = USUAL
+
+    @property
+    def layout(self) -> Layout:
+        """What its axes are."""
+        return self.roles.layout(self.axes, self.oracle.shape)
 
     @property
     def error(self) -> Float:
@@ -135,11 +143,12 @@ def piece_of(step: StepVerdict, oracle: Trace, lockstep: Trace) -> Piece | None:
     axes = tuple(oracle.records[key].axes)
     exact, made = as_float64(true), as_float64(value)
     counted = np.isfinite(exact) & np.isfinite(made)
-    if (valid := validity(axes, exact.shape, oracle.scenario, key.phase)) is not None:
+    roles = oracle.contract.axes
+    if (valid := validity(roles.layout(axes, exact.shape), oracle.scenario, key.phase)) is not None:
         counted = counted & valid
     exact, made = np.where(counted, exact, 0.0), np.where(counted, made, 0.0)
-    is_mask = true.dtype == np.bool_
-    return Piece(key, axes, exact, made, counted, _noise(step, exact, made), step.status.origin, is_mask)
+    is_mask, own = true.dtype == np.bool_, step.status.origin
+    return Piece(key, axes, exact, made, counted, _noise(step, exact, made), own, is_mask, roles)
 
 
 def _noise(step: StepVerdict, exact: Float, made: Float) -> float:

@@ -81,7 +81,8 @@ def _rounded(evidence: Evidence) -> Iterator[Hypothesis]:
 def _gains(evidence: Evidence) -> Iterator[Hypothesis]:
     """Along one axis, or two, each index has a factor or a summand of its own; those of tokens differ by the phase."""
     true = flat(piece.oracle for piece in evidence.pieces)
-    axes = [axis for axis in dict.fromkeys(evidence.pieces[0].axes) if axis != "batch"]
+    first = evidence.pieces[0]
+    axes = list(dict.fromkeys(axis for at, axis in enumerate(first.axes) if at != first.layout.rows))
     for chosen in (*combinations(axes, 1), *combinations(axes, 2)):
         index = _indices(evidence, chosen)
         number = int(index.max(initial=-1)) + 1
@@ -114,9 +115,11 @@ def _indices(evidence: Evidence, axes: Sequence[str]) -> NDArray[np.int64]:
     for piece in evidence.pieces:
         if not set(axes) <= set(piece.axes) or len(piece.axes) != piece.oracle.ndim:
             return np.zeros(0, np.int64)
-        own = {*axes, "batch"} if "token" in axes else set(axes)
-        shape = [size if name in own else 1 for name, size in zip(piece.axes, piece.oracle.shape, strict=True)]
+        at, layout = {piece.axes.index(axis) for axis in axes}, piece.layout
+        in_sequence = bool(at & set(layout.sequence))
+        own = {*at, layout.rows} if in_sequence else at
+        shape = [size if each in own else 1 for each, size in enumerate(piece.oracle.shape)]
         numbers = np.arange(math.prod(shape)).reshape(shape) + before
         found.append(np.broadcast_to(numbers, piece.oracle.shape).ravel())
-        before += math.prod(shape) if "token" in axes else 0
+        before += math.prod(shape) if in_sequence else 0
     return np.concatenate(found)

@@ -12,7 +12,7 @@ from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.evidence import missing_in
 from parity.diagnosis.matched import Filter, PartyPlant
 from parity.diagnosis.together import Plant, Remembered
-from parity.dtypes import unit_roundoff
+from parity.dtypes import COARSE, unit_roundoff
 from parity.entries import targets
 from parity.judge import Runs
 from parity.party import Party
@@ -20,9 +20,6 @@ from parity.progress import Progress
 from parity.trace import Trace
 from parity.variant import VARIANTS, Catalogue, find_variants
 from parity.verdict import Judgement
-
-COARSE = 1e-5
-"""Unit roundoff from which on bugs hide in the noise: float16's is 5e-4, float32's 6e-8."""
 
 
 class Namer:

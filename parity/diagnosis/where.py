@@ -34,7 +34,7 @@ def _along(piece: Piece, axis: str) -> str:
     held = np.sort(order[:needed])
     if needed == 1 < size:
         return f"at {axis} {held[0]} of {size}"
-    if axis in ("token", "key") and held[0] > 0 and needed >= FEW * (size - held[0]):
+    if at in piece.layout.sequence and held[0] > 0 and needed >= FEW * (size - held[0]):
         return f"from {axis} {held[0]} of {size} on"
     return f"in {needed} of {size} {axis} indices" if needed <= FEW * size else ""
 

@@ -26,7 +26,7 @@ from parity.golden.packing import stored_floors
 from parity.golden.sketches import distance, folded, statistics_without_padding
 from parity.judge import ALLOWED, Judge, Runs, require_same
 from parity.measure import Error
-from parity.scale import samples, typical_power
+from parity.scale import layout_of, typical_power
 from parity.trace import Key, Trace
 from parity.verdict import Judgement, Status, StepVerdict, TokenVerdict
 
@@ -93,22 +93,25 @@ def require_floors(golden: Golden, dtype: str) -> None:
 
 def estimated(key: Key, *, oracle: Trace, candidate: Trace) -> Error:
     """The error of a step from folded sketches, padding left out."""
-    true, value = oracle.statistics(key), statistics_without_padding(candidate, key)
-    record = oracle.records[key]
-    tokens = samples(record.axes, record.shape)
-    error = distance(oracle=true.sketch, candidate=folded(value.sketch), exact=kind_of(record.dtype) != "float")
-    norm = max(true.norm, math.sqrt(typical_power(oracle)[key] * tokens))
+    true, value = oracle.statistics(key), statistics_without_padding(candidate, key, oracle.contract.axes)
+    samples = layout_of(key, oracle).samples
+    exact = kind_of(oracle.records[key].dtype) != "float"
+    error = distance(oracle=true.sketch, candidate=folded(value.sketch), exact=exact)
+    norm = max(true.norm, math.sqrt(typical_power(oracle)[key] * samples))
     relative = 0.0 if error == 0.0 else error / norm if norm else math.inf
     broken = abs(value.nan_count - true.nan_count) + abs(value.inf_count - true.inf_count)
-    return Error(relative, nonfinite=broken, samples=tokens)
+    return Error.whole(relative, nonfinite=broken, samples=samples)
 
 
 def _attributed(verdicts: Iterator[StepVerdict]) -> Iterator[StepVerdict]:
     """The first divergence as it is; what diverges behind it may all stem from it. A wrong shape cannot."""
     found = False
     for verdict in verdicts:
-        if found and verdict.status in (Status.INTRODUCED, Status.NONFINITE):
+        if found and verdict.status in (Status.INHERITED, Status.NONFINITE):
             yield replace(verdict, status=Status.INHERITED, note=verdict.note or BEHIND)
+        elif verdict.status is Status.INHERITED:
+            found = True
+            yield replace(verdict, status=Status.INTRODUCED)
         else:
             found = found or verdict.status.diverged
             yield verdict

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from parity.baseline import Baseline
 from parity.checkpoint import Checkpoint, find_checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
 from parity.contract import Contract
@@ -23,7 +24,6 @@ from parity.golden.format import Golden, GoldenManifest
 from parity.golden.packing import held_to, pack
 from parity.golden.tables import Choice, FamilyFloor
 from parity.judge import Runs, require_whole
-from parity.measure import validity
 from parity.media import FOLDER
 from parity.party import Party
 from parity.progress import Progress
@@ -59,7 +59,8 @@ class Maker:
                 folder = self._work / entry.name
                 plan = plan_of(oracle, entry.scenario, entry.prompt, entry.media)
                 true = oracle.run(folder / "oracle", scenario=plan)
-                jobs = {dtype: pool.submit(_runs, party, folder, dtype, true) for dtype, party in baselines.items()}
+                found = {dtype: Baseline(party, true, folder / dtype) for dtype, party in baselines.items()}
+                jobs = {dtype: pool.submit(baseline.runs) for dtype, baseline in found.items()}
                 yield self._golden(entry, true, {dtype: job.result() for dtype, job in jobs.items()}), true.contract
                 shutil.rmtree(folder)
 
@@ -73,7 +74,10 @@ class Maker:
 
     def _golden(self, entry: Entry, oracle: Trace, runs: Mapping[str, Runs]) -> Golden:
         require_whole(oracle)
-        floors = {dtype: Floors(oracle=oracle, free=run.free, lockstep=run.lockstep) for dtype, run in runs.items()}
+        floors = {
+            dtype: Floors(oracle=oracle, free=run.free, lockstep=run.lockstep, executions=run.executions)
+            for dtype, run in runs.items()
+        }
         packed = [pack(oracle, chunk, floors) for chunk in oracle.scenario.chunks]
         choices = tuple(_choices(oracle, [run.free for run in runs.values()]))
         made = oracle.manifest
@@ -97,21 +101,16 @@ class Maker:
         return Golden(manifest, arrays, choices, tuple(_families(oracle, floors)), media if media.is_dir() else None)
 
 
-def _runs(party: Party, folder: Path, dtype: str, oracle: Trace) -> Runs:
-    free = party.run(folder / f"{dtype}.free", oracle=oracle, mode="free")
-    return Runs(free, party.run(folder / f"{dtype}.lockstep", oracle=oracle, mode="lockstep"))
-
-
 def _choices(oracle: Trace, baselines: Iterable[Trace | None]) -> Iterator[Choice]:
     """The oracle's greedy token at every real position, its margin, and each baseline's largest error there."""
     runs = [run for run in baselines if run is not None]
     for chunk in oracle.scenario.chunks:
         key = Key(chunk.phase, oracle.contract.logits)
         true, others = _logits(oracle, key), [_logits(run, key) for run in runs]
-        valid = validity(("batch", "token"), true.shape[:2], oracle.scenario, chunk.phase)
+        valid = oracle.scenario.valid(chunk.phase, true.shape[1])
         second, first = np.sort(true, axis=-1)[..., -2:].transpose(2, 0, 1)
         noise = [np.max(np.abs(other - true), axis=-1) for other in others]
-        for row, token in np.argwhere(np.broadcast_to(True if valid is None else valid, true.shape[:2])).tolist():
+        for row, token in np.argwhere(valid).tolist():
             yield Choice(
                 chunk.phase,
                 row,

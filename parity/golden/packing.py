@@ -41,7 +41,7 @@ def pack(oracle: Trace, chunk: Chunk, floors: Mapping[str, Floors]) -> tuple[Chu
     """
     steps = oracle.contract.expected(chunk.holds)
     keys = [Key(chunk.phase, step.name) for step in steps]
-    statistics = [statistics_without_padding(oracle, key) for key in keys]
+    statistics = [statistics_without_padding(oracle, key, oracle.contract.axes) for key in keys]
     shapes = [tuple(oracle.records[key].shape) for key in keys]
     known = {shape: index for index, shape in enumerate(dict.fromkeys(shapes))}
     sketch, scale = packed(np.stack([folded(one.sketch) for one in statistics]))
@@ -68,7 +68,7 @@ def pack(oracle: Trace, chunk: Chunk, floors: Mapping[str, Floors]) -> tuple[Chu
 
 def held_to(floor: Floor, step: Step, dtype: str) -> float:
     """What the judge holds a tensor to; 0 for what must be equal."""
-    return floor.at_least(unit_roundoff(dtype)).relative if step.kind == "float" else 0.0
+    return floor.at_least(unit_roundoff(step.arithmetic or dtype)).relative if step.kind == "float" else 0.0
 
 
 def stored_floors(golden: Golden, contract: Contract, dtype: str) -> dict[Key, Floor]:
@@ -77,7 +77,7 @@ def stored_floors(golden: Golden, contract: Contract, dtype: str) -> dict[Key, F
     for chunk in _chunks(golden):
         values = golden.arrays[chunk.phase][floor_name(dtype)].astype(np.float64)
         for step, value in zip(contract.expected(chunk.holds), values.tolist(), strict=True):
-            found[Key(chunk.phase, step.name)] = Floor(value)
+            found[Key(chunk.phase, step.name)] = Floor.whole(value)
     return found
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from parity.axes import Axes
 from parity.dtypes import as_float64
 from parity.measure import validity
 from parity.sketch import BUCKETS, estimated_norm
@@ -71,14 +72,15 @@ def distance(*, oracle: npt.ArrayLike, candidate: npt.ArrayLike, exact: bool) ->
     return estimated_norm(difference)
 
 
-def statistics_without_padding(trace: Trace, key: Key) -> Statistics:
+def statistics_without_padding(trace: Trace, key: Key, axes: Axes) -> Statistics:
     """A record's statistics with zeros for padding; where there is some, they are taken of the tensor anew.
 
-    The scenario of `trace` must be the one that was run, and where it pads, tensors must have been kept.
+    The scenario of `trace` must be the one that was run, and where it pads, tensors must have been kept; `axes` are the
+    contract's.
     """
     if not any(trace.scenario.padding):
         return trace.statistics(key)
     tensor: npt.NDArray[Any] | None = trace.tensor(key)
     assert tensor is not None
-    valid = validity(tuple(trace.records[key].axes), tensor.shape, trace.scenario, key.phase)
+    valid = validity(axes.layout(trace.records[key].axes, tensor.shape), trace.scenario, key.phase)
     return measure(tensor if valid is None else np.where(valid, as_float64(tensor), 0.0))

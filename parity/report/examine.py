@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.axes import Layout, said
 from parity.dtypes import as_float64
 from parity.judge import Runs
 from parity.measure import error_of, validity
@@ -16,7 +17,6 @@ from parity.report.detail import Column, Detail, Element, Heat, Role
 from parity.report.layers import LayerMaps
 from parity.report.matrix import (
     Float,
-    as_matrix,
     channel_map,
     difference,
     error_histogram,
@@ -24,7 +24,8 @@ from parity.report.matrix import (
     value_histogram,
 )
 from parity.report.vocabulary import label
-from parity.trace import Key, Mode, Record, Trace
+from parity.scale import layout_of
+from parity.trace import Key, Mode, Trace
 from parity.verdict import Judgement, StepVerdict
 
 ELEMENTS = 10
@@ -42,7 +43,14 @@ class Evidence:
     candidate: Runs
     pieces: Mapping[int, str]
 
-    def labels(self, phase: str) -> tuple[str, ...]:
+    def labels(self, phase: str, layout: Layout) -> tuple[str, ...]:
+        """What the places of a step are called: its phase's tokens with their text, others by their axes."""
+        tokens = self._tokens(phase) if set(layout.sequence) & set(layout.places) else ()
+        if len(tokens) == layout.groups(layout.places):
+            return tokens
+        return tuple(said(layout.where(layout.places, place)) for place in range(layout.groups(layout.places)))
+
+    def _tokens(self, phase: str) -> tuple[str, ...]:
         """What the tokens of a phase are called, batch row after batch row."""
         scenario = self.oracle.scenario
         chunk = next(chunk for chunk in scenario.chunks if chunk.phase == phase)
@@ -84,9 +92,9 @@ def examine(step: StepVerdict, evidence: Evidence, maps: LayerMaps) -> Detail:
 
 @dataclass(frozen=True)
 class _Tensors:
-    """The parties' tensors of one step as (tokens, channels), float64."""
+    """The parties' tensors of one step as (places, channels), float64."""
 
-    record: Record
+    layout: Layout
     parties: dict[str, Float]
     valid: NDArray[np.bool_]
     labels: tuple[str, ...]
@@ -101,13 +109,13 @@ class _Tensors:
         kept = {name: array for name, array in found.items() if array is not None and list(array.shape) == record.shape}
         if not {"reference", "candidate"} <= set(kept) or not kept["reference"].size:
             return None
-        axes, shape = tuple(record.axes), tuple(record.shape)
-        real = validity(axes, shape, evidence.oracle.scenario, key.phase)
-        valid = as_matrix(np.broadcast_to(np.True_ if real is None else real, shape), axes)
-        parties = {name: as_matrix(as_float64(array), axes) for name, array in kept.items()}
-        labels = evidence.labels(key.phase)
+        layout = layout_of(key, evidence.oracle)
+        real = validity(layout, evidence.oracle.scenario, key.phase)
+        valid = layout.matrix(np.broadcast_to(np.True_ if real is None else real, layout.shape))
+        parties = {name: layout.matrix(as_float64(array)) for name, array in kept.items()}
+        labels = evidence.labels(key.phase, layout)
         numbers = tuple(map(str, range(valid.shape[0])))
-        return cls(record, parties, valid, labels if len(labels) == valid.shape[0] else numbers)
+        return cls(layout, parties, valid, labels if len(labels) == valid.shape[0] else numbers)
 
     @cached_property
     def errors(self) -> dict[str, Float]:
@@ -139,8 +147,8 @@ class _Tensors:
 
     def _element(self, at: int) -> Element:
         row, column = divmod(at, self.valid.shape[1])
-        places = as_matrix(np.arange(self.valid.size).reshape(self.record.shape), self.record.axes)
-        index = np.unravel_index(int(places[row, column]), tuple(self.record.shape))
+        numbers = self.layout.matrix(np.arange(self.valid.size).reshape(self.layout.shape))
+        index = np.unravel_index(int(numbers[row, column]), self.layout.shape)
         value = {name: float(array[row, column]) for name, array in self.parties.items()}
         place, token = tuple(int(number) for number in index), self.labels[row]
         return Element(place, token, value["reference"], value.get("baseline"), value["candidate"])

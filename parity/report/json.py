@@ -1,6 +1,6 @@
 """The report of a comparison, for programs: ``report.json``, and what ``--json`` prints.
 
-Schema ``parity-comparison``, version 1, described in docs/report-schema.md. It holds everything of the `Comparison`;
+Schema ``parity-comparison``, version 2, described in docs/report-schema.md. It holds everything of the `Comparison`;
 fields have the names of the classes in `parity.verdict`. Besides, for readers without our code: ``exit_code`` and
 ``verdict`` of the whole and of each judgement, ``counts`` of its steps by status, and its ``first_divergence`` (phase,
 step, occurrence; or null). A file also holds what the traces said of single steps (`parity.report.detail.Report`).
@@ -25,10 +25,11 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from parity.errors import StaleTrace, UsageError
 from parity.report.detail import Report
 from parity.report.sentences import WORD
+from parity.trace import Key
 from parity.verdict import Comparison, Judgement
 
 SCHEMA = "parity-comparison"
-VERSION = 1
+VERSION = 2
 FILE = "report.json"
 
 T = TypeVar("T")
@@ -152,10 +153,16 @@ def _plain(value: Any) -> Any:
         return _plain(value.model_dump(mode="python"))
     if is_dataclass(value):
         return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Key):
+        return value._asdict()
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    return value
+    return _spelled(value) if isinstance(value, float) else value
+
+
+def _spelled(number: float) -> float | str:
+    if math.isfinite(number):
+        return number
+    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"

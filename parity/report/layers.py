@@ -1,8 +1,9 @@
-"""The same step in all layers, token by token: where along the depth, and at which tokens, an error begins."""
+"""The same step in all layers, place by place: where along the depth, and at which places, an error begins."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from parity.dtypes import as_float64
 from parity.report.detail import Heat
 from parity.report.fold import split
-from parity.report.matrix import Float, as_matrix, difference, group_rows, in_floors
+from parity.report.matrix import Float, difference, group_rows, in_floors
+from parity.scale import layout_of
 from parity.trace import Mode, Trace
 from parity.verdict import StepVerdict
 
@@ -37,7 +39,7 @@ class LayerMaps:
                 self._members.setdefault(family, []).append((layer, step))
 
     def of(self, step: StepVerdict) -> tuple[Heat, ...]:
-        """A map per run; none for a step that is in a single layer, has no tokens, or whose tensors were not kept."""
+        """A map per run; none for a step that is in a single layer, has no places, or whose tensors were not kept."""
         family, _ = _family(step)
         if family not in self._made:
             self._made[family] = tuple(self._maps(family))
@@ -45,26 +47,28 @@ class LayerMaps:
 
     def _maps(self, family: Family) -> list[Heat]:
         members = self._members.get(family, [])
-        record = members and self._evidence.oracle.records[members[0][1].key]
-        if len(members) < 2 or not record or "token" not in record.axes:
+        if len(members) < 2:
             return []
-        if len(members) * math.prod(record.shape) > MOST_ELEMENTS:
+        layout = layout_of(members[0][1].key, self._evidence.oracle)
+        if not layout.places or len(members) * math.prod(layout.shape) > MOST_ELEMENTS:
             return []
         runs: dict[Mode, Trace | None] = {
             "lockstep": self._evidence.candidate.lockstep,
             "free": self._evidence.candidate.free,
         }
-        maps = [self._map(mode, run, family[0], members) for mode, run in runs.items() if run is not None]
+        labels = self._evidence.labels(family[0], layout)
+        maps = [self._map(mode, run, labels, members) for mode, run in runs.items() if run is not None]
         return [heat for heat in maps if heat is not None]
 
-    def _map(self, mode: Mode, run: Trace, phase: str, members: list[tuple[int, StepVerdict]]) -> Heat | None:
-        labels = self._evidence.labels(phase)
+    def _map(
+        self, mode: Mode, run: Trace, labels: Sequence[str], members: list[tuple[int, StepVerdict]]
+    ) -> Heat | None:
         columns = [self._column(mode, run, step) for _, step in members]
         if any(column is None or len(column) != len(labels) for column in columns):
             return None
         rows, values = group_rows(np.stack([column for column in columns if column is not None], axis=1), labels)
         return Heat(
-            title=f"error by token and layer, {mode}",
+            title=f"error by place and layer, {mode}",
             across="layer",
             rows=rows,
             columns=tuple(str(layer) for layer, _ in members),
@@ -73,16 +77,16 @@ class LayerMaps:
         )
 
     def _column(self, mode: Mode, run: Trace, step: StepVerdict) -> Float | None:
-        """Each token's error in floors of its step, (tokens,); None where tensors are missing or differ in shape."""
+        """Each place's error in floors of its step, (places,); None where tensors are missing or differ in shape."""
         key, deviation = step.key, step.lockstep if mode == "lockstep" else step.free
         if key not in run.records:
             return None
         true, value = self._evidence.oracle.tensor(key), run.tensor(key)
         if true is None or value is None or true.shape != value.shape:
             return None
-        axes, floor = self._evidence.oracle.records[key].axes, deviation.floor if deviation else 0.0
-        oracle = as_matrix(as_float64(true), axes)
-        error = difference(oracle=oracle, candidate=as_matrix(as_float64(value), axes))
+        layout, floor = layout_of(key, self._evidence.oracle), deviation.floor if deviation else 0.0
+        oracle = layout.matrix(as_float64(true))
+        error = difference(oracle=oracle, candidate=layout.matrix(as_float64(value)))
         scale = float(np.sqrt(np.mean(np.square(oracle[np.isfinite(oracle)])))) if oracle.size else 0.0
         return np.array([in_floors(size, scale, floor) for size in np.sqrt(np.square(error).mean(axis=1)).tolist()])
 

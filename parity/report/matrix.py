@@ -1,10 +1,9 @@
-"""Tensors of any axes as tokens by channels, and what a page shows of them: maps, histograms, worst elements."""
+"""Tensors as places by all else, and what a page shows of them: maps, histograms, worst elements."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,17 +18,6 @@ _SMALLEST = -20.0
 """Decimal exponent that errors below it are counted at: float64's roundoff of values near 1e-4."""
 
 
-def as_matrix(array: NDArray[Any], axes: Sequence[str]) -> NDArray[Any]:
-    """`array` as (tokens of all batch rows, all else): a map's rows and columns; without tokens, the last axis is."""
-    if len(axes) != array.ndim or not array.ndim:
-        return array.reshape(1, -1)
-    rows = [axis for axis, name in enumerate(axes) if name in ("batch", "token")]
-    rows = rows or list(range(array.ndim - 1))
-    others = [axis for axis in range(array.ndim) if axis not in rows]
-    height = math.prod(array.shape[axis] for axis in rows)
-    return array.transpose(*rows, *others).reshape(height, -1)
-
-
 def difference(*, oracle: Float, candidate: Float) -> Float:
     """``candidate - oracle`` by element; infinite where one side alone is not finite, zero where both are alike."""
     alike = (oracle == candidate) | (np.isnan(oracle) & np.isnan(candidate))
@@ -39,13 +27,13 @@ def difference(*, oracle: Float, candidate: Float) -> Float:
 
 
 def channel_map(error: Float, *, scale: float, floor: float, labels: Sequence[str], valid: NDArray[np.bool_]) -> Heat:
-    """Root mean square of the errors (tokens, channels) in blocks, relative to `scale`, in floors.
+    """Root mean square of the errors (places, channels) in blocks, relative to `scale`, in floors.
 
     Args:
         error: differences.
         scale: root mean square of the true values.
         floor: relative error that counts as one.
-        labels: of the tokens.
+        labels: of the places.
         valid: which elements are real tokens', same shape.
     """
     rows, columns = _edges(error.shape[0], ROWS), _edges(error.shape[1], COLUMNS)
@@ -54,7 +42,7 @@ def channel_map(error: Float, *, scale: float, floor: float, labels: Sequence[st
     with np.errstate(invalid="ignore", divide="ignore"):
         values = np.sqrt(power / counts)
     return Heat(
-        title="error by token and channel",
+        title="error by place and channel",
         across="channel",
         rows=tuple(_range(labels, *span) for span in _spans(rows, error.shape[0])),
         columns=tuple(_numbers(*span) for span in _spans(columns, error.shape[1])),
@@ -64,7 +52,7 @@ def channel_map(error: Float, *, scale: float, floor: float, labels: Sequence[st
 
 
 def group_rows(values: Float, labels: Sequence[str]) -> tuple[tuple[str, ...], Float]:
-    """Labels and values (tokens, layers) with as many rows as a map may have: of several the worst."""
+    """Labels and values (places, layers) with as many rows as a map may have: of several the worst."""
     rows = _edges(values.shape[0], ROWS)
     return tuple(_range(labels, *span) for span in _spans(rows, len(labels))), np.fmax.reduceat(values, rows, axis=0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -12,14 +11,12 @@ from parity.report import causes, sentences
 from parity.report.chosen import furthest
 from parity.report.console import plain, print_line
 from parity.report.fold import Family, phases, split
-from parity.report.numbers import count, error, floors, ratio
+from parity.report.numbers import count, error, ratio
 from parity.report.table import Table
 from parity.verdict import MEANING, Comparison, Deviation, Judgement, Status, StepVerdict
 
 MOST_ROWS = 12
 WORST_ROWS = 5
-DECIDES = 1.01
-"""The worst token, not the whole tensor, sets the ratio where that exceeds the tensor's by more than rounding."""
 
 
 def heading(out: Console, text: str) -> None:
@@ -52,25 +49,15 @@ def divergence(comparison: Comparison, judgement: Judgement, first: StepVerdict,
 def _runs(step: StepVerdict, *, exact: bool) -> Table:
     """Error against floor in both kinds of run."""
     grid = Table(
-        "run", "error", "floor", "floors", "worst token", right=("error", "floor", "floors"), wraps="worst token"
+        "run", "error", "floor", "floors", "worst place", right=("error", "floor", "floors"), wraps="worst place"
     )
     for name, deviation in (("lockstep", step.lockstep), ("free", step.free)):
         if deviation is None:
             grid.add(name, "-", "-", "-", "not run")
         else:
             floor = "exact" if exact else error(deviation.floor)
-            grid.add(name, error(deviation.error), floor, ratio(deviation.ratio), _token(deviation))
+            grid.add(name, error(deviation.error), floor, ratio(deviation.ratio), sentences.worst(deviation))
     return grid
-
-
-def _token(deviation: Deviation) -> str:
-    """The worst token, with its floors where they are what the deviation is judged by."""
-    if deviation.token is None or deviation.token_error is None:
-        return ""
-    row, token = deviation.token
-    decides = math.isfinite(deviation.ratio) and deviation.ratio * deviation.floor > DECIDES * deviation.error
-    judged = f" = {floors(deviation.ratio)}" if decides else ""
-    return f"row {row}, token {token}: {error(deviation.token_error)}{judged}"
 
 
 @dataclass

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from parity.axes import said
 from parity.errors import ExitCode
 from parity.report.console import plain
 from parity.report.numbers import count, error, floors
-from parity.verdict import Comparison, Judgement, Status, StepVerdict, TokenVerdict
+from parity.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict
 
 WORD = {
     ExitCode.PARITY: "parity",
@@ -30,6 +31,16 @@ def place(step: StepVerdict) -> str:
     return plain(f"{step.step}{again} ({step.phase})")
 
 
+def worst(deviation: Deviation) -> str:
+    """The worst place, e.g. ``row 0, token 2: 1.3e-07``; a part or channel, where the deviation is judged by that."""
+    decides = deviation.decides
+    shown = decides or next((one for one in deviation.worst if one.look == "place"), None)
+    if shown is None:
+        return ""
+    judged = f" = {floors(shown.ratio)}" if decides else ""
+    return plain(f"{said(shown.where)}: {error(shown.error)}{judged}")
+
+
 def verdict(judgement: Judgement) -> str:
     """The verdict's word and its reason, e.g. ``parity. 1,293 of 1,293 steps covered``."""
     say = {
@@ -44,15 +55,40 @@ def verdict(judgement: Judgement) -> str:
 def _parity(judgement: Judgement) -> str:
     worst = judgement.worst
     most = f"; worst {floors(worst.ratio)} at {place(worst)}" if worst else ""
-    return f"parity. {covered(judgement)} steps covered, {_hidden(judgement)}none introduced{most}"
+    return f"parity. {covered(judgement)} steps covered, {_hidden(judgement)}{_coarse(judgement)}none introduced{most}"
 
 
 def _diverged(judgement: Judgement) -> str:
-    first = judgement.first_divergence
+    first, begin = judgement.first_divergence, f"diverged: {unsteady(judgement)}"
     if first is None:
-        return f"diverged: {tokens(judgement)}; {counts(judgement)}"
-    alone = "" if judgement.introduced else "errors add up though no step errs from exact inputs; "
-    return f"diverged: {alone}first at {place(first)}: {how_far(first)}; {counts(judgement)}"
+        said = "" if judgement.unsteady else tokens(judgement)
+        return f"{begin}{said}{'; ' if said else ''}{counts(judgement)}"
+    alone = "" if judgement.introduced else f"{no_origin(judgement)}; "
+    return f"{begin}{alone}first at {place(first)}: {how_far(first)}; {counts(judgement)}"
+
+
+def _coarse(judgement: Judgement) -> str:
+    """How many steps only the order of a sum keeps from being ok; nothing where none is."""
+    number = judgement.counts[Status.COARSE]
+    return f"{number:,} coarse (sums in plain order), " if number else ""
+
+
+def unsteady(judgement: Judgement) -> str:
+    """That a candidate says one thing and then another; empty where it does not."""
+    if judgement.unsteady is None:
+        return ""
+    phase, step, _ = judgement.unsteady
+    where = plain(f"{step} ({phase})")
+    return f"not deterministic: from the same inputs its two runs differ at {where}, so no floor holds; "
+
+
+def no_origin(judgement: Judgement) -> str:
+    """Why no step is called introduced though some are beyond what is allowed."""
+    if not any(step.status.diverged for step in judgement.steps):
+        return "no step errs by more than sums in plain order do, which --strict does not allow"
+    if judgement.free_alone:
+        return "only a lockstep run tells which steps err by themselves"
+    return "errors add up though no step errs from exact inputs"
 
 
 def _incomplete(judgement: Judgement) -> str:
@@ -107,7 +143,7 @@ def covered(judgement: Judgement) -> str:
 
 def counts(judgement: Judgement) -> str:
     """Steps by status, e.g. ``of 1,293 steps 1 introduced, 2 inherited, 1,290 ok``."""
-    order = (Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT, Status.INHERITED, Status.UNCOVERED)
+    order = (Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT, Status.INHERITED, Status.COARSE, Status.UNCOVERED)
     parts = [
         f"{judgement.counts[status]:,} {status}"
         for status in (*order, Status.UNEXPECTED, Status.HIDDEN, Status.OK)
@@ -153,11 +189,14 @@ def floor_meaning(comparison: Comparison) -> str:
     dtypes = ", ".join(sorted({plain(judgement.dtype) for judgement in judged}))
     allowed = "/".join(sorted({f"{judgement.allowed:g}" for judgement in judged}))
     limit = f"{allowed} are allowed"
-    if not all(judgement.measured for judgement in judged):
-        return (
-            f"The floor was not measured, for want of a baseline: 1 floor = the unit roundoff of {dtypes} alone, which "
-            f"no real computation keeps to; {limit}."
-        )
     where = f"in {dtypes}" if ", " not in dtypes else "in the same dtype"
     least = "but at least the unit roundoff"
-    return f"1 floor = the error that {reference(comparison)} itself makes {where} at that step, {least}; {limit}."
+    measured = f"1 floor = the largest error that {reference(comparison)} makes {where} at that step, {least}"
+    modes = sorted({mode for judgement in judged for mode in judgement.unmeasured})
+    if not modes:
+        return f"{measured}; {limit}."
+    alone = f"1 floor = the unit roundoff of {dtypes} alone, which no real computation keeps to"
+    if all(judgement.baseless for judgement in judged):
+        return f"The floor was not measured, for want of a baseline: {alone}; {limit}."
+    runs = " and ".join(f"{mode} run" for mode in modes)
+    return f"The floor of the {runs} was not measured, for want of the baseline's: {alone}. Else {measured}; {limit}."

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import nn
@@ -141,10 +142,29 @@ def quantised(x: Tensor, bits: int, group: int = 32) -> Tensor:
     return ((groups / scale).round() * scale).flatten(-2).to(x.dtype)
 
 
+def middle(image: Tensor) -> Tensor:
+    """The square in the middle of a picture ``[image, channel, row, column]``."""
+    side = min(image.shape[-2:])
+    top, left = ((size - side) // 2 for size in image.shape[-2:])
+    return image[..., top : top + side, left : left + side]
+
+
+def squared(image: Tensor) -> Tensor:
+    """A picture ``[image, channel, row, column]`` in the middle of a black square."""
+    height, width = (max(image.shape[-2:]) - size for size in image.shape[-2:])
+    return nn.functional.pad(image, (width // 2, width - width // 2, height // 2, height - height // 2))
+
+
+def interpolated(waveform: Any, rate: int, target: int) -> Any:
+    """A waveform ``[sample]`` at another rate, on the straight lines between its samples."""
+    times = np.arange(int(len(waveform) * target / rate)) * (rate / target)
+    return np.interp(times, np.arange(len(waveform)), waveform).astype(waveform.dtype)
+
+
 @contextmanager
 def reweighed(linear: nn.Module, change: Callable[[Tensor], Tensor] | None) -> Iterator[None]:
     """Run with other weights in one projection or convolution; with its own for None."""
-    true: Tensor = linear.weight.data
+    true: Any = linear.weight.data
     linear.weight.data = true if change is None else change(true)
     try:
         yield

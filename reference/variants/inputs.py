@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from parity.variant import Variant
-from reference.variants.writing import PICTURE, SOUND, line, variant
+from reference.variants.writing import GREY, PICTURE, RINGS, SOUND, STEREO, line, variant
 
 EXTRACT = "transformers.models.gemma3n.feature_extraction_gemma3n:Gemma3nAudioFeatureExtractor._extract_spectrogram"
 PROCESSOR = "transformers.models.gemma3n.processing_gemma3n:Gemma3nProcessor.replace_image_token"
-PROCESSING = "reference.processing:Processing.__call__"
+PROCESSING = "reference.processing:Processing._inputs"
+OPENED, SCALED = "reference.processing:_picture", "reference.processing:_eight_bits"
+RESIZE = "transformers.image_processing_backends:TorchvisionBackend.resize"
 WAVEFORM = "reference.processing:_waveform"
+LOAD = "transformers.audio_utils:_load_audio_soundfile"
 MODEL, HEAD = "Gemma3nModel.forward", "Gemma3nForConditionalGeneration.forward"
 
 TOKENS, PREPROCESSING, MEL, MERGING = "tokens", "preprocessing", "mel", "merging"
@@ -18,6 +21,12 @@ LOG = "np.log(np.maximum(mel_spec, self.mel_floor))"
 FILTERS = "self.mel_filters"
 UNFOLDED = "_unfold(waveform, dimension=-1, size=frame_size_for_unfold, step=self.hop_length)"
 FRAME_MASK = "attention_mask[:: self.hop_length]"
+RESIZED = "tvF.resize(image, new_size, interpolation=interpolation, antialias=antialias)"
+EIGHT_BITS = "_eight_bits(Image.open(file))"
+MIXED = "waveform.mean(axis=0) if waveform.shape[0] > 1 else waveform[0]"
+RESAMPLED = 'soxr.resample(waveform, src_sampling_rate, sampling_rate, quality="soxr_hq")'
+WINDOWED = "frames * self.window"
+ANGLE = "2 * np.pi * (np.arange(self.frame_length) + {0}) / self.frame_length"
 IMAGE, AUDIO = "special_image_mask, image_features)", "special_audio_mask, audio_features)"
 CREATED = (
     "create_fb_matrix(n_freqs={0}, f_min=self.min_frequency, f_max=self.max_frequency, n_mels=self.feature_size,"
@@ -35,6 +44,18 @@ def _pixels(name: str, meaning: str, wrong: str) -> Variant:
     """Wrong pixels from the processor."""
     edit = line(PROCESSING, MADE, f"({wrong} if name == 'pixel_values' else {MADE})")
     return variant(name, PREPROCESSING, meaning, "processor.pixels", edit, media=PICTURE)
+
+
+def _resized(name: str, meaning: str, image: str = "image", mode: str = "", antialias: str = "antialias") -> Variant:
+    """A picture that is resized in another way."""
+    mode = f"tvF.InterpolationMode.{mode}" if mode else "interpolation"
+    edit = line(RESIZE, RESIZED, f"tvF.resize({image}, new_size, interpolation={mode}, antialias={antialias})")
+    return variant(name, PREPROCESSING, meaning, "processor.pixels", edit, media=RINGS)
+
+
+def _waveform(name: str, meaning: str, old: str, new: str) -> Variant:
+    """A sound that is mixed or resampled in another way."""
+    return variant(name, PREPROCESSING, meaning, "processor.waveform", line(LOAD, old, new), media=STEREO)
 
 
 TOKEN_VARIANTS = (
@@ -63,6 +84,19 @@ IMAGE_VARIANTS = (
     _pixels("pixels-mirrored", "columns from right to left", f"{MADE}[..., ::-1].copy()"),
     _pixels("pixels-shifted", "the picture is one column too far right", f"np.roll({MADE}, 1, -1)"),
     _pixels("pixels-gamma", "pixels are taken as linear light", f"{MADE} ** np.float32(2.2)"),
+    _pixels("pixels-bgr", "blue stands before green and red", f"{MADE}[:, ::-1].copy()"),
+    _resized("picture-cropped", "the middle square is cut out instead of squeezing all", "HELPERS.middle(image)"),
+    _resized("picture-padded", "the picture keeps its shape, on a black square", "HELPERS.squared(image)"),
+    _resized("resize-no-antialias", "resizing has no antialiasing", antialias="False"),
+    _resized("resize-bicubic", "resizing is bicubic instead of bilinear", mode="BICUBIC"),
+    _resized("resize-lanczos", "resizing is Lanczos' instead of bilinear", mode="LANCZOS"),
+    _resized("resize-nearest", "resizing takes the nearest pixel instead of bilinear", mode="NEAREST"),
+    _resized("resize-unrounded", "resized pixels are not rounded to levels", "image.float()"),
+    variant("exif-ignored", PREPROCESSING, "the picture lies as it is stored, not as its EXIF orientation says",
+            "processor.pixels", line(OPENED, f"ImageOps.exif_transpose({EIGHT_BITS})", EIGHT_BITS), media=RINGS),
+    variant("grey-16-bit-clipped", PREPROCESSING, "16-bit greys are clipped at 255 instead of scaled",
+            "processor.pixels", line(SCALED, 'image.mode.startswith("I;16")', "False"), media=GREY,
+            source="transformers given an image of Pillow's mode I;16"),
 )  # fmt: skip
 
 MEL_VARIANTS = (
@@ -82,8 +116,12 @@ MEL_VARIANTS = (
     _mel("mel-slaney", "filters are normalised by their width",
          (FILTERS, CREATED.format("self.fft_length // 2 + 1", "self.fft_length", "'slaney'"))),
     _mel("mel-window-symmetric", "the Hann window is symmetric instead of periodic",
-         ("frames * self.window", "frames * np.hanning(self.frame_length).astype(np.float32)")),
-    _mel("mel-no-window", "frames have no window", ("frames * self.window", "frames * np.float32(1)")),
+         (WINDOWED, "frames * np.hanning(self.frame_length).astype(np.float32)")),
+    _mel("mel-window-half-sample", "the Hann window stands half a sample further on",
+         (WINDOWED, f"frames * (0.5 - 0.5 * np.cos({ANGLE.format(0.5)})).astype(frames.dtype)")),
+    _mel("mel-window-hamming", "the window is Hamming's instead of Hann's",
+         (WINDOWED, f"frames * (0.54 - 0.46 * np.cos({ANGLE.format(0)})).astype(frames.dtype)")),
+    _mel("mel-no-window", "frames have no window", (WINDOWED, "frames * np.float32(1)")),
     _mel("mel-no-preemphasis", "samples are not pre-emphasised",
          ("if self.preemphasis > 0.0:", "if self.preemphasis < 0.0:")),
     _mel("mel-preemphasis-plain", "pre-emphasis of the whole frame, not HTK's",
@@ -91,6 +129,12 @@ MEL_VARIANTS = (
     variant("waveform-16-bit", PREPROCESSING, "samples are integers instead of -1 to 1", "processor.waveform",
             line(WAVEFORM, "load_audio(file, sampling_rate=rate, backend=\"soundfile\")",
                  "load_audio(file, sampling_rate=rate, backend=\"soundfile\") * np.float32(32768)"), media=SOUND),
+    _waveform("waveform-left-alone", "the left channel instead of the mean of both", MIXED, "waveform[0]"),
+    _waveform("waveform-summed", "the sum of both channels instead of their mean", MIXED, "waveform.sum(axis=0)"),
+    _waveform("waveform-not-resampled", "samples stay at the file's own rate",
+              "if src_sampling_rate != sampling_rate:", "if False:"),
+    _waveform("waveform-linear", "resampling interpolates linearly, without a filter", RESAMPLED,
+              "HELPERS.interpolated(waveform, src_sampling_rate, sampling_rate)"),
     variant("waveform-normalised", PREPROCESSING, "clips are brought to a peak of 1", "processor.waveform",
             line(WAVEFORM, "return found", "return found / np.abs(found).max()"), media=SOUND),
 )  # fmt: skip

@@ -21,6 +21,9 @@ HELPERS = "__import__('reference.variants.helpers', fromlist=['_'])"
 PICTURE, SOUND = ("gradient.png",), ("low-tone.wav", "three-high-beeps.wav")
 """A picture that shows any shift, flip or swap; two sounds of unequal length, so that one is padded."""
 
+RINGS, STEREO, GREY = ("turned-rings.png",), ("stereo-chirps.wav",), ("deep-grey.png",)
+"""What must be turned and resized; mixed and resampled; brought from 16 bits to 8."""
+
 COARSE = ("bfloat16", "float16")
 
 

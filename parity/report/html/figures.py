@@ -75,9 +75,9 @@ def _runs(levels: Sequence[Sequence[int]]) -> dict[int, str]:
 
 def _table(heat: Heat) -> tuple[tuple[str, ...], ...]:
     if len(heat.rows) * len(heat.columns) <= CELLS:
-        head = ("token", *heat.columns)
+        head = ("place", *heat.columns)
         return (head, *((row, *map(compact, line)) for row, line in zip(heat.rows, heat.values, strict=True)))
-    head = ("token", "worst, in floors", f"at {heat.across}")
+    head = ("place", "worst, in floors", f"at {heat.across}")
     return (head, *(_worst(heat, row, line) for row, line in zip(heat.rows, heat.values, strict=True)))
 
 

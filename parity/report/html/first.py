@@ -13,7 +13,7 @@ from parity.report.numbers import count, floors
 from parity.verdict import Comparison, Judgement, Status, StepVerdict
 
 _COVERAGE = (
-    Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT, Status.INHERITED, Status.OK, Status.UNCOVERED,
+    Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT, Status.INHERITED, Status.COARSE, Status.OK, Status.UNCOVERED,
     Status.UNEXPECTED, Status.HIDDEN,
 )  # fmt: skip
 
@@ -60,7 +60,7 @@ def first(comparison: Comparison) -> First:
 
 
 def _focus(comparison: Comparison) -> Judgement | None:
-    wrong = [judgement for judgement in comparison.judgements if judgement.first_divergence]
+    wrong = [judgement for judgement in comparison.judgements if judgement.first_divergence or judgement.unsteady]
     same = [judgement for judgement in comparison.judgements if judgement.exit_code == comparison.exit_code]
     return next(iter(wrong or same), None)
 
@@ -69,8 +69,8 @@ def _headline(comparison: Comparison, judgement: Judgement | None) -> str:
     if judgement is None:
         return "Nothing was compared."
     who = f"{judgement.candidate} in {judgement.dtype}"
-    if step := judgement.first_divergence:
-        return f"{who} diverges at {step.step}"
+    if judgement.unsteady or judgement.first_divergence:
+        return f"{who} {_wrong(judgement)}"
     if judgement.crash:
         return f"{who} crashed"
     if judgement.exit_code is ExitCode.DIVERGED:
@@ -81,7 +81,15 @@ def _headline(comparison: Comparison, judgement: Judgement | None) -> str:
     return f"{'Every candidate' if several else who} computes what {sentences.reference(comparison)} computes"
 
 
+def _wrong(judgement: Judgement) -> str:
+    if judgement.unsteady or judgement.first_divergence is None:
+        return "is not deterministic"
+    return f"diverges at {judgement.first_divergence.step}"
+
+
 def _explanation(comparison: Comparison, judgement: Judgement) -> Iterator[str]:
+    if said := sentences.unsteady(judgement):
+        yield f"{said[0].upper()}{said[1:].removesuffix('; ')}."
     if judgement.crash:
         yield judgement.crash
     elif step := judgement.first_divergence:
@@ -107,6 +115,8 @@ def _cause(judgement: Judgement, step: StepVerdict) -> str:
         begin = f"Given exact inputs, this step is off by {far}, where {judgement.allowed:g} are allowed."
     elif step.status.origin:
         begin = f"{step.status.capitalize()}: {step.note}."
+    elif judgement.free_alone:
+        begin = f"{floors(step.ratio).capitalize()} here; {sentences.no_origin(judgement)}."
     else:
         begin = "No step errs given exact inputs: many small errors add up."
     alone = "It is the only step with a fault of its own" if own == 1 else f"{count(own, 'step')} have their own fault"

@@ -16,7 +16,7 @@ MOST_TOKENS = 120
 """Greedy tokens of a judgement that are listed; those that differ come first into that number."""
 _GRAVITY = (
     Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT, Status.INHERITED, Status.UNEXPECTED, Status.UNCOVERED,
-    Status.HIDDEN, Status.OK,
+    Status.COARSE, Status.HIDDEN, Status.OK,
 )  # fmt: skip
 """Of several candidates' verdicts on a step, the row shows the gravest."""
 

@@ -93,7 +93,7 @@ def require_templates() -> Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.filters.update(ratio=ratio, error=error, number=number)
+    environment.filters.update(ratio=ratio, error=error, number=number, worst=sentences.worst)
     environment.globals.update(
         name_of=name_of, tokens_of=tokens, verdict_of=sentences.verdict, word_of=_word, covered=sentences.covered
     )

@@ -1,0 +1,1 @@
+"""How often right code is accused: candidates that are right, judged on drawn inputs."""

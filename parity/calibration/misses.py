@@ -1,0 +1,59 @@
+"""The other side of K: the known bugs that are missed with it, from what ``parity variants score --json`` printed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parity.errors import UsageError
+
+SCHEMA = "parity-variants"
+
+
+@dataclass(frozen=True)
+class Misses:
+    """How far known bugs are from the floor, each at its own step, in one arithmetic.
+
+    Attributes:
+        ratios: in floors; infinite for a bug that no K hides, as of integers, shapes and tokens.
+        accumulated: how many were found below the noise of each value, which K does not decide.
+    """
+
+    dtype: str
+    ratios: tuple[float, ...]
+    accumulated: int = 0
+
+    def missed(self, allowed: float) -> float:
+        """The share of bugs within so many floors: what would be missed with that K, but for what is accumulated."""
+        return sum(ratio <= allowed for ratio in self.ratios) / len(self.ratios)
+
+
+def read_misses(paths: Iterable[Path]) -> tuple[Misses, ...]:
+    """Read scores: a file holds one arithmetic or several.
+
+    Raises:
+        UsageError: for a file that cannot be read or holds none.
+    """
+    return tuple(_of(score) for path in paths for score in _scores(path))
+
+
+def _scores(path: Path) -> list[dict[str, Any]]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        found = data if isinstance(data, list) else [data]
+        if all(score["schema"] == SCHEMA and score["scores"] for score in found):
+            return found
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} holds no scores of variants ({error}); write it with score --json") from error
+    raise UsageError(f"{path} holds no scores of variants; write it with parity variants score --json")
+
+
+def _of(score: dict[str, Any]) -> Misses:
+    """A flagged bug without a finite ratio is beyond any K; one that was not flagged and not measured is within any."""
+    bugs = [row for row in score["scores"] if not row["equivalent"]]
+    ratios = (row["ratio"] if row["ratio"] is not None else (math.inf if row["flagged"] else 0.0) for row in bugs)
+    return Misses(score["dtype"], tuple(ratios), sum(bool(row["sigmas"]) for row in bugs))

@@ -1,0 +1,167 @@
+"""Runs a calibration: stretches of draws in processes side by side, each judgement written down as it comes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+from parity.backend import Reference
+from parity.calibration.drawn import Environment, Setting, Stretch, setting_of, settings, stretches
+from parity.calibration.result import Head, Result, Results
+from parity.calibration.session import Session, Sitting
+from parity.checkpoint import Checkpoint
+from parity.compare import require_floor
+from parity.discovery import REFERENCES, find
+from parity.errors import UsageError
+from parity.judge import ALLOWED
+from parity.progress import Progress
+
+PART = "calibration"
+LONGEST = 20
+"""Draws of a stretch. Loading a dozen parties costs as much as four draws."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to calibrate with.
+
+    Attributes:
+        candidates: backends that are right, by name and options.
+        dtypes: arithmetics; each candidate runs in those that it has.
+        judgements: how many at least.
+        workers: draws that run at the same time.
+    """
+
+    checkpoint: Checkpoint
+    candidates: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    judgements: int
+    seed: int
+    workers: int
+    reference: str = "transformers"
+
+    def environments(self) -> tuple[Environment, ...]:
+        """The machine as it is, and what else it can be."""
+        reference = find(self.reference, REFERENCES)
+        assert issubclass(reference, Reference)
+        return Environment.all_of(reference.environments())
+
+    def settings(self) -> tuple[Setting, ...]:
+        """Of all draws, in turn."""
+        return settings(self.dtypes, self.environments())
+
+    def head(self) -> Head:
+        """What the results are of."""
+        return Head(
+            seed=self.seed,
+            reference=self.reference,
+            model=self.checkpoint.name,
+            weights=self.checkpoint.weights,
+            candidates=self.candidates,
+            dtypes=self.dtypes,
+            environments=tuple(environment.name for environment in self.environments()),
+            allowed=ALLOWED,
+        )
+
+    def sitting(self, setting: Setting, folder: Path) -> Sitting:
+        """What a session of that setting judges."""
+        return Sitting(self.checkpoint, self.reference, self.candidates, self.seed, setting, folder)
+
+
+def require(request: Request) -> None:
+    """Refuse what cannot be, before anything is started.
+
+    Raises:
+        UsageError: for an unknown backend, or an arithmetic that no candidate has.
+    """
+    known = [find(candidate).dtypes for candidate in request.candidates]
+    for dtype in request.dtypes:
+        require_floor(dtype)
+        if not any(dtype in dtypes for dtypes in known):
+            raise UsageError(f"none of {', '.join(request.candidates)} has the dtype {dtype!r}")
+
+
+def single(request: Request, number: int) -> Iterator[Result]:
+    """The judgements of one draw, in this process."""
+    setting = setting_of(number, request.settings())
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parity-calibration-")))
+        session = stack.enter_context(closing(Session(request.sitting(setting, folder))))
+        yield from session.results(number)
+
+
+def calibrate(request: Request, results: Results, progress: Progress) -> None:
+    """Judge until there are as many results as asked for, beginning where the file of results ends."""
+    among = request.settings()
+    length = min(LONGEST, 1 + request.judgements // (len(among) * 2 * len(request.candidates)))
+    ledger = _Ledger(request.judgements, results, progress)
+    left = stretches(among, length, results.draws)
+    with tempfile.TemporaryDirectory(prefix="parity-calibration-") as folder, ThreadPoolExecutor() as threads:
+        jobs = [threads.submit(_work, request, Path(folder), left, ledger) for _ in range(request.workers)]
+        for job in jobs:
+            job.result()
+
+
+class _Ledger:
+    """Where all workers write, and read whether there is enough."""
+
+    def __init__(self, wanted: int, results: Results, progress: Progress) -> None:
+        self.lock = Lock()
+        self._wanted, self._results, self._progress = wanted, results, progress
+        self._failed = False
+
+    @property
+    def full(self) -> bool:
+        """Whether no more is to be done."""
+        return self._failed or len(self._results.judged) >= self._wanted
+
+    def add(self, found: Sequence[Result]) -> None:
+        with self.lock:
+            self._results.add(found)
+            self._progress.start(PART, 0, f"{len(self._results.judged):,} of {self._wanted:,} judgements")
+
+    def fail(self) -> None:
+        self._failed = True
+
+
+def _work(request: Request, folder: Path, left: Iterator[Stretch], ledger: _Ledger) -> None:
+    """One worker: a process that holds a session, and is told which draws to judge.
+
+    A process and no thread, for half of a judgement is Python's own work, which threads would do one after the other.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin) as process:
+        try:
+            while not ledger.full:
+                with ledger.lock:
+                    stretch = next(left)
+                sitting = request.sitting(stretch.setting, folder)
+                for number in stretch.draws:
+                    if not ledger.full:
+                        ledger.add(process.submit(_draw, sitting, number).result())
+        except BaseException:
+            ledger.fail()
+            raise
+
+
+_HELD: dict[Sitting, Session] = {}
+"""The session of this process, if it is a worker. Its parties end with it: they wait for jobs from it alone."""
+
+
+def _begin() -> None:
+    """An interrupt is the parent's to handle: it ends this process when its draw is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _draw(sitting: Sitting, number: int) -> list[Result]:
+    if sitting not in _HELD:
+        while _HELD:
+            _HELD.popitem()[1].close()
+        _HELD[sitting] = Session(sitting)
+    return list(_HELD[sitting].results(number))

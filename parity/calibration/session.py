@@ -1,0 +1,145 @@
+"""The parties of one setting, loaded once, and the judgements of drawn inputs that they allow."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from parity.backend import Reference
+from parity.baseline import Baseline, judged
+from parity.calibration.drawn import Drawn, Environment, Setting, Trial, trials
+from parity.calibration.result import Fields, Result, described, outcome
+from parity.checkpoint import Checkpoint
+from parity.compare import ORACLE_DTYPE, plan_of
+from parity.discovery import BACKENDS, REFERENCES, Choice, find
+from parity.errors import BackendUnavailable, UsageError
+from parity.judge import Runs
+from parity.party import Crash, Party
+from parity.progress import Silent
+from parity.trace import Mode, Trace
+from parity.verdict import Judgement
+
+MODES: tuple[Mode, Mode] = ("free", "lockstep")
+THREADS = 1
+"""Of each party, unless its environment says otherwise: sessions run side by side, one on each core."""
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """What a session judges.
+
+    Attributes:
+        candidates: backends that are right, by name and options.
+        folder: where it may write.
+    """
+
+    checkpoint: Checkpoint
+    reference: str
+    candidates: tuple[str, ...]
+    seed: int
+    setting: Setting
+    folder: Path
+
+    def drawn(self, number: int, folder: Path) -> Drawn:
+        """The input of that number, which depends on it and the seed alone; its files are written to a folder."""
+        reference = find(self.reference, REFERENCES)
+        if not issubclass(reference, Reference):
+            raise UsageError(f"{self.reference} is no reference")
+        return reference.draw(random.Random(f"{self.seed} {number}"), folder)
+
+
+class Session:
+    """Judges every candidate that has the setting's arithmetic; `close` ends the parties."""
+
+    def __init__(self, sitting: Sitting) -> None:
+        self._sitting, self._setting = sitting, sitting.setting
+        self._candidates: dict[Trial, Party] = {}
+        self._stack = ExitStack()
+        self._oracle, self._baseline = (
+            self._party(name, sitting.reference, REFERENCES) for name in ("oracle", "baseline")
+        )
+        try:
+            self._oracle.load(sitting.checkpoint, ORACLE_DTYPE)
+            self._baseline.load(sitting.checkpoint, self._setting.dtype)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def close(self) -> None:
+        """End the parties."""
+        self._stack.close()
+
+    def results(self, number: int) -> Iterator[Result]:
+        """What becomes of each candidate with the input of that number."""
+        folder = self._sitting.folder / str(number)
+        folder.mkdir(parents=True)
+        try:
+            drawn = self._sitting.drawn(number, folder)
+            plan = plan_of(self._oracle, drawn.scenario, drawn.prompt, drawn.media)
+            oracle = self._oracle.run(folder / "oracle", scenario=plan)
+            baseline = Baseline(self._baseline, oracle, folder)
+            for trial in self._trials:
+                yield self._result(number, drawn, trial, self._judged(trial, folder, oracle, baseline))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def _trials(self) -> Iterator[Trial]:
+        """Every candidate that has the setting's arithmetic, everywhere that it runs."""
+        for candidate in self._sitting.candidates:
+            found = find(candidate)
+            if self._setting.dtype in found.dtypes:
+                _, *others = Environment.all_of(found.environments())
+                is_baseline = Choice.parse(candidate) == Choice(self._sitting.reference)
+                yield from trials(candidate, others, self._setting, is_baseline=is_baseline)
+
+    def _judged(self, trial: Trial, folder: Path, oracle: Trace, baseline: Baseline) -> Fields:
+        output = folder / "candidate"
+        try:
+            runs = self._runs(self._loaded(trial), output, oracle)
+            return outcome(judged(oracle=oracle, baseline=baseline, candidate=runs, name=trial.candidate)[0])
+        except Crash as crash:
+            self._candidates.pop(trial).close()
+            return outcome(Judgement(trial.candidate, self._setting.dtype, "", (), (), 0.0, crash=str(crash)))
+        except BackendUnavailable as refusal:
+            return {"refused": str(refusal)}
+        finally:
+            for mode in MODES:
+                shutil.rmtree(_output(output, mode), ignore_errors=True)
+
+    def _result(self, number: int, drawn: Drawn, trial: Trial, became: Fields) -> Result:
+        return Result(
+            draw=number,
+            candidate=trial.candidate,
+            dtype=self._setting.dtype,
+            environment=self._setting.here.name,
+            elsewhere=trial.elsewhere.name if trial.elsewhere else "",
+            **described(drawn),
+            **became,
+        )
+
+    def _loaded(self, trial: Trial) -> Party:
+        """A candidate is loaded when it is first needed."""
+        if trial not in self._candidates:
+            party = self._candidates[trial] = self._party(trial.candidate, trial.candidate, BACKENDS, trial.elsewhere)
+            party.load(self._sitting.checkpoint, self._setting.dtype)
+        return self._candidates[trial]
+
+    def _party(self, name: str, backend: str, group: str, elsewhere: Environment | None = None) -> Party:
+        variables = {"OMP_NUM_THREADS": str(THREADS), "OPENBLAS_NUM_THREADS": str(THREADS)}
+        variables |= dict((elsewhere or self._setting.here).variables)
+        party = Party(name, backend, group=group, progress=Silent(), environment=variables)
+        return self._stack.enter_context(party)
+
+    @staticmethod
+    def _runs(party: Party, output: Path, oracle: Trace) -> Runs:
+        free, lockstep = (party.run(_output(output, mode), oracle=oracle, mode=mode) for mode in MODES)
+        return Runs(free, lockstep)
+
+
+def _output(path: Path, mode: Mode) -> Path:
+    return path.with_name(f"{path.name}.{mode}")

@@ -1,0 +1,87 @@
+"""What many judgements of right candidates say: how many were flagged, and how far from it the others were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from parity.calibration.bound import upper_bound
+from parity.calibration.result import Head, Result
+
+QUANTILES = (0.5, 0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Judgements that have something in common.
+
+    Attributes:
+        name: what that is.
+    """
+
+    name: str
+    results: tuple[Result, ...]
+
+    @cached_property
+    def ratios(self) -> tuple[float, ...]:
+        """The worst ratio of each judgement, ascending; coarse steps and what was flagged without a ratio left out."""
+        return tuple(sorted(result.ratio for result in self.results))
+
+    @property
+    def flagged(self) -> tuple[Result, ...]:
+        """False alarms: the candidates are right."""
+        return tuple(result for result in self.results if result.flagged)
+
+    @property
+    def coarse(self) -> int:
+        """Judgements with a step that only the plain order of sums explains."""
+        return sum(result.coarse is not None for result in self.results)
+
+    @property
+    def bound(self) -> float:
+        """What the false-alarm rate is at most, with 95 % confidence."""
+        return upper_bound(len(self.flagged), len(self.results))
+
+    @property
+    def worst(self) -> Result:
+        """The judgement that came nearest to a false alarm, or furthest beyond."""
+        return max(self.results, key=lambda result: result.ratio)
+
+    def quantile(self, share: float) -> float:
+        """The ratio that so large a share of the judgements does not exceed."""
+        return self.ratios[min(len(self.ratios) - 1, int(share * len(self.ratios)))]
+
+    def beyond(self, allowed: float) -> float:
+        """The share of judgements with a step beyond so many floors: what would be flagged with that K."""
+        return sum(ratio > allowed for ratio in self.ratios) / len(self.ratios)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All results of a calibration."""
+
+    head: Head
+    results: tuple[Result, ...]
+
+    @cached_property
+    def whole(self) -> Group:
+        """Every judgement."""
+        return Group("all", tuple(result for result in self.results if result.judged))
+
+    @property
+    def refused(self) -> int:
+        """Inputs that a candidate cannot run, as pictures in a port of text."""
+        return sum(not result.judged for result in self.results)
+
+    def by(self, *fields: str) -> tuple[Group, ...]:
+        """Judgements by the values of some fields of theirs."""
+        return tuple(_grouped(self.whole.results, fields))
+
+
+def _grouped(results: Iterable[Result], fields: Sequence[str]) -> Iterator[Group]:
+    groups: dict[str, list[Result]] = {}
+    for result in results:
+        groups.setdefault(", ".join(str(getattr(result, field)) for field in fields), []).append(result)
+    for name in sorted(groups):
+        yield Group(name, tuple(groups[name]))
