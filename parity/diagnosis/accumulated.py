@@ -139,10 +139,10 @@ class Accumulated:
     def _add(self, variant: Variant, piece: Piece, effect: Float, baseline: Trace) -> None:
         if effect.shape == piece.oracle.shape and np.any(effect):
             seen = self._seen.setdefault(variant, Seen())
-            seen.rows.append(Rows.of(true=piece.oracle, error=piece.error, effect=effect))
+            seen.rows.append(_rows(piece, piece.error, effect))
             seen.values += piece.size
             if variant.degree is not None:
-                seen.correct.append(Rows.of(true=piece.oracle, error=_correct(piece, baseline), effect=effect))
+                seen.correct.append(_rows(piece, _correct(piece, baseline), effect))
 
     def _finds(self, here: Collection[Variant]) -> Iterator[Find]:
         """Each known bug in all its places together, in those of one kind, or in single ones, if any can be here."""
@@ -196,6 +196,12 @@ def _pieces(judgement: Judgement, oracle: Trace, baseline: Trace, candidate: Tra
         made, correct = (piece_of(step, oracle, run) for run in (candidate, baseline))
         if made and correct:
             yield step.key, replace(made, candidate=made.candidate - correct.error)
+
+
+def _rows(piece: Piece, error: Float, effect: Float) -> Rows:
+    """A row for each place, as a token or a pixel: what is rounded there in a root or a mean is in all its values."""
+    true, wrong, planted = (piece.layout.matrix(array) for array in (piece.oracle, error, effect))
+    return Rows.of(true=true, error=wrong, effect=planted)
 
 
 def _correct(piece: Piece, baseline: Trace) -> Float:

@@ -25,7 +25,7 @@ wrong by degrees may be any larger, and the other way round, but no smaller than
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """An error e beside the effect d of a known bug, row by row: a row is all values along the last axis.
+    """An error e beside the effect d of a known bug, row by row: a row is all values of one place.
 
     Each value has the weight 1 / (x^2 + the row's mean of x^2), for rounding errs in proportion to the value x.
 
