@@ -27,7 +27,7 @@ PHASES = 4
 """Of a scenario so many phases are looked at: planted bugs run through all of them, some 50 times."""
 NOTE = "below the noise of each value"
 ALIKE = 0.9
-"""What says something of the same steps looks the same where it is nearly as sure."""
+"""What says something of the same steps looks the same where it explains nearly as much of their errors."""
 GENERIC = "generic"
 FACTOR = Variant("factor", GENERIC, "a factor", "", (), degree=Degree(1.0, 1.0001, "multiplied by {}"))
 """What any step may be off by in all of its values, whatever the model; it need not be planted."""
@@ -62,10 +62,9 @@ class Find:
         return frozenset(variant.first for variant in self.variants)
 
     @property
-    def rank(self) -> tuple[bool, float]:
-        """A known bug says more than a factor that explains as much; else the surer."""
-        known = self.variants[0].component != GENERIC
-        return known, abs(self.share.sigmas)
+    def known(self) -> bool:
+        """Whether it is of the catalogue; else a factor, whose cause is not known."""
+        return self.variants[0].component != GENERIC
 
     @property
     def meaning(self) -> str:
@@ -229,11 +228,11 @@ def _best(finds: Iterator[Find]) -> list[tuple[Find, list[Find]]]:
             found.append((find, []))
             continue
         best, alike = found[place]
-        if abs(find.share.sigmas) < ALIKE * abs(best.share.sigmas):
+        if find.share.explained < ALIKE * best.share.explained:
             continue
-        if find.rank[0] > best.rank[0]:
+        if find.known and not best.known:
             found[place] = (find, alike)  # a factor that a known bug is, is no other cause
-        elif find.rank[0]:
+        elif find.known:
             alike.append(find)
     return found
 
