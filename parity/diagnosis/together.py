@@ -117,13 +117,14 @@ class Remembered:
     def _learn(
         self, known: _Known, batch: Sequence[Variant], wanted: Wanted, oracle: Trace, missing: frozenset[str]
     ) -> None:
-        """Run what of a batch is not known yet."""
+        """Run what of a batch is not known yet; it is known only when the run is over, for others may look meanwhile."""
         keys = {variant: new for variant in batch if (new := self._unknown(known, variant, wanted))}
-        for variant, new in keys.items():
-            known.tensors.setdefault(variant, {}).update(dict.fromkeys(new))
+        found: dict[Variant, dict[Key, Tensors | None]] = {variant: dict.fromkeys(new) for variant, new in keys.items()}
         for variants, tensors in self._planted(list(keys), keys, oracle, missing):
             for variant in variants:
-                known.tensors[variant].update({key: tensors for key in keys[variant] if key in tensors})
+                found[variant].update({key: tensors for key in keys[variant] if key in tensors})
+        for variant, new in found.items():
+            known.tensors[variant] = {**known.tensors.get(variant, {}), **new}
         known.size += sum(_bytes(oracle, key) for new in keys.values() for key in new)
         while known.size > BYTES and len(known.tensors) > len(batch):
             oldest = next(iter(known.tensors))
