@@ -117,7 +117,7 @@ class Remembered:
     def _learn(
         self, known: _Known, batch: Sequence[Variant], wanted: Wanted, oracle: Trace, missing: frozenset[str]
     ) -> None:
-        """Run what of a batch is not known yet; it is known only when the run is over, for others may look meanwhile."""
+        """Run what of a batch is not known yet; known only when the run is over, for others may look."""
         keys = {variant: new for variant in batch if (new := self._unknown(known, variant, wanted))}
         found: dict[Variant, dict[Key, Tensors | None]] = {variant: dict.fromkeys(new) for variant, new in keys.items()}
         for variants, tensors in self._planted(list(keys), keys, oracle, missing):
