@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
@@ -216,6 +216,12 @@ class Reference(Backend):
         """
         if variants:
             raise UsageError(f"reference {self.name} has no variants")
+
+    def focus(self, steps: Collection[str]) -> None:
+        """From now on, only these steps are looked at and all others replaced; with no steps, all are looked at again.
+
+        A reference may then leave out whole parts of the model.
+        """
 
     def execute_as(self, name: str) -> None:
         """From now on, run as this execution; empty: as usual.

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from parity.baseline import Baseline, judged
-from parity.diagnosis.matched import Plant
 from parity.diagnosis.naming import Namer
+from parity.diagnosis.together import Plant, Remembered
 from parity.errors import ExitCode
 from parity.judge import Runs
 from parity.measure import Error, error_of
@@ -27,13 +27,21 @@ class Bench:
         baseline: the reference in the variants' arithmetic.
         catalogue: what is known when a cause is looked for.
         plant: runs the oracle with known bugs.
+        coarse: runs the baseline with known bugs.
     """
 
-    def __init__(self, oracle: Trace, baseline: Baseline, catalogue: Catalogue, plant: Plant) -> None:
+    def __init__(
+        self,
+        oracle: Trace,
+        baseline: Baseline,
+        catalogue: Catalogue,
+        plant: Plant | Remembered,
+        coarse: Plant | Remembered | None = None,
+    ) -> None:
         self.oracle = oracle
         self._baseline, self._runs = baseline, baseline.runs()
         self._same = {run.manifest.mode: run for run in self._runs.present}
-        self._catalogue, self._plant = catalogue, plant
+        self._catalogue, self._plant, self._coarse = catalogue, plant, coarse
         self._errors: dict[tuple[Mode, Key], Error] = {}
 
     def score(self, variant: Variant, run: Run) -> Score:
@@ -60,7 +68,7 @@ class Bench:
         return replace(judgement, tokens=())
 
     def _named(self, judgement: Judgement, candidate: Runs, catalogue: Catalogue) -> Judgement:
-        namer = Namer(catalogue, self._plant)
+        namer = Namer(catalogue, self._plant, coarse=self._coarse)
         return namer.named(judgement, oracle=self.oracle, baseline=self._runs, candidate=candidate)
 
     def _measured(self, key: Key, *, oracle: Trace, candidate: Trace) -> Error:

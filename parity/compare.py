@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 from parity.baseline import Baseline, judged
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
-from parity.diagnosis.naming import Namer, namer_of
+from parity.diagnosis.naming import Knowledge, Namer
 from parity.discovery import BACKENDS, REFERENCES, find
 from parity.errors import UsageError
 from parity.judge import Runs
@@ -131,12 +131,14 @@ class _Session:
         self._namers: dict[str, Namer] = {}
         self._oracle = self._party("oracle", request.reference, REFERENCES)
         self._baseline = self._party("baseline", request.reference, REFERENCES)
+        self._known = Knowledge.of(request.reference, oracle=self._oracle, baseline=self._baseline)
         self._candidates = [self._party(name, name, BACKENDS) for name in request.candidates]
         self._load()
 
     def judgements(self, scenario: str) -> Iterator[Judgement]:
         """Run one scenario with every party and judge each candidate."""
         folder = self._folder / scenario
+        self._known.forget()
         plan = plan_of(self._oracle, scenario, self.request.prompt, self.request.media)
         oracle = self._last = self._oracle.run(folder / "oracle", scenario=plan)
         baseline = Baseline(self._baseline, oracle, folder)
@@ -201,7 +203,7 @@ class _Session:
             return judgement
         name = judgement.candidate
         if name not in self._namers:
-            self._namers[name] = namer_of(self.request.reference, self._oracle, self._progress)
+            self._namers[name] = self._known.namer(self._progress)
         self._progress.start(DIAGNOSIS, 0, name)
         judgement = self._namers[name].named(judgement, oracle=oracle, baseline=baseline, candidate=runs)
         self._progress.done(DIAGNOSIS)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from parity.contract import Contract
 from parity.errors import UsageError
-from parity.variant import PLACE, Variant
+from parity.variant import PLACE, Variant, matched
 
 
 def placed(variant: Variant, step: str, contract: Contract) -> Variant | None:
     """The variant in the place where that step is the first that it makes wrong; None where it is none of its."""
-    before, somewhere, after = variant.first.partition(PLACE)
-    if not somewhere:
-        return variant if step == variant.first else None
-    place = step[len(before) : len(step) - len(after)]
-    if not place or step != f"{before}{place}{after}":
-        return None
-    here = variant.at(place)
-    return here if fits(variant, here, contract) else None
+    place = matched(step, variant.first)
+    if place is not None:
+        here = variant.at(place) if place else variant
+        if not place or fits(variant, here, contract):
+            return here
+    away = any(matched(step, first) is not None for first, _ in variant.elsewhere)
+    return variant.at(step) if away and contract.get(step) is not None else None
 
 
 def behind(variant: Variant, step: str, contract: Contract) -> Variant | None:
@@ -48,6 +47,6 @@ def require(variant: Variant, place: str, contract: Contract) -> Variant:
     here = variant.at(place)
     if contract.get(here.first) is None:
         raise UsageError(f"variant {variant.name} cannot be there: the model has no step {here.first}")
-    if not fits(variant, here, contract):
+    if not here.away and not fits(variant, here, contract):
         raise UsageError(f"variant {variant.name} cannot be there: {here.first} is computed by other lines")
     return here

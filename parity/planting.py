@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from threading import local
 from types import TracebackType
 from typing import Self
 
@@ -17,13 +18,14 @@ from parity.baseline import Baseline
 from parity.bench import Bench
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
-from parity.diagnosis.matched import PartyPlant, Remembered
+from parity.diagnosis.matched import PartyPlant
+from parity.diagnosis.together import Remembered, Tensors
 from parity.discovery import REFERENCES
 from parity.errors import ParityError
 from parity.party import Party
 from parity.progress import Progress
 from parity.scoring import Score
-from parity.trace import Mode, Trace
+from parity.trace import Key, Mode, Trace
 from parity.variant import Catalogue, Variant
 
 WORKERS = 2
@@ -71,7 +73,8 @@ class Nursery:
             self._pool = stack.enter_context(ThreadPoolExecutor(WORKERS + 1))
             self._oracle = self._party(stack, "oracle")
             self._workers = [self._party(stack, f"worker {number}") for number in range(1, WORKERS + 1)]
-            self._plant = Remembered(PartyPlant(self._oracle))
+            self._plant, self._coarse = Remembered(PartyPlant(self._oracle)), Remembered(self._planted_coarsely)
+            self._current = local()
             self._load()
             self._stack = stack.pop_all()
         return self
@@ -109,7 +112,14 @@ class Nursery:
         plan = plan_of(self._oracle, case.scenario, self._catalogue.prompt, parts)
         oracle = self._oracle.run(folder / "oracle", scenario=plan)
         self._plant.forget()
-        return Bench(oracle, Baseline(self._workers[0], oracle, folder), self._catalogue, self._plant)
+        self._coarse.forget()
+        return Bench(oracle, Baseline(self._workers[0], oracle, folder), self._catalogue, self._plant, self._coarse)
+
+    def _planted_coarsely(
+        self, variants: Sequence[Variant], oracle: Trace, keys: Collection[Key], missing: frozenset[str] = frozenset()
+    ) -> Tensors:
+        """In the arithmetic of the variants: the worker whose variant is being named has run it, and is free."""
+        return PartyPlant(self._current.worker)(variants, oracle, keys, missing)
 
     def _score(self, variant: Variant, folder: Path, bench: Bench) -> Score:
         worker, output = self._idle.get(), folder / variant.name
@@ -123,8 +133,8 @@ class Nursery:
             shutil.rmtree(output, ignore_errors=True)
             self._idle.put(worker)
 
-    @staticmethod
-    def _varied(worker: Party, variant: Variant, bench: Bench, run: Callable[[Mode], Trace]) -> Score:
+    def _varied(self, worker: Party, variant: Variant, bench: Bench, run: Callable[[Mode], Trace]) -> Score:
+        self._current.worker = worker
         worker.call("vary", variants=[[variant.name, variant.place]])
         try:
             return bench.score(variant, run)

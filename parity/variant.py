@@ -29,6 +29,32 @@ _KINDS: dict[str, Kind] = {".png": "image", ".jpg": "image", ".wav": "audio"}
 
 
 @dataclass(frozen=True)
+class Degree:
+    """What is wrong by degrees: a number that is another.
+
+    Its effect is proportional to how far it is off, if that is little.
+
+    Attributes:
+        true: the number that is right.
+        wrong: the one that the variant has.
+        says: the meaning with ``{}`` for any other number.
+    """
+
+    true: float
+    wrong: float
+    says: str
+
+    @property
+    def size(self) -> float:
+        """How far the variant's number is off."""
+        return self.wrong - self.true
+
+    def at(self, alpha: float) -> float:
+        """The number whose effect is `alpha` times the variant's."""
+        return self.true + alpha * (self.wrong - self.true)
+
+
+@dataclass(frozen=True)
 class Variant:
     """One known bug.
 
@@ -46,6 +72,9 @@ class Variant:
         source: where it was seen, repository and number of an issue, several with commas; empty for the plausible.
         equivalent: why it is the same by algebra, so that it must not be flagged; empty for a bug.
         dtypes: arithmetics in which it shows; none for all.
+        elsewhere: further steps where the same lines may be as wrong, each with its module; ``{place}`` in both is one
+            word or number. The place of such a variant is the step's whole name.
+        degree: the number that is wrong, where any other would be the same mistake.
     """
 
     name: str
@@ -60,6 +89,13 @@ class Variant:
     source: str = ""
     equivalent: str = ""
     dtypes: tuple[str, ...] = ()
+    elsewhere: tuple[tuple[str, str], ...] = ()
+    degree: Degree | None = None
+
+    @property
+    def away(self) -> bool:
+        """Whether it is at a step of another kind than its own."""
+        return bool(self.place) and self.place == self.first
 
     def at(self, place: str = "") -> Self:
         """The variant in a place; by default in its own.
@@ -70,11 +106,23 @@ class Variant:
         if place and not self.place:
             raise UsageError(f"variant {self.name} can be in one place alone; leave the option at out")
         where = place or self.place
+        for first, module in self.elsewhere:
+            if where and (inside := matched(where, first)) is not None:
+                return replace(self, first=where, module=module.format(place=inside), place=where)
         return replace(self, first=self.first.format(place=where), module=self.module.format(place=where), place=where)
 
     def shows_in(self, dtype: str) -> bool:
         """Whether it is a bug that can be seen in that arithmetic."""
         return not self.equivalent and (not self.dtypes or dtype in self.dtypes)
+
+
+def matched(step: str, pattern: str) -> str | None:
+    """What stands in a step's name for the pattern's ``{place}``, empty where it has none; None where it is another."""
+    before, somewhere, after = pattern.partition(PLACE)
+    if not somewhere:
+        return "" if step == pattern else None
+    place = step[len(before) : len(step) - len(after)]
+    return place if place and step == f"{before}{place}{after}" else None
 
 
 @dataclass(frozen=True)

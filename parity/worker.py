@@ -21,6 +21,7 @@ import numpy as np
 
 from parity.backend import Backend, Reference
 from parity.discovery import Choice, find
+from parity.dtypes import name_of, working_dtype
 from parity.errors import ParityError, UsageError
 from parity.execute import Run, execute, measure
 from parity.generation import Message, Sampling
@@ -118,8 +119,9 @@ class Worker:
 
         keys = [Key(*key) for key in job["keys"]]
         variants = [(name, place) for name, place in job["variants"]]
-        found = planted(self._reference, variants, Trace.read(Path(job["oracle"])), keys)
-        np.savez(job["output"], *found.values())
+        oracle = Trace.read(Path(job["oracle"]))
+        found = planted(self._reference, variants, oracle, keys, frozenset(job["missing"]))
+        np.savez(job["output"], *map(_storable, found.values()))
         return [keys.index(key) for key in found]
 
     def do_generate(self, job: Job) -> None:
@@ -149,6 +151,11 @@ class Worker:
         if not isinstance(self._loaded, Reference):
             raise UsageError(f"backend {self._loaded.name} is not a reference")
         return self._loaded
+
+
+def _storable(value: np.ndarray) -> np.ndarray:
+    """A tensor as NumPy's own files hold it: bfloat16, which they do not know, in float32, which has all its values."""
+    return value.astype(working_dtype(name_of(value))) if value.dtype.kind == "V" else value
 
 
 def _keys(given: Iterable[Sequence[Any]]) -> frozenset[Key]:

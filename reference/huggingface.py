@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -29,6 +29,7 @@ from reference.conversation import build_conversation
 from reference.drawn import drawn
 from reference.media_scenarios import WITH_MEDIA, Rows, build_media
 from reference.scenarios import MEANINGS, Facts, build
+from reference.towers import Towers
 from reference.variants import catalogue
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ class Reference(backend.Reference):
         self._executions, self._execution = Executions(self._arithmetic), ""
         self.executions, self.plain = self._executions.excess, True
         self._woven = Woven(model)
+        self._towers = Towers({"vision": model.model.vision_tower, "audio": model.model.audio_tower})
+        self._focus: tuple[str, ...] = ()
         self._process = Processing(checkpoint, self._most_frames, exact=dtype == "float64")
         self._padding: tuple[int, ...] = (0,)
         self._cache: Any = None
@@ -158,6 +161,10 @@ class Reference(backend.Reference):
         contract = self.contract()
         self._woven.variants = tuple(require(catalogue().get(name), place, contract) for name, place in variants)
 
+    def focus(self, steps: Collection[str]) -> None:
+        """Leave out the towers that none of the steps is of."""
+        self._focus = tuple(steps)
+
     def execute_as(self, name: str) -> None:
         """Add and round in another way that is as right, or one term after the other; see `reference.executions`."""
         self._executions.running(name)  # refuses what there is not
@@ -221,7 +228,8 @@ class Reference(backend.Reference):
             if prompts:
                 inputs = self._process(prompts, tap=tap)
                 ids, media = inputs.token_ids, inputs.media
-            with torch.no_grad(), running(self._arithmetic), self._executions.running(self._execution):
+            silent = self._towers.only(self._focus)
+            with torch.no_grad(), running(self._arithmetic), self._executions.running(self._execution), silent:
                 logits = self._logits(ids, media, keep)
         return self.tensors.to_numpy(logits, None)
 

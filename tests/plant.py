@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from parity.diagnosis.matched import Plant
 from parity.diagnosis.probe import planted
+from parity.diagnosis.together import Plant
 
 
 def plant_in(reference) -> Plant:
     """Runs that reference with known bugs."""
-    return lambda variants, oracle, keys: planted(
-        reference, [(variant.name, variant.place) for variant in variants], oracle, keys
+    return lambda variants, oracle, keys, missing=frozenset(): planted(
+        reference, [(variant.name, variant.place) for variant in variants], oracle, keys, missing
     )

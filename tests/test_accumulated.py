@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from parity.diagnosis.accumulated import NOTE, Accumulated
 from parity.diagnosis.rows import Rows, Share
-from parity.diagnosis.together import batches, effects, scope
+from parity.diagnosis.together import Remembered, batches, scope
 from parity.errors import ExitCode, UsageError
 from parity.judge import Runs, judge
 from parity.placing import placed
@@ -64,6 +64,34 @@ def test_a_bug_is_sure_as_large_as_it_is_and_in_enough_rows(times, number, sure)
     assert Share.of([rows(1.0, 0.1, times, number)]).sure == sure
 
 
+def test_an_effect_of_no_weight_says_nothing():
+    """As that of a bug which acts only where the oracle is all zero: two clips of which one is padded."""
+    none = Rows.of(true=np.zeros((4, 8)), error=np.ones((4, 8)), effect=np.ones((4, 8)))
+    share = Share.of([none])
+    assert (share.alpha, share.sigmas, share.explained) == (0.0, 0.0, 0.0)
+    assert not share.sure
+    assert not share.sure_by_degrees
+
+
+@pytest.mark.parametrize(
+    ("times", "number", "sure"),
+    [(7.0, 16, True), (-1.0, 16, True), (0.5, 16, True), (0.1, 16, False), (1.0, 4, False)],
+)
+def test_a_bug_by_degrees_may_be_of_any_size_and_is_in_many_tensors(times, number, sure):
+    pieces = [rows(1.0, 0.01, times, seed=seed).whole for seed in range(number)]
+    assert Share.of(pieces).sure_by_degrees == sure
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 10**6))
+def test_errors_that_hang_together_within_each_tensor_prove_nothing(seed):
+    """As of a picture with one colour: all pixels of it are rounded the same way."""
+    draw = np.random.default_rng(seed)
+    true = draw.standard_normal((16, 64, 32))
+    pieces = [Rows.of(true=x, error=1e-3 * draw.standard_normal() * x, effect=1e-4 * x) for x in true]
+    assert not Share.of([piece.whole for piece in pieces]).sure_by_degrees
+
+
 def test_more_rows_make_it_sure():
     """No piece alone is; together they are."""
     pieces = [rows(0.03, 1.0, number=32, seed=seed) for seed in range(40)]
@@ -97,7 +125,7 @@ def test_what_many_cause_in_one_run_is_what_each_causes_alone(harness):
             if here := placed(bug, key.step, oracle.contract):
                 wanted.setdefault(here, []).append(key)
     assert len(wanted) > 200
-    found = dict(effects(plant, wanted, oracle))
+    found = dict(Remembered(plant).effects(wanted, oracle))
     for bug in list(wanted)[::9]:
         (key,) = wanted[bug]
         np.testing.assert_array_equal(found[bug][key], plant([bug], oracle, [key])[key])
@@ -108,14 +136,14 @@ def test_a_bug_that_cannot_be_there_costs_itself_alone(harness):
     good, bad = catalogue().get("norm-no-gain").at("3"), catalogue().get("laurel-half").at("3")
     runs = []
 
-    def plant(variants, oracle, keys):
+    def plant(variants, oracle, keys, missing):
         runs.append([variant.name for variant in variants])
         if bad in variants:
             raise UsageError("it cannot be there")
-        return plant_in(harness.oracle)(variants, oracle, keys)
+        return plant_in(harness.oracle)(variants, oracle, keys, missing)
 
     wanted = {bug: [next(key for key in oracle.records if key.step == bug.first)] for bug in (good, bad)}
-    assert [bug for bug, _ in effects(plant, wanted, oracle)] == [good]
+    assert [bug for bug, _ in Remembered(plant).effects(wanted, oracle)] == [good]
     assert runs == [["norm-no-gain", "laurel-half"], ["norm-no-gain"], ["laurel-half"]]
 
 

@@ -7,10 +7,13 @@ import dataclasses
 import pytest
 
 from parity.diagnosis.diagnose import diagnose
+from parity.diagnosis.evidence import missing_in
 from parity.diagnosis.matched import Filter
 from parity.discovery import find
 from parity.judge import Runs, judge
+from parity.tap import ScopedTap
 from parity.variant import sample
+from reference.huggingface import Reference
 from reference.variants import catalogue
 from reference.variants.writing import LAYER
 from tests.harness import PROMPT
@@ -149,3 +152,47 @@ def test_bugs_of_the_mlx_model_are_named(harness, causes_of, monkeypatch):
         ("text.layers.3.attn_laurel", "laurel-no-sqrt2"),
         ("text.layers.5.attn_laurel", "laurel-half"),
     ]
+
+
+class Deaf(Reference):
+    """The reference with a tap that some steps do not reach."""
+
+    unheard: frozenset[str] = frozenset()
+
+    def forward(self, token_ids, *, prompts=(), tap=None):
+        """Leave those steps as they are."""
+        heard = ScopedTap(lambda name, value: value if name in self.unheard else tap(name, value))
+        return super().forward(token_ids, prompts=prompts, tap=heard)
+
+
+HIDDEN = "text.layers.3.attn_laurel"
+SHOWN = "text.layers.3.pre_feedforward_layernorm"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("attn.o_proj", "attn_gated", "laurel.normed")], ids=["one", "several"])
+def test_a_bug_of_a_step_that_is_not_emitted_is_named_where_it_shows(more, harness):
+    """The known bugs run as the candidate does: with their own values where it has its own."""
+    oracle = harness.oracle_trace(SHORT)
+    candidate = Deaf(harness.baseline("float32")._model, harness.checkpoint, "float32")
+    candidate.unheard = frozenset({HIDDEN, *(f"text.layers.3.{step}" for step in more)})
+    candidate.vary([("laurel-missing", "")])
+    lockstep = harness.trace(candidate, "float32", oracle=oracle.path, mode="lockstep")
+    judgement = judge(oracle=oracle, baseline=harness.baseline_runs("float32", SHORT), candidate=Runs(None, lockstep))
+    assert judgement.introduced[0].step == SHOWN
+    missing = missing_in(oracle, lockstep)
+    assert missing == candidate.unheard
+    variants = Filter(catalogue(), plant_in(harness.oracle), missing=missing)
+    found = diagnose(judgement, oracle=oracle, lockstep=lockstep, variants=variants)
+    assert (found[0].step, found[0].causes[0].name) == (SHOWN, "laurel-missing")
+
+
+@pytest.mark.slow
+def test_a_norm_of_any_kind_is_named(deviant, causes_of):
+    """A bug that the catalogue has in one norm, in others: of queries, of the router, of the end."""
+    candidate = deviant("norm-mean-subtracted")
+    places = ("text.layers.5.attn.q_norm", "text.layers.8.post_per_layer_input_norm", "text.norm")
+    candidate.vary([("norm-mean-subtracted", place) for place in places])
+    judgement, found = causes_of(candidate)
+    assert [step.step for step in judgement.introduced] == list(places)
+    assert [(said.step, said.causes[0].name) for said in found] == [(place, "norm-mean-subtracted") for place in places]

@@ -21,6 +21,7 @@ from parity.diagnosis.evidence import Evidence, Piece
 from parity.diagnosis.generic import generic
 from parity.diagnosis.hypothesis import Hypothesis, choose, convincing, fit
 from parity.diagnosis.matched import PartyPlant
+from parity.diagnosis.softmax import softmax
 from parity.diagnosis.where import where
 from parity.discovery import REFERENCES
 from parity.judge import judge
@@ -111,8 +112,8 @@ def test_an_order_is_named(seed, axis):
     [
         (lambda x: np.roll(x, 32, 2), "halves-hidden"),
         (lambda x: x.reshape(1, 9, 4, 16).swapaxes(2, 3).reshape(x.shape), "interleaved-4-hidden"),
-        (lambda x: np.concatenate([x[:, :1], x[:, :-1]], 1), "shifted-before"),
-        (lambda x: np.concatenate([x[:, 1:], x[:, -1:] * 0], 1), "shifted-after"),
+        (lambda x: np.concatenate([x[:, :1], x[:, :-1]], 1), "shifted-before-token"),
+        (lambda x: np.concatenate([x[:, 1:], x[:, -1:] * 0], 1), "shifted-after-token"),
         (lambda x: x.swapaxes(1, 2).reshape(x.shape), "transposed-token-hidden"),
         (lambda x: np.clip(x, -1.5, 1.5), "clipped"),
         (lambda x: x.astype(ml_dtypes.bfloat16).astype(float), "rounded-bfloat16"),
@@ -125,6 +126,55 @@ def test_an_order_is_named(seed, axis):
 def test_what_ports_do_to_tensors_is_named(wrong, name):
     x = true(0)
     assert named(evidence((x, noisy(0, wrong(x)))))[0] == name
+
+
+def test_a_shift_along_any_axis_is_named():
+    """As of a map whose convolution is padded on the other side."""
+    x = true(0, (1, 6, 12, 12))
+    rolled = np.roll(x, (1, 1), (2, 3))
+    rolled[:, :, 0], rolled[..., 0] = 0.0, 0.0
+    axes = ("image", "channel", "height", "width")
+    assert named(evidence((x, rolled), axes=axes))[0] == "shifted-before-height-before-width"
+    assert named(evidence((x, np.roll(x, -1, 3)), axes=axes))[0] == "shifted-after-width"
+
+
+def test_a_factor_of_each_token_and_head_is_named():
+    x = true(0, (1, 9, 4, 32))
+    factors = 1 + np.arange(36.0).reshape(1, 9, 4, 1)
+    found = named(evidence((x, noisy(0, x * factors)), axes=("batch", "token", "head", "head_dim")))
+    assert found[0] == "gain-token-head"
+
+
+@pytest.mark.parametrize(("times", "said"), [(0.5, "0.5"), (64**-0.5, "1/8")])
+def test_a_softmax_of_other_scores_is_named(times, said):
+    x = true(0, (1, 9, 64))
+    x, wrong = softmax(x, -1), softmax(times * x, -1)
+    found = evidence((x, noisy(0, wrong)))
+    chosen, _ = choose(found, [fit(found, each) for each in generic(found)])
+    assert chosen.causes()[0].meaning == f"the scores are multiplied by {said}"
+
+
+def mask(*pairs):
+    """Evidence of masks."""
+    found = evidence(
+        *((true.astype(float), made.astype(float)) for true, made in pairs), axes=("batch", "token", "key")
+    )
+    return Evidence(tuple(dataclasses.replace(piece, mask=True, noise=0.0) for piece in found.pieces))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda seen: seen | np.eye(8, k=1, dtype=bool), "true for 1 key more at tokens 0 to 6"),
+        (lambda seen: seen & ~np.eye(8, k=-2, dtype=bool), "true for 1 key fewer at tokens 2 to 7"),
+        (lambda seen: ~seen, "true where it should be false, and false where it should be true"),
+    ],
+)
+def test_what_is_wrong_with_a_mask_is_told(change, said):
+    seen = np.tri(8, dtype=bool)[None]
+    found = mask((seen, change(seen)))
+    chosen, _ = choose(found, [fit(found, each) for each in generic(found)])
+    assert chosen.causes()[0].meaning == said
 
 
 def test_exchanged_axes_of_one_length_are_named():
@@ -275,8 +325,36 @@ def test_reports_name_the_cause(diagnosed, tmp_path):
     assert "or      other, which would look the same" in text
     (tmp_path / "report.json").write_text(dumps(comparison))
     assert read_comparison(tmp_path).judgements[0].diagnoses == (SAID,)
-    assert "none of 3 known bugs of this step" in causes.cause(UNKNOWN)
-    assert "nearest: wrong-scale (alpha = 1.00, 99.9 %)" in causes.cause(UNKNOWN)
+    assert "tried: 3 known bugs of this step, and the generic causes" in causes.cause(UNKNOWN)
+    assert "no cause found (nearest: wrong-scale (alpha = 1.00, 99.9 %)" in causes.cause(UNKNOWN)
+
+
+def test_every_introduced_step_has_its_cause_or_none(diagnosed):
+    """The first block points to the first step that has one; what was not looked into is said too."""
+    comparison = diagnosed(UNKNOWN)
+    judgement = comparison.judgements[0]
+    wrong = [
+        dataclasses.replace(judgement.first_divergence, step=step) for step in ("embed", "layers.0.mean", "logits")
+    ]
+    many = dataclasses.replace(
+        judgement,
+        steps=tuple(wrong),
+        diagnoses=(UNKNOWN, dataclasses.replace(SAID, step="layers.0.mean", steps=("layers.0.mean",))),
+    )
+    for width in (80, 160):
+        out = Console(width=width, record=True, file=io.StringIO())
+        print_comparison(dataclasses.replace(comparison, judgements=(many,)), out)
+        said = " ".join(out.export_text().split())
+        assert "cause no cause found (nearest: wrong-scale" in said
+        assert "but layers.0.mean, further on, has a cause: behaves as wrong-scale" in said
+        assert "layers.0.mean: behaves as wrong-scale" in said
+        assert "logits: not looked into" in said
+    assert list(causes.later(dataclasses.replace(many, diagnoses=(SAID,)), wrong[0])) == []
+
+
+def test_certainty_is_told_up_to_a_hundred():
+    assert "42 standard deviations over 1 row" in causes.evidence(dataclasses.replace(SAID, sigmas=42.0, rows=1))
+    assert "more than 100 standard deviations" in causes.evidence(dataclasses.replace(SAID, sigmas=46525.0, rows=9))
 
 
 @pytest.mark.parametrize("said", [SAID, UNKNOWN], ids=["known", "unknown"])

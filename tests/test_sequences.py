@@ -62,7 +62,7 @@ BUG = Variant("twice", "toy", "two begin tokens", "ids", (Edit("toy:f", "x", "y"
 KNOWN = Catalogue((dataclasses.replace(BUG, name="thrice"), BUG, dataclasses.replace(BUG, name="also")), "", "", "toy")
 
 
-def planted(variants, oracle, keys):
+def planted(variants, oracle, keys, missing):
     """Two of the bugs make the same."""
     (variant,) = variants
     ids = {key: twice(oracle.tensor(key)) for key in keys}

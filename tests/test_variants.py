@@ -15,7 +15,7 @@ import pytest
 from parity import scoring
 from parity.bench import Bench
 from parity.checkpoint import find_checkpoint
-from parity.diagnosis.matched import Remembered
+from parity.diagnosis.together import Remembered
 from parity.errors import ExitCode, UsageError
 from parity.planting import Nursery, cases
 from parity.progress import Silent

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from parity.diagnosis.evidence import Evidence, collect
+from parity.diagnosis.earlier import Earlier
+from parity.diagnosis.evidence import Evidence, Piece, collect
 from parity.diagnosis.generic import generic
 from parity.diagnosis.hypothesis import Fit, choose, convincing, fit
 from parity.diagnosis.matched import Filter
-from parity.diagnosis.others import others
 from parity.diagnosis.sequences import ROWS, difference, sequences
 from parity.diagnosis.where import where
 from parity.scale import family
@@ -38,6 +38,8 @@ def diagnose(
     # first, for all that follows another number of ids is wrong, and runs of variants are counted
     ids = list(sequences(judgement, oracle=oracle, lockstep=lockstep, variants=variants))
     groups = _groups(judgement)
+    if variants is not None:
+        variants.prepare(_pieces(groups, oracle, lockstep), oracle)
     found = [(group, _diagnosis(group, oracle, lockstep, variants)) for group in groups]
     together = _together([group for group, said in found if said is not None and not said.causes])
     joint = [_diagnosis(group, oracle, lockstep, variants) for group in together]
@@ -45,6 +47,13 @@ def diagnose(
     single = [said for _, said in found if said is not None and not settled & set(said.steps)]
     every = [*ids, *single, *(said for said in joint if said is not None and said.causes)]
     return tuple(sorted(every, key=lambda said: oracle.contract.order[said.step]))
+
+
+def _pieces(groups: Sequence[Group], oracle: Trace, lockstep: Trace) -> Iterator[tuple[Piece, ...]]:
+    """What each group is diagnosed by."""
+    for group in groups:
+        if (evidence := collect(group, oracle=oracle, lockstep=lockstep)) is not None:
+            yield evidence.pieces
 
 
 def _groups(judgement: Judgement) -> list[Group]:
@@ -110,14 +119,14 @@ def _where(evidence: Evidence, oracle: Trace) -> str:
 
 
 def _fits(evidence: Evidence, oracle: Trace, variants: Filter | None) -> list[Fit]:
-    """All hypotheses, each alone. A variant that was found before, and leaves nothing here, ends the search."""
-    fitted = (*generic(evidence.loud), *others(evidence.loud, oracle))
+    """All hypotheses, each alone. What leaves nothing ends it, if it was found before or is of a missing step."""
+    fitted = generic(evidence.loud, Earlier(evidence.loud, oracle))
     fits = [fit(evidence, replace(each, effect=evidence.padded(each.effect))) for each in fitted]
     if variants is None:
         return fits
     for each in variants.effects(evidence, oracle):
         fits.append(fit(evidence, each))
-        if variants.knows(each.name) and convincing(evidence, fits[-1]):
+        if convincing(evidence, fits[-1]) and (variants.knows(each.name) or variants.is_missing(each)):
             break
     return fits
 

@@ -35,6 +35,7 @@ class Piece:
         counted: elements of real tokens that are finite on both sides.
         noise: the squared norm of what correct arithmetic errs here, one floor.
         loud: whether the step errs here. Where it does not, a cause must not show either.
+        mask: whether it is a mask: true or false, as ones and zeros.
         roles: what the contract says of axes.
     """
 
@@ -45,6 +46,7 @@ class Piece:
     counted: NDArray[np.bool_]
     noise: float
     loud: bool = True
+    mask: bool = False
     roles: Axes = USUAL
 
     @property
@@ -121,6 +123,15 @@ def collect(steps: Sequence[StepVerdict], *, oracle: Trace, lockstep: Trace) -> 
     return evidence if pieces and evidence.energy > 0.0 else None
 
 
+def missing_in(oracle: Trace, lockstep: Trace) -> frozenset[str]:
+    """The steps that a lockstep run lacks, or has in another shape: it went on there with its own values."""
+    return frozenset(
+        key.step
+        for key, record in oracle.records.items()
+        if key not in lockstep.records or tuple(lockstep.records[key].shape) != tuple(record.shape)
+    )
+
+
 def piece_of(step: StepVerdict, oracle: Trace, lockstep: Trace) -> Piece | None:
     """A step of a lockstep run beside the oracle's; None where either lacks it, or its shape is another."""
     key = step.key
@@ -136,7 +147,8 @@ def piece_of(step: StepVerdict, oracle: Trace, lockstep: Trace) -> Piece | None:
     if (valid := validity(roles.layout(axes, exact.shape), oracle.scenario, key.phase)) is not None:
         counted = counted & valid
     exact, made = np.where(counted, exact, 0.0), np.where(counted, made, 0.0)
-    return Piece(key, axes, exact, made, counted, _noise(step, exact, made), step.status.origin, roles)
+    is_mask, own = true.dtype == np.bool_, step.status.origin
+    return Piece(key, axes, exact, made, counted, _noise(step, exact, made), own, is_mask, roles)
 
 
 def _noise(step: StepVerdict, exact: Float, made: Float) -> float:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import chain, combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from parity.diagnosis.attention import attentions
+from parity.diagnosis.earlier import Earlier
 from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.formulas import formulas
 from parity.diagnosis.hypothesis import Hypothesis, fit
+from parity.diagnosis.masks import masks
+from parity.diagnosis.norms import epsilons
+from parity.diagnosis.numerals import said, span
 from parity.diagnosis.orders import orders
+from parity.diagnosis.others import others
+from parity.diagnosis.shifts import shifts
+from parity.diagnosis.softmax import softmaxes
 from parity.dtypes import numpy_dtype
 
 SMALLER = ("bfloat16", "float16", "float8_e4m3fn", "float8_e5m2")
@@ -22,18 +32,27 @@ FLIPS = 0.02
 """Of a rounding's error so much may stay unexplained: the candidate's own noise turns some roundings the other way."""
 
 
-def generic(evidence: Evidence) -> list[Hypothesis]:
-    """The generic causes that explain a good part of an error, and the simplest ones, however much they explain."""
-    rest = (*_clipped(evidence), *_rounded(evidence), *_shifted(evidence), *_gains(evidence), *orders(evidence))
+def generic(evidence: Evidence, earlier: Earlier | None = None) -> list[Hypothesis]:
+    """The generic causes that explain a good part of an error, and the simplest ones, however much they explain.
+
+    Args:
+        evidence: of what errs.
+        earlier: the oracle's steps before it; without them, causes of the tensor alone.
+    """
+    shapes = (shifts(evidence), orders(evidence), masks(evidence))
+    rest = chain(_clipped(evidence), _rounded(evidence), _gains(evidence), softmaxes(evidence), *shapes)
+    if earlier is not None:
+        of_steps = (others(evidence, earlier), formulas(evidence, earlier))
+        rest = chain(rest, *of_steps, epsilons(evidence, earlier), attentions(evidence, earlier))
     return [*_factors(evidence), *(each for each in rest if fit(evidence, each).left < WORTH)]
 
 
 def _factors(evidence: Evidence) -> Iterator[Hypothesis]:
     true = flat(piece.oracle for piece in evidence.pieces)
     yield Hypothesis("sign", -2.0 * true, "the sign is the other one")
-    yield Hypothesis("factor", true, "multiplied by {factor:.6g}", scaled=True)
+    yield Hypothesis("factor", true, "multiplied by {factor}", scaled=True)
     ones = flat(piece.counted.astype(np.float64) for piece in evidence.pieces)
-    yield Hypothesis("offset", ones, "{alpha:.6g} is added", scaled=True)
+    yield Hypothesis("offset", ones, "{alpha} is added", scaled=True)
 
 
 def _clipped(evidence: Evidence) -> Iterator[Hypothesis]:
@@ -41,9 +60,13 @@ def _clipped(evidence: Evidence) -> Iterator[Hypothesis]:
     true = flat(piece.oracle for piece in evidence.pieces)
     made = true + evidence.error
     low, high = float(made.min()), float(made.max())
-    if max(np.count_nonzero(true < low), np.count_nonzero(true > high)) >= 2:
-        said = f"clipped to {low:.4g} ... {high:.4g}"
-        yield Hypothesis("clipped", np.clip(true, low, high) - true, said, freedom=2)
+    below, above = (bool(np.count_nonzero(beyond) >= 2) for beyond in (true < low, true > high))
+    sides = [f"at least {said(low)}"] * below + [f"at most {said(high)}"] * above
+    if sides and low == high:
+        yield Hypothesis("constant", low - true, f"every value is {said(low)}", freedom=2)
+    elif sides:
+        clipped = np.clip(true, low, high) - true
+        yield Hypothesis("clipped", clipped, f"clipped to {' and '.join(sides)}", freedom=2)
 
 
 def _rounded(evidence: Evidence) -> Iterator[Hypothesis]:
@@ -55,30 +78,13 @@ def _rounded(evidence: Evidence) -> Iterator[Hypothesis]:
             yield Hypothesis(f"rounded-{name}", effect, f"rounded to {name}", slack=FLIPS)
 
 
-def _shifted(evidence: Evidence) -> Iterator[Hypothesis]:
-    """Along a conversation each value is its neighbour's; the one at the end, which has none, may be any."""
-    for by, whose in ((1, "before"), (-1, "after")):
-        effects, free, name = [], 0, ""
-        for piece in evidence.pieces:
-            at = next(iter(piece.layout.sequence), None)
-            if at is None or piece.oracle.shape[at] < VALUES // 2:
-                return
-            name = piece.axes[at]
-            effect = np.roll(piece.oracle, by, at) - piece.oracle
-            end = (slice(None),) * at + (0 if by > 0 else -1,)
-            effect[end] = piece.error[end]
-            effects.append(np.where(piece.counted, effect, 0.0))
-            free += effect[end].size
-        said = f"each {name} has the value of the one {whose} it"
-        yield Hypothesis(f"shifted-{whose}", flat(effects), said, freedom=free)
-
-
 def _gains(evidence: Evidence) -> Iterator[Hypothesis]:
-    """Along one axis each index has a factor, or a summand, of its own: the same for all tokens, or one a token."""
+    """Along one axis, or two, each index has a factor or a summand of its own; those of tokens differ by the phase."""
     true = flat(piece.oracle for piece in evidence.pieces)
     first = evidence.pieces[0]
-    for axis in dict.fromkeys(axis for at, axis in enumerate(first.axes) if at != first.layout.rows):
-        index = _indices(evidence, axis)
+    axes = list(dict.fromkeys(axis for at, axis in enumerate(first.axes) if at != first.layout.rows))
+    for chosen in (*combinations(axes, 1), *combinations(axes, 2)):
+        index = _indices(evidence, chosen)
         number = int(index.max(initial=-1)) + 1
         if number < 2 or evidence.size < VALUES * number:
             continue
@@ -86,8 +92,8 @@ def _gains(evidence: Evidence) -> Iterator[Hypothesis]:
             ("gain", "multiplied by a factor", *_gain(index, true, evidence.error, number)),
             ("bias", "off by a summand", *_bias(index, evidence.error, number)),
         ):
-            said = f"each {axis} index is {word} of its own, {per.min():.4g} to {per.max():.4g}"
-            yield Hypothesis(f"{name}-{axis}", values, said, freedom=number)
+            text = f"each {' and '.join(chosen)} index is {word} of its own, {span(per)}"
+            yield Hypothesis("-".join((name, *chosen)), values, text, freedom=number)
 
 
 def _gain(index: NDArray[np.int64], true: Float, error: Float, number: int) -> tuple[Float, Float]:
@@ -103,16 +109,17 @@ def _bias(index: NDArray[np.int64], error: Float, number: int) -> tuple[Float, F
     return bias[index], bias
 
 
-def _indices(evidence: Evidence, axis: str) -> NDArray[np.int64]:
-    """For each value the number of its index along an axis; tokens of other rows and phases are others. Or nothing."""
+def _indices(evidence: Evidence, axes: Sequence[str]) -> NDArray[np.int64]:
+    """For each value the number of its index along some axes, or nothing; tokens of other rows, or phases, differ."""
     found, before = [], 0
     for piece in evidence.pieces:
-        if axis not in piece.axes or len(piece.axes) != piece.oracle.ndim:
+        if not set(axes) <= set(piece.axes) or len(piece.axes) != piece.oracle.ndim:
             return np.zeros(0, np.int64)
-        at, layout = piece.axes.index(axis), piece.layout
-        own = {at, layout.rows} if at in layout.sequence else {at}
+        at, layout = {piece.axes.index(axis) for axis in axes}, piece.layout
+        in_sequence = bool(at & set(layout.sequence))
+        own = {*at, layout.rows} if in_sequence else at
         shape = [size if each in own else 1 for each, size in enumerate(piece.oracle.shape)]
         numbers = np.arange(math.prod(shape)).reshape(shape) + before
         found.append(np.broadcast_to(numbers, piece.oracle.shape).ravel())
-        before += math.prod(shape) if at in layout.sequence else 0
+        before += math.prod(shape) if in_sequence else 0
     return np.concatenate(found)

@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 
 from parity.diagnosis.evidence import Evidence, Float
+from parity.diagnosis.numerals import factor, said
 from parity.variant import Variant
 from parity.verdict import Cause
 
@@ -38,6 +39,7 @@ class Hypothesis:
         freedom: how many numbers were fitted to the error to make it.
         slack: a share that may stay unexplained besides.
         variant: the known bug; None for a generic cause.
+        away: whether the bug is known at steps of another kind.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Hypothesis:
     freedom: int = 0
     slack: float = 0.0
     variant: Variant | None = None
+    away: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +69,21 @@ class Fit:
     left: float
 
     @property
-    def rank(self) -> tuple[bool, int, float]:
-        """Of equals: a known bug says more than a generic cause, and a cause of fewer numbers more than one of many."""
+    def rank(self) -> tuple[bool, int, bool, float]:
+        """Of equals a known bug says more than a generic cause, and a cause of fewer numbers more than one of many.
+
+        Of known bugs one of just that step says more than one of steps of its kind.
+        """
         known = all(each.variant for each in self.hypotheses)
-        return not known, sum(each.freedom + each.scaled for each in self.hypotheses), self.left
+        fitted = sum(each.freedom + each.scaled for each in self.hypotheses)
+        return not known, fitted, any(each.away for each in self.hypotheses), self.left
 
     def causes(self, alike: Sequence[Hypothesis] = ()) -> tuple[Cause, ...]:
         """What a report says of it."""
         return tuple(
             Cause(
                 name=each.name,
-                meaning=each.says.format(alpha=alpha, factor=1 + alpha) if each.scaled else each.says,
+                meaning=each.says.format(alpha=said(alpha), factor=factor(1 + alpha)) if each.scaled else each.says,
                 alpha=alpha,
                 explained=self.explained,
                 variant=each.variant is not None,

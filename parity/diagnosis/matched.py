@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parity.contract import Contract
-from parity.diagnosis.evidence import Evidence, flat
+from parity.diagnosis.evidence import Evidence, Piece, flat
 from parity.diagnosis.hypothesis import Hypothesis
+from parity.diagnosis.together import Plant, Remembered, Tensors
 from parity.dtypes import as_float64, kind_of, name_of, unit_roundoff
-from parity.errors import ParityError
 from parity.judge import ALLOWED
 from parity.party import Crash, Party
 from parity.placing import behind, placed
@@ -23,21 +23,9 @@ from parity.trace import Key, Trace
 from parity.variant import Catalogue, Variant
 
 RUNS = 128
-"""Runs of variants in a judgement; a step has at most some 15 variants, and a run takes one forward pass at most."""
-
-Tensors = dict[Key, NDArray[Any]]
-
-
-class Plant(Protocol):
-    """Runs the oracle with known bugs, in lockstep."""
-
-    def __call__(self, variants: Sequence[Variant], oracle: Trace, keys: Collection[Key]) -> Tensors:
-        """What it has at some steps of the oracle's scenario.
-
-        Raises:
-            ParityError: where a variant cannot be.
-        """
-        ...
+"""Runs of variants in a judgement, each one forward pass at most; one run holds bugs of many parts of the model."""
+BEFORE = 64
+"""A step shows what went wrong in the missing steps before it, back to so many."""
 
 
 class PartyPlant:
@@ -46,45 +34,46 @@ class PartyPlant:
     def __init__(self, party: Party) -> None:
         self._party = party
 
-    def __call__(self, variants: Sequence[Variant], oracle: Trace, keys: Collection[Key]) -> Tensors:
-        """Have the worker write the tensors, and read them."""
+    def __call__(
+        self,
+        variants: Sequence[Variant],
+        oracle: Trace,
+        keys: Collection[Key],
+        missing: frozenset[str] = frozenset(),
+    ) -> Tensors:
+        """Have the worker write the tensors, which are read when they are looked at."""
         wanted = list(keys)
-        with tempfile.TemporaryDirectory(prefix="parity-probe-") as folder:
-            output = Path(folder) / "tensors.npz"
-            found = self._party.call(
-                "probe",
-                variants=[[variant.name, variant.place] for variant in variants],
-                oracle=str(oracle.path.resolve()),
-                keys=[[key.phase, key.step, key.occurrence] for key in wanted],
-                output=str(output),
-            )
-            with np.load(output) as file:
-                return {wanted[index]: file[f"arr_{number}"] for number, index in enumerate(found)}
+        folder = tempfile.TemporaryDirectory(prefix="parity-probe-")
+        output = Path(folder.name) / "tensors.npz"
+        found = self._party.call(
+            "probe",
+            variants=[[variant.name, variant.place] for variant in variants],
+            oracle=str(oracle.path.resolve()),
+            keys=[[key.phase, key.step, key.occurrence] for key in wanted],
+            missing=sorted(missing),
+            output=str(output),
+        )
+        return _Written(folder, output, [wanted[index] for index in found])
 
 
-class Remembered:
-    """Plants what is asked for once: what bugs cause at a step does not depend on whose error it is held against.
+class _Written(Mapping[Key, NDArray[Any]]):
+    """Tensors in a file, which goes when nobody refers to them any more."""
 
-    Threads may share it.
-    """
+    def __init__(self, folder: tempfile.TemporaryDirectory[str], file: Path, keys: Sequence[Key]) -> None:
+        self._names = {key: f"arr_{number}" for number, key in enumerate(keys)}
+        self._file = file
+        weakref.finalize(self, folder.cleanup)
 
-    def __init__(self, plant: Plant) -> None:
-        self._plant = plant
-        self._lock = Lock()
-        self._known: dict[tuple[Path, tuple[Variant, ...]], dict[Key, NDArray[Any] | None]] = {}
+    def __getitem__(self, key: Key) -> NDArray[Any]:
+        with np.load(self._file) as file:
+            value: NDArray[Any] = file[self._names[key]]
+        return value
 
-    def __call__(self, variants: Sequence[Variant], oracle: Trace, keys: Collection[Key]) -> Tensors:
-        """What was found before, and a run for the rest."""
-        with self._lock:
-            known = self._known.setdefault((oracle.path, tuple(variants)), {})
-            if new := [key for key in keys if key not in known]:
-                found = self._plant(variants, oracle, new)
-                known |= {key: found.get(key) for key in new}
-        return {key: tensor for key in keys if (tensor := known[key]) is not None}
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._names)
 
-    def forget(self) -> None:
-        """For the next oracle."""
-        self._known.clear()
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _alike(made: NDArray[Any], value: NDArray[Any]) -> bool:
@@ -102,38 +91,66 @@ class Filter:
         catalogue: of the reference that the oracle is.
         plant: runs them.
         budget: how many runs there may be.
-        notify: told of each run.
+        notify: told of what is looked for.
+        missing: steps that the candidate does not emit, so that they have no exact values.
     """
 
     def __init__(
-        self, catalogue: Catalogue, plant: Plant, budget: int = RUNS, notify: Callable[[str], None] = lambda name: None
+        self,
+        catalogue: Catalogue,
+        plant: Plant | Remembered,
+        budget: int = RUNS,
+        notify: Callable[[str], None] = lambda name: None,
+        missing: frozenset[str] = frozenset(),
     ) -> None:
         self._catalogue = catalogue
-        self._plant = plant
+        self._plant = Remembered.of(plant)
         self._notify = notify
+        self._missing = missing
         self._named: dict[str, Variant] = {}
         self.left = budget
 
     def found(self, variant: Variant) -> None:
         """A variant was found: it may show at further steps of its place, and in other places, so it is tried first."""
-        self._named[variant.name] = variant
+        self._named[variant.name] = self._catalogue.get(variant.name)
 
     def knows(self, name: str) -> bool:
         """Whether that variant was found before."""
         return name in self._named
 
+    def is_missing(self, hypothesis: Hypothesis) -> bool:
+        """Whether a known bug is of a step that the candidate does not emit."""
+        return hypothesis.variant is not None and hypothesis.variant.first in self._missing
+
+    def prepare(self, groups: Iterable[Sequence[Piece]], oracle: Trace) -> None:
+        """Run the variants of many steps together, which takes fewer runs than one step after the other."""
+        wanted: dict[Variant, list[Key]] = {}
+        for pieces in groups:
+            keys = [piece.key for piece in pieces]
+            for _, places in self._at(self._applicable(_steps(keys), oracle.contract), keys, oracle.contract):
+                for here, own in places.items():
+                    wanted.setdefault(here, []).extend(key for key in own if key not in wanted.get(here, ()))
+        self._notify(f"{len(wanted)} known bugs")
+        for _ in self._run(wanted, oracle):
+            pass
+
     def effects(self, evidence: Evidence, oracle: Trace) -> Iterator[Hypothesis]:
         """Each applicable variant as a hypothesis, while the budget lasts; those that change nothing are left out.
 
-        Variants that were found before come first.
+        Variants that were found before come first; last those of the missing steps before this one, nearest first.
         """
         keys = [piece.key for piece in evidence.pieces]
         for variant, tensors in self._planted(keys, oracle):
-            if any(tensors.get(piece.key, np.zeros(0)).shape != piece.oracle.shape for piece in evidence.pieces):
+            if any(piece.key not in tensors for piece in evidence.pieces):
                 continue
-            effect = flat(piece.effect(tensors[piece.key]) for piece in evidence.pieces)
+            made = [(piece, tensors[piece.key]) for piece in evidence.pieces]
+            if any(value.shape != piece.oracle.shape for piece, value in made):
+                continue
+            effect = flat(piece.effect(value) for piece, value in made)
             if np.any(effect):
-                yield Hypothesis(variant.name, effect, variant.meaning, variant=variant)
+                here = placed(variant, keys[0].step, oracle.contract)
+                away = here is not None and here.away
+                yield Hypothesis(variant.name, effect, variant.meaning, variant=variant, away=away)
 
     def same(self, value: NDArray[Any], key: Key, oracle: Trace) -> Iterator[Variant]:
         """The variants that make just that value of a step; its shape need not be the oracle's."""
@@ -143,16 +160,27 @@ class Filter:
 
     def _planted(self, keys: Sequence[Key], oracle: Trace) -> Iterator[tuple[Variant, Tensors]]:
         """What each applicable variant makes of some steps."""
-        steps = tuple(dict.fromkeys(key.step for key in keys))
-        for variant in self._applicable(steps, oracle.contract):
-            if self.left < len(steps):
-                return
-            try:
-                yield variant, self._tensors(variant, steps, keys, oracle)
-            except Crash:
-                self.left = 0  # the oracle's process is gone
-            except ParityError:
-                continue  # it cannot be in this place, or in this model
+        steps, contract = _steps(keys), oracle.contract
+        for variant, places in self._at(self._applicable(steps, contract), keys, contract):
+            yield variant, self._tensors(places, oracle)
+        if len(steps) == 1:
+            for here in self._hidden(steps[0], contract):
+                if self.left < 1:
+                    return
+                self._notify(f"{here.name} at {here.first}")
+                yield here, self._tensors({here: list(keys)}, oracle)
+
+    def _at(
+        self, variants: Iterable[Variant], keys: Sequence[Key], contract: Contract
+    ) -> Iterator[tuple[Variant, dict[Variant, list[Key]]]]:
+        """Each variant with its places, and the keys in each."""
+        for variant in variants:
+            places: dict[Variant, list[Key]] = {}
+            for key in keys:
+                here = placed(variant, key.step, contract) or behind(variant, key.step, contract)
+                assert here is not None  # it is applicable
+                places.setdefault(here, []).append(key)
+            yield variant, places
 
     def _applicable(self, steps: Collection[str], contract: Contract) -> Iterator[Variant]:
         found = self._named.items()
@@ -164,12 +192,36 @@ class Filter:
             if all(placed(variant, step, contract) for step in steps):
                 yield variant
 
-    def _tensors(self, variant: Variant, steps: Collection[str], keys: Sequence[Key], oracle: Trace) -> Tensors:
-        tensors: Tensors = {}
-        for step in steps:
-            self.left -= 1
-            self._notify(f"{variant.name} at {step}")
-            here = placed(variant, step, oracle.contract) or behind(variant, step, oracle.contract)
-            assert here is not None
-            tensors |= self._plant([here], oracle, [key for key in keys if key.step == step])
-        return tensors
+    def _hidden(self, step: str, contract: Contract) -> Iterator[Variant]:
+        """Variants of the missing steps that a step shows: those right before it first, then the others of its part."""
+        for name in missing_before(step, contract, self._missing):
+            for variant in self._catalogue.variants:
+                here = None if variant.equivalent else placed(variant, name, contract)
+                if here is not None:
+                    yield here
+
+    def _tensors(self, places: Mapping[Variant, Collection[Key]], oracle: Trace) -> Tensors:
+        return {key: value for _, tensors in self._run(places, oracle) for key, value in tensors.items()}
+
+    def _run(
+        self, wanted: Mapping[Variant, Collection[Key]], oracle: Trace
+    ) -> Iterator[tuple[Variant, dict[Key, NDArray[Any]]]]:
+        before = self._plant.runs
+        try:
+            yield from self._plant.effects(wanted, oracle, self._missing, most=self.left)
+        except Crash:
+            self.left = 0  # the oracle's process is gone
+        finally:
+            self.left = max(0, self.left - (self._plant.runs - before))
+
+
+def missing_before(step: str, contract: Contract, missing: Collection[str]) -> list[str]:
+    """The missing steps whose errors a step may show: the gap right before it, then single ones further back."""
+    if not missing or step not in contract.order:
+        return []
+    at = contract.order[step]
+    return [name.name for name in reversed(contract.steps[max(0, at - BEFORE) : at]) if name.name in missing]
+
+
+def _steps(keys: Iterable[Key]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(key.step for key in keys))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from parity.diagnosis.accumulated import Accumulated
 from parity.diagnosis.diagnose import diagnose
-from parity.diagnosis.matched import Filter, PartyPlant, Plant
+from parity.diagnosis.evidence import missing_in
+from parity.diagnosis.matched import Filter, PartyPlant
+from parity.diagnosis.together import Plant, Remembered
 from parity.dtypes import COARSE, unit_roundoff
 from parity.entries import targets
 from parity.judge import Runs
@@ -26,11 +29,18 @@ class Namer:
         catalogue: known bugs of the reference that the oracle is.
         plant: runs the oracle with known bugs.
         notify: told of each run.
+        coarse: runs the baseline with known bugs.
     """
 
-    def __init__(self, catalogue: Catalogue, plant: Plant, notify: Callable[[str], None] = lambda name: None) -> None:
-        self._catalogue, self._plant, self._notify = catalogue, plant, notify
-        self._evidence = Accumulated(catalogue, plant, notify)
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        plant: Plant | Remembered,
+        notify: Callable[[str], None] = lambda name: None,
+        coarse: Plant | Remembered | None = None,
+    ) -> None:
+        self._catalogue, self._plant, self._notify = catalogue, Remembered.of(plant), notify
+        self._evidence = Accumulated(catalogue, self._plant, notify, coarse)
 
     @staticmethod
     def may_name(judgement: Judgement) -> bool:
@@ -42,7 +52,8 @@ class Namer:
         if candidate.lockstep is None or not self.may_name(judgement):
             return judgement
         if judgement.introduced:
-            variants = Filter(self._catalogue, self._plant, notify=self._notify)
+            missing = missing_in(oracle, candidate.lockstep)
+            variants = Filter(self._catalogue, self._plant, notify=self._notify, missing=missing)
             found = diagnose(judgement, oracle=oracle, lockstep=candidate.lockstep, variants=variants)
             judgement = replace(judgement, diagnoses=found)
         if unit_roundoff(judgement.dtype) < COARSE or baseline.lockstep is None:
@@ -50,7 +61,44 @@ class Namer:
         return self._evidence.judged(judgement, oracle=oracle, baseline=baseline.lockstep, candidate=candidate.lockstep)
 
 
+@dataclass(frozen=True)
+class Knowledge:
+    """What all candidates of a comparison are held against: known bugs, each of which is planted once.
+
+    Attributes:
+        catalogue: of the reference.
+        oracle: plants them in the oracle's party.
+        baseline: plants them in the baseline's.
+    """
+
+    catalogue: Catalogue
+    oracle: Remembered
+    baseline: Remembered
+
+    @classmethod
+    def of(cls, reference: str, *, oracle: Party, baseline: Party) -> Self:
+        """Of an installed reference, and the parties of a comparison."""
+        return cls(_catalogue(reference), *(Remembered(PartyPlant(party)) for party in (oracle, baseline)))
+
+    def namer(self, progress: Progress) -> Namer:
+        """For one candidate."""
+        return Namer(self.catalogue, self.oracle, _telling(progress), self.baseline)
+
+    def forget(self) -> None:
+        """For the next scenario."""
+        self.oracle.forget()
+        self.baseline.forget()
+
+
 def namer_of(reference: str, party: Party, progress: Progress) -> Namer:
-    """For a candidate that is held against an installed reference, whose known bugs are planted in its own party."""
-    catalogue = find_variants(reference) if reference in targets(VARIANTS) else Catalogue((), "", Path(), reference)
-    return Namer(catalogue, PartyPlant(party), notify=lambda name: progress.step("diagnosis", name))
+    """For one candidate alone, with known bugs in the oracle's party."""
+    return Namer(_catalogue(reference), PartyPlant(party), _telling(progress))
+
+
+def _catalogue(reference: str) -> Catalogue:
+    """The known bugs of an installed reference, which may have none."""
+    return find_variants(reference) if reference in targets(VARIANTS) else Catalogue((), "", Path(), reference)
+
+
+def _telling(progress: Progress) -> Callable[[str], None]:
+    return lambda name: progress.step("diagnosis", name)

@@ -59,9 +59,17 @@ def _found(evidence: Evidence, axis: str, size: int) -> Iterator[tuple[str, str,
         return
     distance = sum(_distances(piece, axis) for piece in evidence.pieces)
     order = np.argmin(distance, axis=1)
-    moved = int(np.count_nonzero(order != np.arange(size)))
-    if moved and len(set(order.tolist())) == size:
+    moved, taken = int(np.count_nonzero(order != np.arange(size))), set(order.tolist())
+    if moved and len(taken) == size and not _is_shift(order):
         yield "permuted", f"in another order ({moved} of {size} indices are elsewhere)", order
+    elif moved and not _is_shift(order):
+        yield "copied", f"made of {len(taken)} of its {size} indices, {moved} of which stand where others should", order
+
+
+def _is_shift(order: Order) -> bool:
+    """Whether all but one end move by one place, which has a name of its own."""
+    steps = np.diff(order)
+    return bool((steps[1:] == 1).all() or (steps[:-1] == 1).all())
 
 
 def _distances(piece: Piece, axis: str) -> Float:

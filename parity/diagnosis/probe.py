@@ -19,14 +19,18 @@ from parity.trace import Key, Trace
 HOST = HostTensors()
 
 
-def probe(reference: Reference, oracle: Trace, wanted: Collection[Key]) -> dict[Key, NDArray[Any]]:
+def probe(
+    reference: Reference, oracle: Trace, wanted: Collection[Key], missing: Collection[str] = ()
+) -> dict[Key, NDArray[Any]]:
     """What a loaded reference has at some steps, from the oracle's exact inputs; those that do not occur are absent.
+
+    Values of `missing` steps are its own, as they are in a candidate that does not emit them.
 
     Raises:
         UsageError: where a step before the last of them has another shape, so that it cannot be made exact.
     """
     scenario, last = oracle.scenario, max((key.phase for key in wanted), key=_order(oracle))
-    listener = _Listener(reference, oracle, wanted)
+    listener = _Listener(reference, oracle, wanted, missing)
     reference.start(padding=scenario.padding, cache=scenario.cache)
     for chunk in scenario.chunks:
         prompts = tuple(resolve(prompt, oracle.path) for prompt in chunk.prompts)
@@ -41,14 +45,20 @@ def probe(reference: Reference, oracle: Trace, wanted: Collection[Key]) -> dict[
 
 
 def planted(
-    reference: Reference, variants: Sequence[tuple[str, str]], oracle: Trace, wanted: Collection[Key]
+    reference: Reference,
+    variants: Sequence[tuple[str, str]],
+    oracle: Trace,
+    wanted: Collection[Key],
+    missing: Collection[str] = (),
 ) -> dict[Key, NDArray[Any]]:
     """The same with known bugs, which the reference loses again."""
     reference.vary(variants)
+    reference.focus(() if missing else {key.step for key in wanted})
     try:
-        return probe(reference, oracle, wanted)
+        return probe(reference, oracle, wanted, missing)
     finally:
         reference.vary([])
+        reference.focus(())
 
 
 def _order(oracle: Trace) -> Any:
@@ -62,12 +72,13 @@ class _Enough(BaseException):
 class _Listener:
     """Answers every step with the oracle's value, and keeps what is wanted."""
 
-    def __init__(self, reference: Reference, oracle: Trace, wanted: Collection[Key]) -> None:
+    def __init__(self, reference: Reference, oracle: Trace, wanted: Collection[Key], missing: Collection[str]) -> None:
         self.tap = ScopedTap(self._receive)
         self.found: dict[Key, NDArray[Any]] = {}
         self._reference = reference
         self._oracle = oracle
         self._wanted = set(wanted)
+        self._missing = frozenset(missing)
 
     def begin(self, phase: str, *, stop: bool) -> None:
         self._phase, self._stop = phase, stop
@@ -83,7 +94,7 @@ class _Listener:
             if self._stop and self._wanted <= set(self.found):
                 raise _Enough
         true = self._oracle.tensor(key) if key in self._oracle.records else None
-        if true is None:
+        if true is None or name in self._missing:
             return value
         if not tensors.fits(value, true.shape, step):
             raise UsageError(f"{name} has the shape {tuple(value.shape)}: what follows has no exact inputs")

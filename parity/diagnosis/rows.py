@@ -15,13 +15,17 @@ SIGMAS = 8.0
 of 2,700 possible bugs passed in 0.15 % of the draws at most; with 6 in 0.75 %."""
 ROWS = 4.0
 """Fewer rows that count say nothing of how much they differ."""
+PLACES = 8.0
+"""Of a bug that may be of any size so many tensors must say the same: of fewer, one in 100 right candidates has some
+step whose rounding errors happen to be alike."""
 FAR = 0.25
-"""A bug is as large as it is: its coefficient is 1, and noise moves it by less than this where it is sure."""
+"""A bug is as large as it is: its coefficient is 1, and noise moves it by less than this where it is sure. One that is
+wrong by degrees may be any larger, and the other way round, but no smaller than this share of its variant."""
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """An error e beside the effect d of a known bug, row by row: a row is all values along the last axis.
+    """An error e beside the effect d of a known bug, row by row: a row is all values of one place.
 
     Each value has the weight 1 / (x^2 + the row's mean of x^2), for rounding errs in proportion to the value x.
 
@@ -45,6 +49,11 @@ class Rows:
         onto, power = (along * error).sum(-1).ravel(), (along * effect).sum(-1).ravel()
         return cls(onto, power, float((weight * error * error).sum()))
 
+    @property
+    def whole(self) -> Rows:
+        """All of them as one row: errors of one tensor may hang together, as those of equal pixels do."""
+        return Rows(np.atleast_1d(self.onto.sum()), np.atleast_1d(self.power.sum()), self.energy)
+
 
 @dataclass(frozen=True)
 class Share:
@@ -65,9 +74,11 @@ class Share:
 
     @classmethod
     def of(cls, pieces: Sequence[Rows]) -> Share:
-        """Of all rows together; some effect there must be."""
+        """Of all rows together; an effect of no weight, as where the oracle is all zero, says nothing."""
         onto, power = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("onto", "power"))
         whole, energy = float(power.sum()), sum(piece.energy for piece in pieces)
+        if not whole > 0.0:
+            return cls(alpha=0.0, deviation=math.inf, rows=0.0, explained=0.0)
         alpha = float(onto.sum()) / whole
         deviation = float(np.sqrt(np.square(onto - alpha * power).sum())) / whole
         rows = whole**2 / float(np.square(power).sum())
@@ -82,3 +93,8 @@ class Share:
     def sure(self) -> bool:
         """Whether the bug is there, and whole."""
         return self.sigmas >= SIGMAS and self.rows >= ROWS and abs(self.alpha - 1.0) <= FAR
+
+    @property
+    def sure_by_degrees(self) -> bool:
+        """Whether the bug is there, of whatever size and sign: what is asked of the rows of many tensors, one each."""
+        return abs(self.sigmas) >= SIGMAS and self.rows >= PLACES and abs(self.alpha) >= FAR

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from parity.report.numbers import count
+from parity.scale import family
 from parity.verdict import Cause, Diagnosis, Judgement, StepVerdict
 
 MOST_STEPS = 3
 """Steps that a line names."""
+SURE = 100
+UNKNOWN = "no cause found"
 
 
 def cause(diagnosis: Diagnosis) -> str:
@@ -28,9 +31,7 @@ def evidence(diagnosis: Diagnosis) -> str:
     layers = f" of {count(len(diagnosis.steps), 'step')}" if len(diagnosis.steps) > 1 else ""
     values = f"{count(diagnosis.values, 'value')}{layers} in {', '.join(diagnosis.phases)}"
     if diagnosis.sigmas:
-        return (
-            f"{values}, below the noise of each: {diagnosis.sigmas:.0f} standard deviations over {diagnosis.rows} rows"
-        )
+        return f"{values}, below the noise of each: {_sigmas(diagnosis.sigmas)} over {count(diagnosis.rows, 'row')}"
     faint = f"; {_percent(diagnosis.noise)} of the error's energy is noise" if diagnosis.noise >= 0.001 else ""
     return f"{values}{faint}{f'; the error is {diagnosis.where}' if diagnosis.where else ''}"
 
@@ -43,15 +44,43 @@ def lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "seen in", evidence(diagnosis)
 
 
+def later(judgement: Judgement, first: StepVerdict) -> Iterator[tuple[str, str]]:
+    """Where the first divergence has no cause: the first step behind it that has one."""
+    own = judgement.diagnosis(first.step)
+    if own is not None and own.causes:
+        return
+    named = {step: said for said in judgement.diagnoses if said.causes for step in said.steps}
+    found = next((step.step for step in judgement.introduced if step.step in named), None)
+    if found is not None:
+        yield "but", f"{found}, further on, has a cause: {cause(named[found])}"
+
+
 def further(judgement: Judgement, first: StepVerdict | None) -> Iterator[tuple[str, str]]:
-    """Steps besides the first divergence, and what is named for them; steps of one cause together."""
+    """Each introduced step besides the first divergence, and its cause, or that it has none; what is alike together."""
     found: dict[str, list[str]] = {}
     for diagnosis in judgement.diagnoses:
-        if diagnosis.causes and (first is None or first.step not in diagnosis.steps):
+        if first is None or first.step not in diagnosis.steps:
             found.setdefault(cause(diagnosis), []).extend(diagnosis.steps)
-    for text, steps in found.items():
-        more = f" and {len(steps) - MOST_STEPS} more" if len(steps) > MOST_STEPS else ""
-        yield f"{', '.join(steps[:MOST_STEPS])}{more}", text
+    looked = {step for diagnosis in judgement.diagnoses for step in diagnosis.steps}
+    kinds = {family(step) for step in looked}
+    rest = [step for step in dict.fromkeys(step.step for step in judgement.introduced) if step not in looked]
+    alike, other = ([step for step in rest if (family(step) in kinds) == known] for known in (True, False))
+    for text, steps in sorted(found.items(), key=lambda item: item[0].startswith(UNKNOWN)):
+        yield _steps(steps), text
+    if alike and judgement.diagnoses:
+        yield _steps(alike), "of the same kind as those above; not looked into one by one"
+    if other and judgement.diagnoses:
+        yield _steps(other), "not looked into"
+
+
+def _steps(steps: Sequence[str]) -> str:
+    more = f" and {len(steps) - MOST_STEPS:,} more" if len(steps) > MOST_STEPS else ""
+    return f"{', '.join(steps[:MOST_STEPS])}{more}"
+
+
+def _sigmas(number: float) -> str:
+    """Beyond a hundred, how many they are says nothing more."""
+    return f"{number:.0f} standard deviations" if number <= SURE else f"more than {SURE} standard deviations"
 
 
 def _said(one: Cause) -> str:
@@ -67,9 +96,10 @@ def _seen(one: Cause) -> str:
 
 
 def _unknown(diagnosis: Diagnosis) -> str:
-    tried = f"none of {count(diagnosis.tried, 'known bug')} of this step" if diagnosis.tried else "no known bug"
     near = _near(diagnosis.nearest)
-    return f"not known; {tried}, and no generic cause, explains it{f'; nearest: {near}' if near else ''}"
+    told = f"nearest: {near}" if near else "nothing is near"
+    tried = f"{count(diagnosis.tried, 'known bug')} of this step" if diagnosis.tried else "no known bug"
+    return f"{UNKNOWN} ({told}; tried: {tried}, and the generic causes)"
 
 
 def _near(causes: Iterable[Cause]) -> str:

@@ -42,6 +42,8 @@ def divergence(comparison: Comparison, judgement: Judgement, first: StepVerdict,
     if diagnosis := judgement.diagnosis(first.step):
         for label, text in causes.lines(diagnosis):
             print_line(out, (f"{label:<8}", "dim"), plain(text), indent=2)
+    for label, text in causes.later(judgement, first):
+        print_line(out, (f"{label:<8}", "dim"), plain(text), indent=2)
 
 
 def _runs(step: StepVerdict, *, exact: bool) -> Table:

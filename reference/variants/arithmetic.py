@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parity.weave import Edit
+from reference.variants.norms import EVERYWHERE
 from reference.variants.writing import COARSE, in_layer, in_text, line, own
 
 NORM, ATTENTION = "Gemma3nRMSNorm.forward", "Gemma3nTextAttention.forward"
@@ -31,12 +32,12 @@ ROUNDED = (
              line(NORM, "normed_output * self.weight.float()",
                   "(normed_output.type_as(hidden_states) * self.weight"
                   " if DEVIANT else normed_output * self.weight.float())"),
-             dtypes=COARSE, source="transformers 29402, vLLM 3653"),
+             dtypes=COARSE, source="transformers 29402, vLLM 3653", **EVERYWHERE),
     in_layer("norm-variance-bf16", DTYPE, "input_layernorm", "the mean of squares is accumulated in the working dtype",
              "input_layernorm",
              own(NORM, NORMED, "(hidden_states * torch.pow(hidden_states.pow(2).cumsum(-1)[..., -1:]"
                                " / hidden_states.shape[-1] + self.eps, -0.5)).float()"),
-             dtypes=("bfloat16",), source="sglang 27540"),
+             dtypes=("bfloat16",), source="sglang 27540", **EVERYWHERE),
     in_layer("softmax-in-working-dtype", DTYPE, "self_attn", "softmax is computed in the working dtype",
              "attn.context",
              own(EAGER, SOFTMAX, "(attn_weights - attn_weights.amax(-1, keepdim=True)).exp().div("

@@ -18,6 +18,8 @@ VARIANTS = (
     in_text("unembed-text-ids-only", UNEMBED, "", "logits of ids outside the per-layer table are 0", "lm_head",
             line(HEAD, PROJECTED, f"{PROJECTED} * (torch.arange(self.lm_head.out_features)"
                                   " < self.config.get_text_config().vocab_size_per_layer_input)")),
+    in_text("unembed-untied", UNEMBED, "", "the head has a table of its own, which no checkpoint fills", "lm_head",
+            line(HEAD, PROJECTED, "nn.functional.linear(hidden_states, HELPERS.drawn_like(self.lm_head.weight))")),
     in_text("soft-cap-missing", CAP, "", "logits have no soft-cap", "logits", line(HEAD, SQUASHED, "logits = logits")),
     in_text("soft-cap-50", CAP, "", "the cap is 50, that of Gemma 2's attention", "logits",
             line(HEAD, DIVIDED, "logits / 50.0"), line(HEAD, MULTIPLIED, "logits * 50.0")),

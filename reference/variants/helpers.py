@@ -162,11 +162,28 @@ def interpolated(waveform: Any, rate: int, target: int) -> Any:
 
 
 @contextmanager
-def reweighed(linear: nn.Linear, change: Callable[[Tensor], Tensor] | None) -> Iterator[None]:
-    """Run with other weights in one projection; with its own for None."""
-    true = linear.weight.data
+def reweighed(linear: nn.Module, change: Callable[[Tensor], Tensor] | None) -> Iterator[None]:
+    """Run with other weights in one projection or convolution; with its own for None."""
+    true: Any = linear.weight.data
     linear.weight.data = true if change is None else change(true)
     try:
         yield
     finally:
         linear.weight.data = true
+
+
+def with_kernel(convolution: nn.Module, x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """A convolution of other kernels; on the same padding."""
+    with reweighed(convolution, change):
+        return convolution(x)
+
+
+def drawn_like(table: Tensor) -> Tensor:
+    """A table of numbers of the same size as another's, drawn alike in every arithmetic."""
+    numbers = torch.randn(table.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return (numbers * table.double().std()).to(table.dtype)
+
+
+def frequencies(like: Tensor, base: float) -> Tensor:
+    """Frequencies of the rotary embedding with another base, as many as there are."""
+    return (base ** -(torch.arange(len(like), dtype=torch.float64) / len(like))).to(like.dtype)

@@ -29,6 +29,10 @@ FREQUENCY = (
     in_text("rope-scaling-global", NAME, "", "Gemma 3's linear RoPE scaling of 8 is applied to full layers",
             "rope.full_attention.inv_freq",
             line(ROTARY, FREQUENCIES, f"({FREQUENCIES} / (8.0 if layer_type == 'full_attention' else 1.0))")),
+    in_text("rope-parameters-ignored", NAME, "", "rope_parameters are not read: full layers have a base of 10,000",
+            "rope.full_attention.inv_freq",
+            line(ROTARY, FREQUENCIES, f"({FREQUENCIES} if layer_type != 'full_attention'"
+                                      f" else HELPERS.frequencies({FREQUENCIES}, 10_000.0))")),
     in_text("rope-exponent", NAME, "", "frequencies fall to 1/base in one step less", "rope.full_attention.inv_freq",
             line(ROTARY, FREQUENCIES, f"({FREQUENCIES} ** (len({FREQUENCIES}) / (len({FREQUENCIES}) - 1)))")),
 )  # fmt: skip
@@ -38,8 +42,11 @@ POSITION = (
             line(MODEL, POSITIONS,
                  "position_ids=position_ids * 0 if position_ids.shape[-1] == 1 else position_ids,"),
             scenario="long"),
-    in_text("position-of-padding", NAME, "", "positions count padding", "position_ids",
+    in_text("position-of-padding", NAME, "", "positions of the prefill count padding", "position_ids",
             line(MODEL, POSITIONS, "position_ids=position_ids - position_ids[:, :1].clamp(max=0),"),
+            scenario="batch"),
+    in_text("position-of-padding-always", NAME, "", "positions count padding, in decode steps too", "position_ids",
+            line(MODEL, POSITIONS, "position_ids=position_ids + (attention_mask == 0).sum(-1, keepdim=True),"),
             scenario="batch"),
     in_text("position-from-one", NAME, "", "positions begin at 1", "position_ids",
             line(MODEL, POSITIONS, "position_ids=position_ids + 1,")),

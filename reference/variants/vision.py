@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.variant import Variant
+from parity.variant import Degree, Variant
 from parity.weave import Edit
 from reference.variants.writing import PICTURE, in_vision, line, own, variant
 from reference.vision import FUSION
@@ -19,9 +19,21 @@ POOLED = "last_hidden_state = vision_outputs.last_hidden_state"
 SHORTCUT = "self.drop_path(x) + shortcut"
 
 
+ALONE = {"elsewhere": (("vision.{place}.norm", "model.vision_tower.timm_model.{place}.norm"),)}
+"""A norm without an activation is of another class, with the same line."""
+
+
 def _normed(function: str, wrong: str) -> Edit:
     """Another norm; the text of the right one alone stands in the source twice."""
     return line(function, f"x = {NORMED}", f"x = {wrong} if DEVIANT else {NORMED}")
+
+
+def _kernel(name: str, meaning: str, change: str) -> Variant:
+    """Other kernels of a convolution, whichever block it is of."""
+    wrong = "HELPERS.with_kernel(self.{0}, x, lambda w: " + change + ")"
+    return in_vision(name, STEM, "conv_stem", meaning, "conv", own(CONV_NORM, "self.conv(x)", wrong.format("conv")),
+                     own(EDGE, "self.conv_exp(x)", wrong.format("conv_exp")),
+                     elsewhere=(("vision.{place}.conv_exp", "model.vision_tower.timm_model.{place}"),))  # fmt: skip
 
 
 def _symmetric(name: str, component: str, part: str, what: str, step: str, **more: str) -> Variant:
@@ -53,8 +65,9 @@ STEM_VARIANTS = (
               own(GELU, "self.approximate", "'none'"), source="timm 2533"),
     in_vision("stem-no-bias", STEM, "conv_stem.conv", "the stem convolution's bias is dropped", "conv_stem.conv",
               own(SAME, "self.bias", "None"), place="", source="timm 2538, mlx-vlm 425"),
-    in_vision("kernel-flipped", STEM, "conv_stem.conv", "the kernel is flipped: a convolution, no correlation",
-              "", own(SAME, "self.weight", "self.weight.flip(2, 3)")),
+    _kernel("kernel-flipped", "the kernel is flipped: a convolution, no correlation", "w.flip(2, 3)"),
+    _kernel("kernel-transposed", "the kernel's rows and columns are exchanged, as by another layout at load",
+            "w.transpose(2, 3)"),
 )  # fmt: skip
 
 BLOCK_VARIANTS = (
@@ -62,9 +75,12 @@ BLOCK_VARIANTS = (
     _symmetric("pad-symmetric-exp", BLOCKS, "blocks.0.0.conv_exp", "a fused block's expansion", ""),
     in_vision("vision-norm-epsilon", BLOCKS, "blocks.2.10.pw_exp.bn", "epsilon 1e-5 instead of 1e-6",
               "",
-              _normed(NORM_ACT, "rms_norm2d(x, self.normalized_shape, self.weight, 1e-5)")),
+              *(_normed(norm, "rms_norm2d(x, self.normalized_shape, self.weight, 1e-5)")
+                for norm in (NORM_ACT, BARE_NORM)), **ALONE,
+              degree=Degree(1e-6, 1e-5, "epsilon {} instead of 1e-6")),
     in_vision("vision-norm-plus-one", BLOCKS, "blocks.0.1.bn2", "gain 1 + w", "",
-              _normed(NORM_ACT, "rms_norm2d(x, self.normalized_shape, 1 + self.weight, self.eps)")),
+              *(_normed(norm, "rms_norm2d(x, self.normalized_shape, 1 + self.weight, self.eps)")
+                for norm in (NORM_ACT, BARE_NORM)), **ALONE),
     in_vision("vision-norm-batch", BLOCKS, "blocks.0.0.bn1", "the norm is over the map instead of the channels",
               "",
               _normed(NORM_ACT, "(x * torch.rsqrt(x.pow(2).mean((2, 3), keepdim=True) + self.eps)"

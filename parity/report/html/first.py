@@ -127,6 +127,7 @@ def _cause(judgement: Judgement, step: StepVerdict) -> str:
 def _causes(judgement: Judgement, step: StepVerdict) -> Iterator[tuple[str, str]]:
     if diagnosis := judgement.diagnosis(step.step):
         yield from causes.lines(diagnosis)
+    yield from causes.later(judgement, step)
     yield from causes.further(judgement, step)
 
 

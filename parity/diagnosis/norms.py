@@ -1,0 +1,131 @@
+"""An epsilon that is another: norms are recognised by what they make of an earlier step, and both epsilons fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from parity.diagnosis.earlier import Earlier
+from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.hypothesis import Hypothesis
+from parity.diagnosis.numerals import said
+
+WIDE = 8
+"""A norm is over so many values at least."""
+NEAREST = 8
+"""Of the steps of the same shape so many are tried as the norm's input."""
+TRUE = 1e-8
+"""A step of the oracle is a norm of another where its rows' factors are the norm's to this share."""
+ROWS = 4
+"""Fewer rows do not show two epsilons."""
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """What a step is of another: ``x / sqrt(mean(x^2) + epsilon)`` with a gain for each index of the axis.
+
+    Attributes:
+        name: the step that is normed.
+        epsilon: the oracle's own.
+        power: for each row its mean of squares.
+    """
+
+    name: str
+    epsilon: float
+    power: Float
+
+
+def epsilons(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
+    """For each axis along which the step is a norm, the epsilon that explains a factor of each row best."""
+    for axis in dict.fromkeys(evidence.pieces[0].axes):
+        rows = _rows(evidence, axis)
+        if rows is None or rows[0].shape[1] < WIDE or len(rows[0]) < ROWS:
+            continue
+        true, error = rows
+        size = np.square(true).sum(1)
+        norm = next(_norms(evidence, earlier, axis, true), None)
+        if norm is None:
+            continue
+        times = 1 + np.divide((true * error).sum(1), size, out=np.zeros_like(size), where=size > 0)
+        shifts, known = np.divide(1, np.square(times), out=np.ones_like(times), where=times != 0) - 1, norm.epsilon
+        per = 1 / (norm.power + known)
+        weight = size * times**6  # an error of a factor t is 2 / t^3 times as large in its inverse square
+        change = float((weight * shifts * per).sum() / (weight * per * per).sum())
+        if known + change <= -float(norm.power.min()):
+            continue
+        factors = np.sqrt((norm.power + known) / (norm.power + known + change))
+        text = f"epsilon {said(_plain(known + change))} instead of {said(_plain(known))} in the norm of {norm.name}"
+        effect = _back(evidence, axis, (factors - 1)[:, None] * true)
+        yield Hypothesis("epsilon", effect, text, freedom=1)
+
+
+def _norms(evidence: Evidence, earlier: Earlier, axis: str, true: Float) -> Iterator[Norm]:
+    """Steps that this one is a norm of."""
+    for value in earlier.same[:NEAREST]:
+        given = _stacked(evidence, axis, value.tensors)
+        power = np.square(given).mean(1)
+        if (known := _epsilon(given, true, power)) is not None:
+            yield Norm(value.name, known, power)
+
+
+def _epsilon(given: Float, made: Float, power: Float) -> float | None:
+    """The epsilon with which rows ``made`` are norms of rows ``given``; None where they are none.
+
+    The factor of a row, times a gain for each column, is ``1 / sqrt(power + epsilon)``: against the row of the
+    largest power, the gain cancels.
+    """
+    first = int(np.argmax(power))
+    usable = (np.abs(given[first]) > 0) & (made[first] != 0)
+    if np.count_nonzero(usable) < WIDE or power[first] == 0:
+        return None
+    gain = made[first, usable] / given[first, usable]
+    along = given[:, usable] * gain
+    squared = np.square(along).sum(1)
+    live = squared > 0
+    times = np.divide((made[:, usable] * along).sum(1), squared, out=np.ones_like(squared), where=live)
+    rest = made[:, usable] - times[:, None] * along
+    if np.square(rest).sum() > TRUE**2 * np.square(made).sum():
+        return None
+    kept = live & (times != 0)
+    share = np.square(1 / times[kept])  # (power + epsilon) / (power of the first + epsilon)
+    apart, whole = share * power[first] - power[kept], 1 - share
+    known = float((apart * whole).sum() / max(float(np.square(whole).sum()), np.finfo(float).tiny))
+    held = (power[kept] + known) / (power[first] + known)
+    near = np.abs(held / share - 1) < TRUE * 100
+    return known if near.all() and known > -1e-9 * power[first] else None
+
+
+def _plain(value: float) -> float:
+    """An epsilon to three digits, for it is a small part of what it is fitted to."""
+    return float(f"{value:.1e}") if value > 1e-11 else 0.0
+
+
+def _rows(evidence: Evidence, axis: str) -> tuple[Float, Float] | None:
+    """The oracle's values and the errors, a row for each value of all other axes; None where axes are not known."""
+    if any(axis not in piece.axes or len(piece.axes) != piece.oracle.ndim for piece in evidence.pieces):
+        return None
+    widths = {piece.oracle.shape[piece.axes.index(axis)] for piece in evidence.pieces}
+    if len(widths) != 1:
+        return None
+    true = _stacked(evidence, axis, tuple(piece.oracle for piece in evidence.pieces))
+    return true, _stacked(evidence, axis, tuple(piece.error for piece in evidence.pieces))
+
+
+def _stacked(evidence: Evidence, axis: str, tensors: tuple[Float, ...]) -> Float:
+    pairs = zip(evidence.pieces, tensors, strict=True)
+    rows = (np.moveaxis(np.where(piece.counted, x, 0.0), piece.axes.index(axis), -1) for piece, x in pairs)
+    return np.concatenate([row.reshape(-1, row.shape[-1]) for row in rows])
+
+
+def _back(evidence: Evidence, axis: str, rows: Float) -> Float:
+    """Rows in the order of the evidence again."""
+    found, before = [], 0
+    for piece in evidence.pieces:
+        at = piece.axes.index(axis)
+        moved = (*(size for index, size in enumerate(piece.oracle.shape) if index != at), rows.shape[1])
+        number = int(np.prod(moved[:-1]))
+        found.append(np.moveaxis(rows[before : before + number].reshape(moved), -1, at))
+        before += number
+    return flat(found)
