@@ -5,6 +5,7 @@
 
 PYTHON ?= python3
 JUDGEMENTS ?= 3000
+CALIBRATE_ARGS ?=
 VENV = .venv
 PARITY = $(VENV)/bin/parity
 EXTRAS = hf,media,mlx,ane,report,fast,test,dev,bench

@@ -10,8 +10,8 @@ from parity.calibration.drawn import Drawn
 from reference.media_scenarios import WITH_MEDIA
 
 WEIGHTS = {
-    "one-shot": 40, "cached": 40, "square": 20, "outside": 20, "batch": 8, "long": 8, "chunked": 6, "decode": 3,
-    "warm": 3,
+    "one-shot": 40, "cached": 40, "square": 20, "outside": 20, "faint": 12, "batch": 7, "long": 7, "chunked": 5,
+    "decode": 2, "warm": 2, "generate": 2, "grown": 1,
 }  # fmt: skip
 """How often each scenario is drawn. A scenario of nine chunks costs as much as nine of one, and shows little more."""
 MEDIA = 0.08

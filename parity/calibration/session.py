@@ -16,7 +16,7 @@ from parity.calibration.result import Fields, Result, described, outcome
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
 from parity.discovery import BACKENDS, REFERENCES, Choice, find
-from parity.errors import BackendUnavailable, UsageError
+from parity.errors import ParityError, UsageError
 from parity.judge import Runs
 from parity.party import Crash, Party
 from parity.progress import Silent
@@ -58,6 +58,7 @@ class Session:
     def __init__(self, sitting: Sitting) -> None:
         self._sitting, self._setting = sitting, sitting.setting
         self._candidates: dict[Trial, Party] = {}
+        self._refused: dict[Trial, str] = {}
         self._stack = ExitStack()
         self._oracle, self._baseline = (
             self._party(name, sitting.reference, REFERENCES) for name in ("oracle", "baseline")
@@ -79,13 +80,22 @@ class Session:
         folder.mkdir(parents=True)
         try:
             drawn = self._sitting.drawn(number, folder)
-            plan = plan_of(self._oracle, drawn.scenario, drawn.prompt, drawn.media)
-            oracle = self._oracle.run(folder / "oracle", scenario=plan)
-            baseline = Baseline(self._baseline, oracle, folder)
-            for trial in self._trials:
-                yield self._result(number, drawn, trial, self._judged(trial, folder, oracle, baseline))
+            for trial, became in self._outcomes(drawn, folder):
+                yield self._result(number, drawn, trial, became)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _outcomes(self, drawn: Drawn, folder: Path) -> Iterator[tuple[Trial, Fields]]:
+        """Each candidate's, under a baseline that all share; an input that the reference refuses is no one's."""
+        try:
+            plan = plan_of(self._oracle, drawn.scenario, drawn.prompt, drawn.media)
+        except UsageError as refusal:
+            yield from ((trial, {"refused": f"the reference: {refusal}"}) for trial in self._trials)
+            return
+        oracle = self._oracle.run(folder / "oracle", scenario=plan)
+        baseline = Baseline(self._baseline, oracle, folder)
+        for trial in self._trials:
+            yield trial, self._judged(trial, folder, oracle, baseline)
 
     @property
     def _trials(self) -> Iterator[Trial]:
@@ -99,13 +109,18 @@ class Session:
 
     def _judged(self, trial: Trial, folder: Path, oracle: Trace, baseline: Baseline) -> Fields:
         output = folder / "candidate"
+        if trial in self._refused:
+            return {"refused": self._refused[trial]}
         try:
             runs = self._runs(self._loaded(trial), output, oracle)
             return outcome(judged(oracle=oracle, baseline=baseline, candidate=runs, name=trial.candidate)[0])
         except Crash as crash:
-            self._candidates.pop(trial).close()
+            if party := self._candidates.pop(trial, None):
+                party.close()
             return outcome(Judgement(trial.candidate, self._setting.dtype, "", (), (), 0.0, crash=str(crash)))
-        except BackendUnavailable as refusal:
+        except ParityError as refusal:
+            if trial not in self._candidates:  # it is not loaded, and never will be
+                self._refused[trial] = str(refusal)
             return {"refused": str(refusal)}
         finally:
             for mode in MODES:
@@ -125,8 +140,8 @@ class Session:
     def _loaded(self, trial: Trial) -> Party:
         """A candidate is loaded when it is first needed."""
         if trial not in self._candidates:
-            party = self._candidates[trial] = self._party(trial.candidate, trial.candidate, BACKENDS, trial.elsewhere)
-            party.load(self._sitting.checkpoint, self._setting.dtype)
+            party = self._party(trial.candidate, trial.candidate, BACKENDS, trial.elsewhere)
+            self._candidates[trial] = party.load(self._sitting.checkpoint, self._setting.dtype)
         return self._candidates[trial]
 
     def _party(self, name: str, backend: str, group: str, elsewhere: Environment | None = None) -> Party:

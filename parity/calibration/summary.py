@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,9 +71,9 @@ class Summary:
         return Group("all", tuple(result for result in self.results if result.judged))
 
     @property
-    def refused(self) -> int:
-        """Inputs that a candidate cannot run, as pictures in a port of text."""
-        return sum(not result.judged for result in self.results)
+    def refused(self) -> Counter[tuple[str, str]]:
+        """Candidates that cannot run an input, as a port of text cannot pictures, and why: how often that was so."""
+        return Counter((result.candidate, result.refused) for result in self.results if not result.judged)
 
     def by(self, *fields: str) -> tuple[Group, ...]:
         """Judgements by the values of some fields of theirs."""

@@ -16,10 +16,7 @@ if TYPE_CHECKING:
     from parity.calibration.running import Request
     from parity.calibration.summary import Summary
 
-RIGHT = (
-    "mlx,ane,ane@batch=16,mlx-lm@patch=all,mlx-vlm@patch=all,"
-    "transformers,transformers@execution=blocked,transformers@variant=attention-fused"
-)
+RIGHT = "mlx,ane,ane@batch=16,mlx-lm@patch=all,mlx-vlm@patch=all,transformers,transformers@variant=attention-fused"
 ARITHMETICS = "float32,bfloat16,float16-ane"
 
 Judgements = Annotated[int, typer.Option("--judgements", envvar="PARITY_JUDGEMENTS", min=1, help="How many at least.")]

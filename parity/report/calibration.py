@@ -48,8 +48,8 @@ def totals(summary: Summary) -> Iterator[str]:
         f" {len(whole.flagged)} flagged, {whole.coarse} with coarse steps"
     )
     yield f"false-alarm rate at most {100 * whole.bound:.2g} % of the judgements, with 95 % confidence"
-    if summary.refused:
-        yield f"left out: {count(summary.refused, 'input')} that a candidate cannot run"
+    for (candidate, why), number in summary.refused.most_common():
+        yield f"left out: {count(number, 'input')} that {candidate} cannot run: {why}"
 
 
 def line(result: Result) -> str:
