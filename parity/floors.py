@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from itertools import groupby
+from operator import or_
 
 from parity.axes import LOOKS, Look
+from parity.coverage import missing
 from parity.measure import Error, error_of
 from parity.measured import Errors, Execution
 from parity.scale import family, is_wide, layout_of
@@ -68,7 +72,8 @@ class Floors:
     Errors inside a place hang together: one rounding of a norm's root or of a softmax's sum scales all its elements. So
     a step of few places shows few samples of its arithmetic, and of a single sample one correct arithmetic errs four
     times as much as another in 16 % of cases. Such a step takes the largest floor of its family, the same computation
-    in other layers, streams and phases.
+    in other layers, streams and phases; but not of a member before which more is missing, for that is another
+    computation, and of a larger floor.
 
     In the free run it also takes what its family errs from exact inputs, and the floor of the last wide step before
     it: a mean or a norm of a tensor is as uncertain as the tensor.
@@ -83,18 +88,33 @@ class Floors:
         self._wide = {key.step for key in oracle.records if is_wide(layout_of(key, oracle))}
         self._free = _pooled(oracle, free, [each.free for each in executions])
         self._lockstep = _pooled(oracle, lockstep, [each.lockstep for each in executions])
+        self._gaps = _gaps(oracle, lockstep)
         self._own = self._families(self._lockstep)
+        self._alike = self._by_gap()
         self._grown = self._preceded(self._families(self._free))
 
     def lockstep(self, key: Key) -> Floor:
         """What the step errs from exact inputs."""
         floor = self._lockstep.get(key, EXACT)
-        return floor if floor.samples >= SAMPLE else self._own[family(key.step)]
+        return floor if floor.samples >= SAMPLE else self._of_family(key)
 
     def free(self, key: Key) -> Floor:
         """What the step errs at the end of everything before it."""
         floor = self._free.get(key, EXACT)
         return floor if floor.samples >= SAMPLE else self._grown[key.step]
+
+    def _of_family(self, key: Key) -> Floor:
+        """The largest floor of those members before which nothing is missing that is not missing here as well."""
+        here = self._gaps.get(key, NO_GAP)
+        members = (floor for gap, floor in self._alike[family(key.step)].items() if gap <= here)
+        return reduce(or_, members, Floor())
+
+    def _by_gap(self) -> dict[str, dict[Gap, Floor]]:
+        """Per family, the largest floor of the members with the same missing before them."""
+        found: dict[str, dict[Gap, Floor]] = defaultdict(lambda: defaultdict(Floor))
+        for key, floor in self._lockstep.items():
+            found[family(key.step)][self._gaps.get(key, NO_GAP)] |= floor
+        return found
 
     @staticmethod
     def _families(floors: Mapping[Key, Floor]) -> dict[str, Floor]:
@@ -111,6 +131,28 @@ class Floors:
             floors[step.name] = floor | before
             before = floor if step.name in self._wide else before
         return floors
+
+
+Gap = frozenset[str]
+"""Families of the steps that are missing between a step and the last member of its own family before it."""
+
+NO_GAP: Gap = frozenset()
+
+
+def _gaps(oracle: Trace, lockstep: Trace | None) -> dict[Key, Gap]:
+    """What is missing before each step that the run emitted in the oracle's shape."""
+    absent = missing(oracle=oracle, run=lockstep)
+    gaps: dict[Key, Gap] = {}
+    for _, keys in groupby(oracle.records, lambda key: key.phase):
+        passed: list[str] = []
+        since: dict[str, int] = {}
+        for key in keys:
+            if key in absent:
+                passed.append(family(key.step))
+            else:
+                gaps[key] = frozenset(passed[since.get(family(key.step), 0) :])
+                since[family(key.step)] = len(passed)
+    return gaps
 
 
 EXACT = Floor(samples=SAMPLE)

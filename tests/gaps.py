@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from itertools import groupby
 
 from parity.backend import Backend
+from parity.contract import Contract
 from parity.tap import ScopedTap
+
+LAYERS = "text.layers."
+FUSED = (f"{LAYERS}*.*.*", *(f"{LAYERS}*.{step}" for step in ("*norm", "attn_*", "activated", "per_layer_*")))
+"""Everything in a layer but what leaves it."""
+SCATTERS = 4
 
 
 class Gapped:
@@ -30,3 +37,21 @@ class Gapped:
             return value if any(fnmatchcase(name, pattern) for pattern in self._patterns) else tap(name, value)
 
         return self._backend.forward(token_ids, prompts=prompts, tap=ScopedTap(receive))
+
+
+def scattered(contract: Contract, number: int) -> tuple[str, ...]:
+    """One step of each layer, another in each, and every fourth step around the layers.
+
+    What a layer starts from is exact, so one run shows a fault with as many single gaps beside it as there are layers.
+    All `SCATTERS` of them leave out each kind of step but the logits.
+    """
+    names = [step.name for step in contract if step.name != contract.logits]
+    layers = [list(steps) for layer, steps in groupby(names, layer_of) if layer]
+    # strides with which each kind's turn comes in a layer that has it
+    inside = [steps[(5 * number + 3 * at) % len(steps)] for at, steps in enumerate(layers)]
+    return (*inside, *[name for name in names if not layer_of(name)][number::SCATTERS])
+
+
+def layer_of(name: str) -> str:
+    """The text layer that a step is of; empty for none."""
+    return name.removeprefix(LAYERS).partition(".")[0] if name.startswith(LAYERS) else ""

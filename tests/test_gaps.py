@@ -1,0 +1,158 @@
+"""Known bugs in our own models, some of whose taps are silent: each is found at the first step of it that is seen."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pytest
+
+pytest.importorskip("torch")
+
+from parity.discovery import find
+from parity.errors import ExitCode
+from parity.judge import Runs, judge
+from parity.scale import family
+from parity.verdict import Judgement
+from parity.weave import weave
+from reference.variants import catalogue
+from tests.gaps import FUSED, LAYERS, SCATTERS, Gapped, layer_of, scattered
+from tests.test_planted import BUGS, MORE, SHORT, Bug
+
+ALL = (*BUGS, *MORE)
+OWN = tuple(sorted({family(catalogue().get(bug.variant).at().first) for bug in ALL} - {"text.logits"}))
+"""The steps of all these bugs, in every layer: a gap that hides each bug where it is."""
+SOME = (ALL[1], ALL[8], ALL[20])
+"""What the usual run looks at: of these too, a step is missing in one of the places of each."""
+
+
+class Found(NamedTuple):
+    """What a candidate's run in lockstep shows: the judge's verdict, and what each step's values were."""
+
+    judgement: Judgement
+    digests: dict[str, str]
+
+    @property
+    def introduced(self) -> list[str]:
+        """Steps, in execution order."""
+        return [step.step for step in self.judgement.introduced]
+
+
+class Pair(NamedTuple):
+    """A fault and the gap beside it.
+
+    Attributes:
+        step: where the bug is.
+        seen: whether that is emitted.
+        expected: the first step behind it that is emitted, and that the bug changes.
+        found: the first step behind it that the judge names.
+    """
+
+    bug: Bug
+    step: str
+    seen: bool
+    expected: str
+    found: str
+
+
+@pytest.fixture(scope="module")
+def gaps(harness):
+    """All scatters."""
+    return [scattered(harness.oracle_trace(SHORT).contract, number) for number in range(SCATTERS)]
+
+
+@pytest.fixture(scope="module")
+def found_of(harness):
+    """Runs one of our models under a gap, with a bug or without; of each gap the baseline runs once."""
+    oracle, measured = harness.oracle_trace(SHORT), harness.measured("float32", SHORT)
+
+    @functools.cache
+    def loaded(backend):
+        return find(backend).load(harness.checkpoint, "float32")
+
+    @functools.cache
+    def run(backend, gap, bug=None):
+        candidate = Gapped(loaded(backend), *gap, hidden=gap == FUSED)
+        with weave((), print, [bug.edit] if bug else []):
+            lockstep = harness.trace(candidate, "float32", oracle=oracle.path, mode="lockstep")
+        runs = Runs(None, lockstep)
+        judgement = judge(oracle=oracle, baseline=measured.runs(runs), candidate=runs)
+        return Found(judgement, {key.step: record.digest for key, record in lockstep.records.items()})
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def pairs_of(found_of, harness):
+    """A bug under a gap, in each of its places; the first step that it makes wrong is the first that is named."""
+    contract = harness.oracle_trace(SHORT).contract
+    at = {step.name: number for number, step in enumerate(contract)}
+
+    def pairs(bug, gap):
+        right, wrong = found_of(bug.backend, gap), found_of(bug.backend, gap, bug)
+        changed = [step for step in at if wrong.digests.get(step) != right.digests.get(step)]
+        assert wrong.introduced[:1] == changed[:1], (bug.variant, gap)
+        kind = family(catalogue().get(bug.variant).at().first)
+        for own in (step for step in at if family(step) == kind):
+            expected, found = (
+                next((step for step in steps if at[step] >= at[own]), "") for steps in (changed, wrong.introduced)
+            )
+            yield Pair(bug, own, own in right.digests, expected, found)
+
+    return pairs
+
+
+def require_found(pairs: Sequence[Pair]) -> None:
+    """Each at the step itself where that is emitted, else at the first that it makes wrong behind it."""
+    lost = [pair for pair in pairs if pair.found != pair.expected or (pair.seen and pair.found != pair.step)]
+    assert pairs
+    assert not lost, f"{len(lost)} of {len(pairs)}: {lost[:5]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bug", SOME, ids=lambda bug: bug.variant)
+def test_fault_beside_a_gap_is_found(bug, pairs_of, gaps):
+    """Some of those below."""
+    require_found(list(pairs_of(bug, gaps[0])))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("number", range(SCATTERS))
+def test_every_fault_beside_every_gap_is_found(number, pairs_of, gaps):
+    """In each layer another step is missing, and each step in one of them."""
+    require_found([pair for bug in ALL for pair in pairs_of(bug, gaps[number])])
+
+
+@pytest.mark.exhaustive
+def test_every_fault_in_a_fused_layer_is_found_at_its_end(pairs_of):
+    """Of the faults outside, at the step itself."""
+    pairs = [pair for bug in ALL for pair in pairs_of(bug, FUSED)]
+    require_found(pairs)
+    assert all(pair.found == f"{LAYERS}{layer_of(pair.step)}.out" for pair in pairs if layer_of(pair.step))
+
+
+@pytest.mark.exhaustive
+def test_every_fault_whose_step_is_missing_is_found_behind_it(pairs_of):
+    """In the same layer, for something is emitted behind each of these steps."""
+    pairs = [pair for bug in ALL for pair in pairs_of(bug, OWN)]
+    require_found(pairs)
+    assert all(pair.seen == (pair.step == "text.logits") for pair in pairs)
+    assert all(layer_of(pair.found) == layer_of(pair.step) for pair in pairs if layer_of(pair.step))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("backend", ["ane", "mlx"])
+def test_right_models_with_gaps_are_at_parity(backend, found_of, gaps):
+    """A gap that is declared is no fault, one that is not makes the run incomplete; neither accuses a step."""
+    for gap in (*gaps, FUSED, OWN):
+        judgement = found_of(backend, gap).judgement
+        assert judgement.first_divergence is None
+        assert judgement.exit_code is (ExitCode.PARITY if gap == FUSED else ExitCode.INCOMPLETE)
+
+
+def test_every_step_is_missing_in_one_of_them(gaps, harness):
+    """All but the logits, without which no run passes."""
+    contract = harness.oracle_trace(SHORT).contract
+    kinds = {family(step.name) for step in contract if step.name != contract.logits}
+    assert kinds == {family(step) for gap in gaps for step in gap}
