@@ -14,7 +14,7 @@ WEIGHTS = {
     "decode": 2, "warm": 2, "generate": 2, "grown": 1,
 }  # fmt: skip
 """How often each scenario is drawn. A scenario of nine chunks costs as much as nine of one, and shows little more."""
-MEDIA = 0.08
+MEDIA = 0.05
 """The share of draws with pictures or sounds, which take ten times as long."""
 QUESTIONS = ("What do you see?", "What do you hear?", "Describe it.", "How many are there?", "Was ist das?", "?", "")
 

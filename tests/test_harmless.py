@@ -104,7 +104,7 @@ ANE_GROUPS = {
         Edit(f"{ANE}.attention:Attention._attend", "torch.softmax(masked, dim=-1)",
              f"({BY_HAND} / {BY_HAND}.sum(-1, keepdim=True))"),
         Edit(f"{ANE}.decoder:Head.forward", "torch.tanh(logits / cap) * cap",
-             "(1 - 2 / (torch.exp(logits * (2 / cap)) + 1)) * cap"),
+             "torch.tanh(logits * (1 / cap)) * cap"),
     ),
     "orders": (
         Edit(f"{ANE}.layers:Projection.forward",
