@@ -187,13 +187,17 @@ def exact(*, oracle: Float, candidate: Float, scale: Scale) -> Error:
         scale: of those true values.
     """
     if scale.quantum:
-        levels = np.clip(np.rint((candidate - oracle) / scale.quantum), -1, 1)
-        candidate = candidate - scale.quantum * levels
+        candidate = oracle + beyond_a_level(candidate - oracle, scale.quantum)
     if scale.valid is None:
         powers = scale.powers(candidate - oracle)
         if np.isfinite(powers["tensor"]):
             return Error(tuple(_views(powers, scale)), samples=scale.layout.samples)
     return _exact_where(oracle, candidate, scale)  # rare, and much slower
+
+
+def beyond_a_level(difference: Float, quantum: float) -> Float:
+    """What is left of a difference between values that are rounded to levels, of which one more or less is right."""
+    return difference - quantum * np.clip(np.rint(difference / quantum), -1, 1)
 
 
 def _exact_where(oracle: Float, candidate: Float, scale: Scale) -> Error:

@@ -19,6 +19,7 @@ from parity.errors import UsageError
 from parity.execute import Run, execute
 from parity.host_tensors import HostTensors
 from parity.judge import Runs, judge
+from parity.measure import beyond_a_level
 from parity.media import Part
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT
@@ -248,6 +249,11 @@ def test_the_oracles_pixels_are_the_exact_average_rounded_once(run):
         shown = np.moveaxis(np.einsum("ot,ot...->o...", weights, np.moveaxis(shown, axis, 0)[taps]), 0, axis)
     assert np.abs(levels - np.rint(levels)).max() < 1e-12
     assert np.abs(np.moveaxis(levels, 0, -1) - shown).max() < 0.5 + 1e-9
+
+
+def test_of_a_difference_one_level_is_left_out():
+    left = beyond_a_level(np.array([0, 1, -1, 2, 0.4, -1.3, -3]) / 255, 1 / 255)
+    np.testing.assert_allclose(left * 255, [0, 0, 0, 1, 0.4, -0.3, -2], atol=1e-12)
 
 
 def scipys(frames, axis):

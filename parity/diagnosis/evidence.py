@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from parity.axes import USUAL, Axes, Layout
 from parity.dtypes import as_float64
-from parity.measure import validity
+from parity.measure import beyond_a_level, validity
 from parity.trace import Key, Trace
 from parity.verdict import StepVerdict
 
@@ -37,6 +37,7 @@ class Piece:
         loud: whether the step errs here. Where it does not, a cause must not show either.
         mask: whether it is a mask: true or false, as ones and zeros.
         roles: what the contract says of axes.
+        quantum: distance of the levels that the step's values are rounded to; 0 where they are not.
     """
 
     key: Key
@@ -48,6 +49,7 @@ class Piece:
     loud: bool = True
     mask: bool = False
     roles: Axes = USUAL
+    quantum: float = 0.0
 
     @property
     def layout(self) -> Layout:
@@ -85,6 +87,12 @@ class Evidence:
     def energy(self) -> float:
         """The error's squared norm."""
         return float(np.vdot(self.error, self.error))
+
+    def unexplained(self, rest: Float) -> float:
+        """The share of the error's energy that a rest of it has, without what a level more or less explains."""
+        quantum = self.pieces[0].quantum  # all are of one step, or of a family
+        rest = beyond_a_level(rest, quantum) if quantum else rest
+        return float(np.vdot(rest, rest)) / self.energy
 
     @cached_property
     def noise(self) -> float:
@@ -147,8 +155,10 @@ def piece_of(step: StepVerdict, oracle: Trace, lockstep: Trace) -> Piece | None:
     if (valid := validity(roles.layout(axes, exact.shape), oracle.scenario, key.phase)) is not None:
         counted = counted & valid
     exact, made = np.where(counted, exact, 0.0), np.where(counted, made, 0.0)
+    known = oracle.contract.get(step.step)
+    quantum = known.quantum if known else 0.0
     is_mask, own = true.dtype == np.bool_, step.status.origin
-    return Piece(key, axes, exact, made, counted, _noise(step, exact, made), own, is_mask, roles)
+    return Piece(key, axes, exact, made, counted, _noise(step, exact, made), own, is_mask, roles, quantum)
 
 
 def _noise(step: StepVerdict, exact: Float, made: Float) -> float:

@@ -113,7 +113,7 @@ def _left(evidence: Evidence, effects: Sequence[Float], coefficients: Float) -> 
     rest = evidence.error.copy()
     for effect, coefficient in zip(effects, coefficients, strict=True):
         rest -= coefficient * effect
-    return float(np.vdot(rest, rest)) / evidence.energy
+    return evidence.unexplained(rest)
 
 
 def allowance(evidence: Evidence) -> float:
