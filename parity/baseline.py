@@ -6,13 +6,14 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, get_args
 
 from parity.coverage import NOTHING, Missing, missing
 from parity.errors import UsageError
 from parity.judge import Measure, Runs, judge
 from parity.measure import error_of
 from parity.measured import PLAIN, Errors, Execution, read, write
+from parity.party import Party
 from parity.trace import Mode, Trace
 from parity.verdict import Judgement
 
@@ -105,6 +106,12 @@ class Baseline:
 
     def _run(self, name: str, mode: Mode, gap: Missing) -> Trace:
         return self._party.run(self._folder / name, oracle=self._oracle, mode=mode, missing=gap)
+
+
+def both(party: Party, output: Path, oracle: Trace) -> Runs:
+    """A candidate's free run and its lockstep run, beside each other; the name of `output` is the party's."""
+    free, lockstep = (party.run(Path(f"{output}.{mode}"), oracle=oracle, mode=mode) for mode in get_args(Mode))
+    return Runs(free, lockstep)
 
 
 def kept(oracle: Trace, candidate: Runs) -> Runs | None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from parity.baseline import Baseline, judged
+from parity.baseline import Baseline, both, judged
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
 from parity.diagnosis.naming import Knowledge, Namer
@@ -20,7 +20,7 @@ from parity.judge import Runs
 from parity.media import Part
 from parity.party import Crash, Party
 from parity.progress import Progress
-from parity.trace import Manifest, Mode, Trace
+from parity.trace import Manifest, Trace
 from parity.verdict import Comparison, Judgement
 
 ORACLE_DTYPE = "float64"
@@ -181,10 +181,7 @@ class _Session:
         if party.name in self._crashes:
             return None
         output = folder / party.name.replace("/", "_")
-        modes: tuple[Mode, Mode] = ("free", "lockstep")
-        return self._guarded(
-            party, lambda: Runs(*(party.run(Path(f"{output}.{mode}"), oracle=oracle, mode=mode) for mode in modes))
-        )
+        return self._guarded(party, lambda: both(party, output, oracle))
 
     def _judge(self, oracle: Trace, baseline: Baseline, party: Party, runs: Runs | None) -> Judgement:
         if runs is None:

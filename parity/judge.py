@@ -86,14 +86,13 @@ def judge(
         require_same(oracle=oracle, other=run)
         if run.manifest.dtype != first.dtype:
             raise UsageError(f"trace {run.path} is in {run.manifest.dtype}, the candidate in {first.dtype}")
+    held_to = baseline or Runs(None, None)
     return Judgement(
         candidate=name or first.backend,
         dtype=first.dtype,
         scenario=oracle.scenario.name,
-        steps=tuple(_steps(oracle, baseline or Runs(None, None), candidate, allowed, measure)),
-        tokens=tuple(
-            greedy(oracle=oracle, baseline=baseline and baseline.free, candidate=candidate.free, allowed=allowed)
-        ),
+        steps=tuple(_steps(oracle, held_to, candidate, allowed, measure)),
+        tokens=tuple(greedy(oracle=oracle, baseline=held_to.free, candidate=candidate.free, allowed=allowed)),
         allowed=allowed,
         versions=tuple(first.versions.items()),
         unmeasured=tuple(mode for mode in candidate.modes if baseline is None or mode not in baseline.modes),

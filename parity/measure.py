@@ -155,7 +155,7 @@ def _looks(layout: Layout, *, coarse: bool) -> tuple[Look, ...]:
         "part": coarse and bool(layout.parts),
         "channel": coarse and bool(layout.channels),
     }
-    return "tensor", *(look for look in LOOKS[1:] if there[look] and math.prod(layout.shape))
+    return "tensor", *(look for look in LOOKS[1:] if there[look] and 0 not in layout.shape)
 
 
 @lru_cache(maxsize=8)

@@ -16,7 +16,7 @@ from typing import Self
 from parity.audit.effect import effect
 from parity.audit.outcome import Outcome
 from parity.audit.trial import Trial
-from parity.baseline import Baseline, judged
+from parity.baseline import Baseline, both, judged
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
 from parity.diagnosis.naming import namer_of
@@ -25,7 +25,7 @@ from parity.errors import ExitCode, ParityError
 from parity.fault import Inputs
 from parity.judge import Runs
 from parity.party import Crash, Party
-from parity.planting import MODES, WORKERS
+from parity.planting import WORKERS
 from parity.progress import Progress
 from parity.trace import Trace
 from parity.variant import Catalogue
@@ -101,7 +101,7 @@ class Parties:
         """Both runs of a candidate, which is loaded when first needed and ended behind its last trial."""
         try:
             party = self._candidates.get(trial.candidate) or self._loaded(trial.candidate)
-            return _both(party, case.folder / trial.candidate.replace("/", "_"), case.oracle)
+            return both(party, case.folder / trial.candidate.replace("/", "_"), case.oracle)
         except Crash:
             self._end(trial.candidate)
             raise
@@ -138,7 +138,3 @@ class Parties:
         for run in runs.present:
             shutil.rmtree(run.path, ignore_errors=True)
         return outcome
-
-
-def _both(party: Party, output: Path, oracle: Trace) -> Runs:
-    return Runs(*(party.run(output.with_name(f"{output.name}.{mode}"), oracle=oracle, mode=mode) for mode in MODES))

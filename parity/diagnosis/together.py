@@ -123,8 +123,8 @@ class Remembered:
         for variants, tensors in self._planted(list(keys), keys, oracle, missing):
             for variant in variants:
                 found[variant].update({key: tensors for key in keys[variant] if key in tensors})
-        for variant, new in found.items():
-            known.tensors[variant] = {**known.tensors.get(variant, {}), **new}
+        for variant, made in found.items():
+            known.tensors[variant] = {**known.tensors.get(variant, {}), **made}
         known.size += sum(_bytes(oracle, key) for new in keys.values() for key in new)
         while known.size > BYTES and len(known.tensors) > len(batch):
             oldest = next(iter(known.tensors))
