@@ -1,7 +1,7 @@
 # Everything a newcomer types; `make` alone lists it. Works with GNU make 3.81 (macOS) and newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test stock calibrate lint typecheck bench doctor steps clean force
+.PHONY: help setup compare test slow stock calibrate lint typecheck bench doctor steps clean force
 
 PYTHON ?= python3
 JUDGEMENTS ?= 3000
@@ -68,11 +68,16 @@ compare: $(STAMP) ## compare the candidates with the reference, e.g. make compar
 	@$(PARITY) compare
 
 # The judge's sums are small: threads that wait for each other on busy cores make them up to 30 times slower.
-test: $(STAMP) ## run the tests, but for those of the published geometry
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadfile -m 'not stock and not exhaustive' $(PYTEST_ARGS)
+PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) pytest -n auto --dist loadscope
+
+test: $(STAMP) ## run the tests that take seconds each: a few minutes
+	@$(PYTEST) -m 'not slow and not stock and not exhaustive' $(PYTEST_ARGS)
+
+slow: $(STAMP) ## run the tests that take more: those of whole models, of planted bugs and of the audit
+	@$(PYTEST) -m 'slow and not stock and not exhaustive' $(PYTEST_ARGS)
 
 stock: $(STAMP) ## run the tests of the published geometry: minutes, and 12 GB of memory
-	@OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(RUN) pytest -n 2 --dist loadscope -m 'stock and not exhaustive' $(PYTEST_ARGS)
+	@$(PYTEST) -m 'stock and not exhaustive' $(PYTEST_ARGS)
 
 calibrate: $(STAMP) ## judge right candidates on drawn inputs: how often is right code accused? An hour, on two cores
 	@$(PARITY) calibrate --judgements $(JUDGEMENTS) $(CALIBRATE_ARGS)

@@ -10,7 +10,7 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from parity import fused
@@ -60,6 +60,7 @@ lengths = near(61, SLICE, ROW, TILE, TILE // 2)
 
 @by_dtype
 @given(lengths, st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1.0, 50.0, -1e4]))
+@example(length=ROW, seed=0, offset=-1e4)
 @settings(max_examples=40, deadline=None)
 def test_agrees_with_numpy_at_every_boundary(dtype, length, seed, offset):
     """Lengths around buckets, slices, rows and tiles; means that do and do not dwarf the deviation; many zeros."""
