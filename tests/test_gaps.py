@@ -14,6 +14,8 @@ from parity.discovery import find
 from parity.errors import ExitCode
 from parity.judge import Runs, judge
 from parity.scale import family
+from parity.sketch import relative_error
+from parity.statistics import Statistics
 from parity.verdict import Judgement
 from parity.weave import weave
 from reference.variants import catalogue
@@ -26,17 +28,28 @@ OWN = tuple(sorted({family(catalogue().get(bug.variant).at().first) for bug in A
 SOME = (ALL[1], ALL[8], ALL[20])
 """What the usual run looks at: of these too, a step is missing in one of the places of each."""
 
+ROUNDINGS = 2.0**-20
+"""16 unit roundoffs of float32: a norm takes a factor from its input; what is left are the epsilon and roundings."""
+
 
 class Found(NamedTuple):
-    """What a candidate's run in lockstep shows: the judge's verdict, and what each step's values were."""
+    """What a candidate's run in lockstep shows: the judge's verdict, and of each step that it emits what is kept."""
 
     judgement: Judgement
-    digests: dict[str, str]
+    emitted: dict[str, Statistics]
 
     @property
     def introduced(self) -> list[str]:
         """Steps, in execution order."""
         return [step.step for step in self.judgement.introduced]
+
+    def changed(self, right: Found) -> set[str]:
+        """Steps that are not as in another run of the model, by more than roundings."""
+        return {step for step, values in self.emitted.items() if _distance(values, right.emitted[step]) > ROUNDINGS}
+
+
+def _distance(values: Statistics, right: Statistics) -> float:
+    return relative_error(oracle_sketch=right.sketch, candidate_sketch=values.sketch, oracle_norm=right.norm)
 
 
 class Pair(NamedTuple):
@@ -45,8 +58,8 @@ class Pair(NamedTuple):
     Attributes:
         step: where the bug is.
         seen: whether that is emitted.
-        expected: the first step behind it that is emitted, and that the bug changes.
-        found: the first step behind it that the judge names.
+        expected: the first step from there on that is emitted, and that the bug makes wrong.
+        found: the first step from there on that the judge names; empty for none.
     """
 
     bug: Bug
@@ -54,6 +67,13 @@ class Pair(NamedTuple):
     seen: bool
     expected: str
     found: str
+
+    @property
+    def right(self) -> bool:
+        """Whether it is found at the step itself where that is emitted, else at the first behind it, in that layer."""
+        where = self.step if self.seen else self.expected
+        same_layer = layer_of(self.found) == layer_of(self.step) or not layer_of(self.step)
+        return bool(self.found) and self.found == self.expected == where and same_layer
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +98,7 @@ def found_of(harness):
             lockstep = harness.trace(candidate, "float32", oracle=oracle.path, mode="lockstep")
         runs = Runs(None, lockstep)
         judgement = judge(oracle=oracle, baseline=measured.runs(runs), candidate=runs)
-        return Found(judgement, {key.step: record.digest for key, record in lockstep.records.items()})
+        return Found(judgement, {key.step: lockstep.statistics(key) for key in lockstep.records})
 
     return run
 
@@ -91,21 +111,21 @@ def pairs_of(found_of, harness):
 
     def pairs(bug, gap):
         right, wrong = found_of(bug.backend, gap), found_of(bug.backend, gap, bug)
-        changed = [step for step in at if wrong.digests.get(step) != right.digests.get(step)]
+        changed = sorted(wrong.changed(right), key=at.get)
         assert wrong.introduced[:1] == changed[:1], (bug.variant, gap)
         kind = family(catalogue().get(bug.variant).at().first)
         for own in (step for step in at if family(step) == kind):
             expected, found = (
                 next((step for step in steps if at[step] >= at[own]), "") for steps in (changed, wrong.introduced)
             )
-            yield Pair(bug, own, own in right.digests, expected, found)
+            yield Pair(bug, own, own in right.emitted, expected, found)
 
     return pairs
 
 
 def require_found(pairs: Sequence[Pair]) -> None:
-    """Each at the step itself where that is emitted, else at the first that it makes wrong behind it."""
-    lost = [pair for pair in pairs if pair.found != pair.expected or (pair.seen and pair.found != pair.step)]
+    """All of them, of which there are some."""
+    lost = [pair for pair in pairs if not pair.right]
     assert pairs
     assert not lost, f"{len(lost)} of {len(pairs)}: {lost[:5]}"
 
@@ -134,11 +154,10 @@ def test_every_fault_in_a_fused_layer_is_found_at_its_end(pairs_of):
 
 @pytest.mark.exhaustive
 def test_every_fault_whose_step_is_missing_is_found_behind_it(pairs_of):
-    """In the same layer, for something is emitted behind each of these steps."""
+    """All but those of the logits, without which no run passes."""
     pairs = [pair for bug in ALL for pair in pairs_of(bug, OWN)]
     require_found(pairs)
     assert all(pair.seen == (pair.step == "text.logits") for pair in pairs)
-    assert all(layer_of(pair.found) == layer_of(pair.step) for pair in pairs if layer_of(pair.step))
 
 
 @pytest.mark.exhaustive
@@ -149,6 +168,20 @@ def test_right_models_with_gaps_are_at_parity(backend, found_of, gaps):
         judgement = found_of(backend, gap).judgement
         assert judgement.first_divergence is None
         assert judgement.exit_code is (ExitCode.PARITY if gap == FUSED else ExitCode.INCOMPLETE)
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected", "found"),
+    [
+        (True, "text.layers.3.attn.context", "text.layers.3.attn.o_proj"),
+        (False, "text.layers.3.attn.o_proj", "text.layers.3.attn_gated"),
+        (False, "text.layers.4.attn.o_proj", "text.layers.4.attn.o_proj"),
+        (False, "", ""),
+    ],
+)
+def test_a_fault_that_is_found_elsewhere_is_lost(seen, expected, found):
+    """Behind its own step, behind the first that shows it, in another layer, or nowhere."""
+    assert not Pair(ALL[20], "text.layers.3.attn.context", seen, expected, found).right
 
 
 def test_every_step_is_missing_in_one_of_them(gaps, harness):
