@@ -43,8 +43,10 @@ class Worker:
         self.last_step = ""
 
     def tell(self, event: str, **fields: Any) -> None:
-        """Send one event; written at once, so that it survives a crash."""
-        os.write(self._events, (json.dumps({"event": event, **fields}) + "\n").encode())
+        """Send one event; written at once, so that it survives a crash. A long one takes several writes."""
+        left = (json.dumps({"event": event, **fields}) + "\n").encode()
+        while left:
+            left = left[os.write(self._events, left) :]
 
     def answer(self, job: Job) -> None:
         """Do one job, or say why not."""
