@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from parity.coverage import NOTHING
 from parity.discovery import BACKENDS, find
 from parity.errors import BackendUnavailable
 from parity.execute import Run, execute
@@ -119,10 +120,14 @@ class InProcess:
             "versions": {"package": "1.2", "toy": "1"}
         }
 
-    def run(self, output, *, oracle=None, scenario=None, mode="free"):
+    def executions(self):
+        """The toy has one way to compute."""
+        return (), False
+
+    def run(self, output, *, oracle=None, scenario=None, mode="free", missing=NOTHING):
         """One trace."""
         InProcess.log.append(("run", self._spec, mode))
-        given = {"oracle": oracle.path} if oracle else {"scenario": Scenario.from_json(scenario)}
+        given = {"oracle": oracle.path, "missing": missing} if oracle else {"scenario": Scenario.from_json(scenario)}
         execute(self._backend, Run(output, "tiny", "weights", self._dtype, mode, **given), lambda step: None)
         return Trace.read(output)
 
