@@ -66,7 +66,7 @@ def passing(reference, tap) -> float:
 def recorded(reference, folder: Path, *, keep_tensors: bool) -> float:
     """Seconds of one pass and of writing down what it says."""
     with TraceWriter(folder / "trace", keep_tensors=keep_tensors) as writer:
-        recorder = Recorder(contract=reference.contract(), tensors=reference.tensors, writer=writer)
+        recorder = Recorder(contract=reference.contract(), tensors=reference.tensors, sink=writer)
         recorder.begin("prefill")
         begin = time.perf_counter()
         passing(reference, recorder.tap)

@@ -72,6 +72,7 @@ class Nursery:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parity-variants-")))
             self._pool = stack.enter_context(ThreadPoolExecutor(WORKERS + 1))
             self._oracle = self._party(stack, "oracle")
+            self._baseline = self._party(stack, "baseline")  # its own: the workers have bugs while they are asked
             self._workers = [self._party(stack, f"worker {number}") for number in range(1, WORKERS + 1)]
             self._plant, self._coarse = Remembered(PartyPlant(self._oracle)), Remembered(self._planted_coarsely)
             self._current = local()
@@ -80,7 +81,7 @@ class Nursery:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for party in (self._oracle, *self._workers):
+        for party in (self._oracle, self._baseline, *self._workers):
             party.close()  # before the pool, which waits for what they do
         self._stack.close()
 
@@ -101,7 +102,8 @@ class Nursery:
         return stack.enter_context(party)
 
     def _load(self) -> None:
-        parties = ((self._oracle, ORACLE_DTYPE), *((worker, self._dtype) for worker in self._workers))
+        others = (self._baseline, *self._workers)
+        parties = ((self._oracle, ORACLE_DTYPE), *((party, self._dtype) for party in others))
         list(self._pool.map(lambda party: party[0].load(self._checkpoint, party[1]), parties))
         for worker in self._workers:
             self._idle.put(worker)
@@ -113,7 +115,7 @@ class Nursery:
         oracle = self._oracle.run(folder / "oracle", scenario=plan)
         self._plant.forget()
         self._coarse.forget()
-        return Bench(oracle, Baseline(self._workers[0], oracle, folder), self._catalogue, self._plant, self._coarse)
+        return Bench(oracle, Baseline(self._baseline, oracle, folder), self._catalogue, self._plant, self._coarse)
 
     def _planted_coarsely(
         self, variants: Sequence[Variant], oracle: Trace, keys: Collection[Key], missing: frozenset[str] = frozenset()

@@ -6,6 +6,7 @@ import functools
 import math
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity import backend
-from parity.arithmetic import available
+from parity.arithmetic import Arithmetic, available
 from parity.calibration.drawn import Drawn
 from parity.contract import Contract
 from parity.errors import BackendUnavailable, UsageError
@@ -56,7 +57,6 @@ class Reference(backend.Reference):
 
     def __init__(self, model: Gemma3nForConditionalGeneration, checkpoint: Path, dtype: str) -> None:
         from reference.arithmetics import arithmetic, prepare
-        from reference.executions import Executions
         from reference.processing import Processing
         from reference.torch_tensors import TorchTensors
         from reference.woven import Woven
@@ -64,10 +64,8 @@ class Reference(backend.Reference):
         self.tensors = TorchTensors()
         self._model = model
         self._checkpoint = checkpoint
-        self._arithmetic = arithmetic(dtype)
+        self._compute_in(arithmetic(dtype))
         prepare(model, self._arithmetic)
-        self._executions, self._execution = Executions(self._arithmetic), ""
-        self.executions, self.plain = self._executions.excess, True
         self._woven = Woven(model)
         self._towers = Towers({"vision": model.model.vision_tower, "audio": model.model.audio_tower})
         self._focus: tuple[str, ...] = ()
@@ -165,6 +163,24 @@ class Reference(backend.Reference):
         """Leave out the towers that none of the steps is of."""
         self._focus = tuple(steps)
 
+    def _compute_in(self, arithmetic: Arithmetic) -> None:
+        """Compute in an arithmetic from now on, as usual."""
+        from reference.executions import Executions
+
+        self._arithmetic = arithmetic
+        self._executions, self._execution = Executions(arithmetic), ""
+        self.executions, self.plain = self._executions.excess, True
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Inside it, torch computes in the arithmetic and the execution that are set."""
+        import torch
+
+        from reference.arithmetics import running
+
+        with torch.no_grad(), running(self._arithmetic), self._executions.running(self._execution):
+            yield
+
     def execute_as(self, name: str) -> None:
         """Add and round in another way that is as right, or one term after the other; see `reference.executions`."""
         self._executions.running(name)  # refuses what there is not
@@ -221,15 +237,13 @@ class Reference(backend.Reference):
         """Logits of the last `keep` tokens; of all for 0."""
         import torch
 
-        from reference.arithmetics import running
-
         ids, media = torch.from_numpy(token_ids), {}
         with self._woven.listening(tap):
             if prompts:
                 inputs = self._process(prompts, tap=tap)
                 ids, media = inputs.token_ids, inputs.media
             silent = self._towers.only(self._focus)
-            with torch.no_grad(), running(self._arithmetic), self._executions.running(self._execution), silent:
+            with self._computing(), silent:
                 logits = self._logits(ids, media, keep)
         return self.tensors.to_numpy(logits, None)
 

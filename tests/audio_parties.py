@@ -13,7 +13,7 @@ from parity.backend import Backend, Reference
 from parity.contract import Contract
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, ScopedTap
-from reference.arithmetics import arithmetic, running
+from reference.arithmetics import arithmetic
 from reference.audio import audio_steps
 from reference.torch_tensors import TorchTensors
 from reference.woven import Woven
@@ -59,7 +59,7 @@ class Audio(Reference):
     def __init__(self, model, dtype, clips, edits=()):
         self.tensors = TorchTensors()
         self._model, self._clips = model, clips
-        self._arithmetic = arithmetic(dtype)
+        self._compute_in(arithmetic(dtype))
         self._woven = Woven(model, edits)
 
     @classmethod
@@ -84,10 +84,14 @@ class Audio(Reference):
     def start(self, *, padding, cache):
         """Nothing to forget."""
 
+    def execute_as(self, name):
+        """Without a processor, which has executions of its own."""
+        self._execution = name
+
     def forward(self, token_ids, *, prompts=(), tap=SILENT):
         """Run the model on audio placeholders; other steps than the audio path's stay unheard."""
         mel, mask = torch.from_numpy(self._clips.mel).to(self._model.dtype), torch.from_numpy(self._clips.mask)
-        with torch.no_grad(), running(self._arithmetic), self._woven.listening(only_audio(tap)):
+        with self._computing(), self._woven.listening(only_audio(tap)):
             self._run(self._arithmetic.rounded(mel), mask)
         return np.zeros((1, 1, 1))
 

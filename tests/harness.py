@@ -60,8 +60,11 @@ class Harness:
     @functools.cache  # noqa: B019
     def measured(self, dtype: str, scenario: str, prompt: str | None = PROMPT) -> Baseline:
         """The baseline of a scenario, which runs as it is asked for."""
-        oracle = self.oracle_trace(scenario, prompt)
-        return Baseline(Here(self.baseline(dtype), dtype), oracle, self._output())
+        return self.against(self.oracle_trace(scenario, prompt), dtype)
+
+    def against(self, oracle: Trace, dtype: str, reference: Reference | None = None) -> Baseline:
+        """The baseline of an oracle's trace: the embedded checkpoint's, or another reference in that arithmetic."""
+        return Baseline(Here(reference or self.baseline(dtype), dtype), oracle, self._output())
 
     def baseline_runs(self, dtype: str, scenario: str, prompt: str | None = PROMPT) -> Runs:
         """The baseline's runs, held to every step."""

@@ -15,8 +15,8 @@ from implementations.ane.audio.tower import within  # noqa: E402
 from implementations.ane.limits import LIMIT  # noqa: E402
 from implementations.ane.senses import filled, soft_tokens  # noqa: E402
 from implementations.gemma3n.config import AudioConfig  # noqa: E402
+from parity.baseline import judged as judged_by  # noqa: E402
 from parity.errors import UsageError  # noqa: E402
-from parity.judge import judge  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
 from tests.audio_checkpoint import Alone, write  # noqa: E402
 from tests.audio_parties import SCENARIO, AneAudio, AneTower, Audio, Clips, Tower  # noqa: E402
@@ -50,6 +50,11 @@ CONFIGURATIONS = {
 SMALL = {"hidden_size": 48, "conf_num_attention_heads": 4, "conf_num_hidden_layers": 2}
 
 
+def judge(oracle, baseline, candidate):
+    """The verdict on a candidate's runs."""
+    return judged_by(oracle=oracle, baseline=baseline, candidate=candidate)[0]
+
+
 @pytest.fixture(scope="module")
 def judged(harness):
     """Judges the tower on clips."""
@@ -58,9 +63,9 @@ def judged(harness):
     def verdict(name, dtype):
         clips = CLIPS[name]
         oracle = harness.trace(Audio(harness.oracle._model, "float64", clips), "float64", scenario=SCENARIO)
-        baseline = harness.runs(Audio(harness.baseline(dtype)._model, dtype, clips), dtype, oracle)
+        baseline = harness.against(oracle, dtype, Audio(harness.baseline(dtype)._model, dtype, clips))
         candidate = harness.runs(AneAudio(harness.checkpoint, dtype, clips), dtype, oracle)
-        return oracle, baseline, judge(oracle=oracle, baseline=baseline, candidate=candidate)
+        return oracle, baseline, judge(oracle, baseline, candidate)
 
     return verdict
 
@@ -84,9 +89,9 @@ def test_any_configuration(name, dtype, harness, tmp_path):
     folder = write(tmp_path, **SMALL, **CONFIGURATIONS[name])
     clips = Clips.of(83, 100, bands=CONFIGURATIONS[name].get("input_feat_size", 128))
     oracle = harness.trace(Tower(Alone(folder, "float64"), "float64", clips), "float64", scenario=SCENARIO)
-    baseline = harness.runs(Tower(Alone(folder, dtype), dtype, clips), dtype, oracle)
+    baseline = harness.against(oracle, dtype, Tower(Alone(folder, dtype), dtype, clips))
     candidate = harness.runs(AneTower(folder, dtype, clips), dtype, oracle)
-    require_parity(judge(oracle=oracle, baseline=baseline, candidate=candidate))
+    require_parity(judge(oracle, baseline, candidate))
 
 
 @pytest.mark.parametrize(
@@ -102,7 +107,7 @@ def test_a_fault_is_found_at_its_step(fault, first, judged, harness, monkeypatch
     oracle, baseline, _ = judged("unequal", "float32")
     candidate = AneAudio(harness.checkpoint, "float32", CLIPS["unequal"])
     monkeypatch.setattr(candidate.tower.get_submodule(part), attribute, value)
-    judgement = judge(oracle=oracle, baseline=baseline, candidate=harness.runs(candidate, "float32", oracle))
+    judgement = judge(oracle, baseline, harness.runs(candidate, "float32", oracle))
     assert judgement.first_divergence.step == first
     assert len(judgement.introduced) == 1
 
@@ -111,7 +116,7 @@ def test_a_mask_at_the_wrong_frames_is_found(judged, harness, monkeypatch):
     oracle, baseline, _ = judged("unequal", "float32")
     candidate = AneAudio(harness.checkpoint, "float32", CLIPS["unequal"])
     monkeypatch.setattr(candidate.host, "_stride", 2)
-    judgement = judge(oracle=oracle, baseline=baseline, candidate=harness.runs(candidate, "float32", oracle))
+    judgement = judge(oracle, baseline, harness.runs(candidate, "float32", oracle))
     assert judgement.first_divergence.step == "audio.subsampled_mask"
     assert len(judgement.introduced) == 1
 

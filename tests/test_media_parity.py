@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from parity.baseline import judged as judged_by
 from parity.checkpoint import Checkpoint
 from parity.discovery import find
 from parity.errors import ExitCode, UsageError
 from parity.generation import Message, Sampling
-from parity.judge import judge
 from parity.media import Part
 from parity.party import Party
 from parity.progress import Silent
@@ -67,7 +67,7 @@ def run(harness, load, worker):
 
     @functools.cache
     def baseline(scenario, media, dtype):
-        return harness.runs(harness.baseline(dtype), dtype, oracle(scenario, media))
+        return harness.against(oracle(scenario, media), dtype)
 
     def judged(name, scenario, media, dtype, *, here=False, **options):
         true, floor = oracle(scenario, media), baseline(scenario, media, dtype)
@@ -75,7 +75,7 @@ def run(harness, load, worker):
             candidate = harness.runs_of(worker(name, dtype), true)
         else:
             candidate = harness.runs(load(name, dtype, **options), dtype, true)
-        return judge(oracle=true, baseline=floor, candidate=candidate)
+        return judged_by(oracle=true, baseline=floor, candidate=candidate)[0]
 
     return judged
 

@@ -11,8 +11,8 @@ mx = pytest.importorskip("mlx.core")
 torch = pytest.importorskip("torch")
 
 from implementations.mlx.audio.soft import soft_tokens  # noqa: E402  # behind importorskip
+from parity.baseline import judged as judged_by  # noqa: E402
 from parity.errors import UsageError  # noqa: E402
-from parity.judge import judge  # noqa: E402
 from parity.tap import SILENT  # noqa: E402
 from tests.audio_checkpoint import Alone, write  # noqa: E402
 from tests.audio_parties import SCENARIO, Audio, Clips, MlxAudio, MlxTower, Tower  # noqa: E402
@@ -52,9 +52,9 @@ def judged(harness):
     def verdict(name, dtype):
         clips = CLIPS[name]
         oracle = harness.trace(Audio(harness.oracle._model, "float64", clips), "float64", scenario=SCENARIO)
-        baseline = harness.runs(Audio(harness.baseline(dtype)._model, dtype, clips), dtype, oracle)
+        baseline = harness.against(oracle, dtype, Audio(harness.baseline(dtype)._model, dtype, clips))
         candidate = harness.runs(MlxAudio(harness.checkpoint, dtype, clips), dtype, oracle)
-        return oracle, baseline, judge(oracle=oracle, baseline=baseline, candidate=candidate)
+        return oracle, baseline, judged_by(oracle=oracle, baseline=baseline, candidate=candidate)[0]
 
     return verdict
 
@@ -82,9 +82,9 @@ def test_any_configuration(name, harness, tmp_path):
     folder = write(tmp_path, **small, **CONFIGURATIONS[name])
     clips = Clips.of(83, 100, bands=CONFIGURATIONS[name].get("input_feat_size", 128))
     oracle = harness.trace(Tower(Alone(folder, "float64"), "float64", clips), "float64", scenario=SCENARIO)
-    baseline = harness.runs(Tower(Alone(folder, "float32"), "float32", clips), "float32", oracle)
+    baseline = harness.against(oracle, "float32", Tower(Alone(folder, "float32"), "float32", clips))
     candidate = harness.runs(MlxTower(folder, "float32", clips), "float32", oracle)
-    require_parity(judge(oracle=oracle, baseline=baseline, candidate=candidate))
+    require_parity(judged_by(oracle=oracle, baseline=baseline, candidate=candidate)[0])
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_a_fault_is_found_at_its_step(fault, first, judged, harness, monkeypatch
     module = functools.reduce(_child, filter(None, part.split(".")), candidate.tower)
     monkeypatch.setattr(module, attribute, value)
     runs = harness.runs(candidate, "float32", oracle)
-    judgement = judge(oracle=oracle, baseline=baseline, candidate=runs)
+    judgement = judged_by(oracle=oracle, baseline=baseline, candidate=runs)[0]
     assert judgement.first_divergence.step == first
     assert len(judgement.introduced) == 1
 

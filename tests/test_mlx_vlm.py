@@ -23,9 +23,9 @@ from implementations.mlx_vlm.imports import utils  # noqa: E402
 from implementations.mlx_vlm.loading import load_model  # noqa: E402
 from implementations.mlx_vlm.patches import PATCHES  # noqa: E402
 from implementations.mlx_vlm.preparation import Preparation  # noqa: E402
+from parity.baseline import judged as judged_by  # noqa: E402
 from parity.errors import BackendUnavailable, ExitCode, UsageError  # noqa: E402
 from parity.fault import chosen  # noqa: E402
-from parity.judge import judge  # noqa: E402
 from parity.media import Part  # noqa: E402
 from parity.scenario import Chunk, Scenario  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
@@ -91,12 +91,12 @@ def with_media(harness):
 
     @functools.cache
     def baseline(scenario, media):
-        return harness.runs(harness.baseline("float32"), "float32", oracle(scenario, media))
+        return harness.against(oracle(scenario, media), "float32")
 
     def judged(candidate, media, scenario="one-shot"):
         true = oracle(scenario, media)
         runs = harness.runs(candidate, "float32", true)
-        return judge(oracle=true, baseline=baseline(scenario, media), candidate=runs)
+        return judged_by(oracle=true, baseline=baseline(scenario, media), candidate=runs)[0]
 
     return judged
 
@@ -260,8 +260,8 @@ def test_batch_with_a_picture_in_each_row_is_taken(harness, mended):
     rows, padding = harness.oracle._tokens(prompts)
     plan = Scenario("rows", (Chunk("prefill", rows, prompts), *decode_steps(1, 2)), padding)
     oracle = harness.trace(harness.oracle, "float64", scenario=plan)
-    baseline, runs = (harness.runs(party, "float32", oracle) for party in (harness.baseline("float32"), mended))
-    require_parity(judge(oracle=oracle, baseline=baseline, candidate=runs))
+    baseline, runs = harness.against(oracle, "float32"), harness.runs(mended, "float32", oracle)
+    require_parity(judged_by(oracle=oracle, baseline=baseline, candidate=runs)[0])
 
 
 def _said(model, ids, cache, **options):

@@ -21,7 +21,7 @@ from implementations.mlx_packages.patch import Patch
 from implementations.mlx_vlm import loading as vlm_loading
 from implementations.mlx_vlm.audio_patches import GROUP_NORM_EPSILON
 from implementations.mlx_vlm.patches import PATCHES as VLM_PATCHES
-from parity.judge import Runs, judge
+from parity.baseline import Baseline, judged
 from parity.media import Part
 from parity.trace import Trace
 from parity.weave import Edit
@@ -51,19 +51,19 @@ class Asked:
 
     harness: Harness
     oracle: Trace
-    baseline: Runs
+    baseline: Baseline
 
     @classmethod
     def of(cls, harness, media):
         """One prompt, one shot."""
         plan = harness.oracle.scenario("one-shot", PROMPT, media)
         oracle = harness.trace(harness.oracle, "float64", scenario=plan)
-        return cls(harness, oracle, harness.runs(harness.baseline("float32"), "float32", oracle))
+        return cls(harness, oracle, harness.against(oracle, "float32"))
 
     def judge(self, candidate):
         """The verdict on a backend."""
         runs = self.harness.runs(candidate, "float32", self.oracle)
-        return judge(oracle=self.oracle, baseline=self.baseline, candidate=runs)
+        return judged(oracle=self.oracle, baseline=self.baseline, candidate=runs)[0]
 
 
 @pytest.fixture(scope="module")

@@ -26,6 +26,7 @@ from parity.variant import Catalogue, Variant, find_variants, sample
 from parity.verdict import Status
 from parity.weave import Edit, weave
 from reference.contract import ALL_STEPS
+from reference.huggingface import Reference
 from reference.variants import PROMPT, SAMPLES, catalogue
 from reference.variants.deviant import edits_of, marked
 from tests.deviations import TAPPED
@@ -156,12 +157,13 @@ def test_a_variant_of_the_oracle_deviates_at_its_step_alone(harness):
 @pytest.fixture(scope="module")
 def scored(harness):
     """The scores of a stratified tenth, one model for all: of the ten the one that needs the fewest scenarios."""
-    reference, plant, scores = harness.baseline("float32"), Remembered(plant_in(harness.oracle)), []
+    right, plant, scores = harness.baseline("float32"), Remembered(plant_in(harness.oracle)), []
+    reference = Reference(right._model, harness.checkpoint, "float32")
     chosen = [variant.at() for variant in sample(ALL, 2, 10) if variant.equivalent or variant.shows_in("float32")]
     for case in cases(chosen):
         plan = harness.oracle.scenario(case.scenario, PROMPT, catalogue().parts(case.variants[0]))
         oracle = harness.trace(harness.oracle, "float64", scenario=plan)
-        bench = Bench(oracle, harness.runs(reference, "float32", oracle), catalogue(), plant)
+        bench = Bench(oracle, harness.against(oracle, "float32", right), catalogue(), plant)
         for variant in case.variants:
             reference.vary([(variant.name, variant.place)])
             run = lambda mode: harness.trace(reference, "float32", oracle=oracle.path, mode=mode)  # noqa: B023, E731

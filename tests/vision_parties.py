@@ -22,7 +22,6 @@ from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, Tap
 from parity.trace import Trace
 from parity.verdict import Judgement
-from reference.arithmetics import running
 from reference.huggingface import Reference
 from reference.vision import VISION_STEPS, vision_steps
 from reference.woven import Woven
@@ -44,7 +43,7 @@ class VisionReference(Reference):
 
     def __init__(self, loaded: Reference, pixels: NDArray[np.float32], edits: tuple[Any, ...] = ()) -> None:
         super().__init__(loaded._model, loaded._checkpoint, loaded._arithmetic.storage)
-        self._arithmetic = loaded._arithmetic  # which need not be its storage's
+        self._compute_in(loaded._arithmetic)  # which need not be its storage's
         self._pixels = torch.from_numpy(pixels)
         with mock.patch("reference.woven.ALL_STEPS", VISION_STEPS):
             self._woven = Woven(loaded._model, edits)
@@ -59,7 +58,7 @@ class VisionReference(Reference):
 
     def forward(self, token_ids: NDArray[np.int64], *, prompts: Any = (), tap: Tap = SILENT) -> NDArray[Any]:
         """Run on the pixels."""
-        with torch.no_grad(), running(self._arithmetic), self._woven.listening(tap):
+        with self._computing(), self._woven.listening(tap):
             self._run(self._model, self._cast(self._pixels))
         return NO_LOGITS
 
