@@ -13,8 +13,9 @@ from parity.backend import Backend, Reference
 from parity.contract import Contract
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, ScopedTap
-from reference.arithmetics import arithmetic
+from reference.arithmetics import arithmetic, running
 from reference.audio import audio_steps
+from reference.executions import Executions
 from reference.torch_tensors import TorchTensors
 from reference.woven import Woven
 
@@ -59,7 +60,9 @@ class Audio(Reference):
     def __init__(self, model, dtype, clips, edits=()):
         self.tensors = TorchTensors()
         self._model, self._clips = model, clips
-        self._compute_in(arithmetic(dtype))
+        self._arithmetic = arithmetic(dtype)
+        self._executions, self._execution = Executions(self._arithmetic), ""
+        self.executions, self.plain = self._executions.excess, True
         self._woven = Woven(model, edits)
 
     @classmethod
@@ -91,7 +94,8 @@ class Audio(Reference):
     def forward(self, token_ids, *, prompts=(), tap=SILENT):
         """Run the model on audio placeholders; other steps than the audio path's stay unheard."""
         mel, mask = torch.from_numpy(self._clips.mel).to(self._model.dtype), torch.from_numpy(self._clips.mask)
-        with self._computing(), self._woven.listening(only_audio(tap)):
+        computing = self._executions.running(self._execution)
+        with torch.no_grad(), running(self._arithmetic), computing, self._woven.listening(only_audio(tap)):
             self._run(self._arithmetic.rounded(mel), mask)
         return np.zeros((1, 1, 1))
 
