@@ -95,7 +95,7 @@ class Variant:
     @property
     def away(self) -> bool:
         """Whether it is at a step of another kind than its own."""
-        return bool(self.place) and self.place == self.first
+        return any(matched(self.place, first) is not None for first, _ in self.elsewhere)
 
     def at(self, place: str = "") -> Self:
         """The variant in a place; by default in its own.
