@@ -24,8 +24,9 @@ from parity.judge import ALLOWED
 from parity.progress import Progress
 
 PART = "calibration"
-LONGEST = 20
-"""Draws of a stretch. Loading a dozen parties costs as much as four draws."""
+SHORTEST, LONGEST = 3, 20
+"""Draws of a stretch. Loading a dozen parties costs as much as four draws, so shorter ones would do nothing else; longer
+ones leave a calibration that is cut short with settings that were hardly seen."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def single(request: Request, number: int) -> Iterator[Result]:
 def calibrate(request: Request, results: Results, progress: Progress) -> None:
     """Judge until there are as many results as asked for, beginning where the file of results ends."""
     among = request.settings()
-    length = min(LONGEST, 1 + request.judgements // (len(among) * 2 * len(request.candidates)))
+    each = 1 + request.judgements // (len(among) * 2 * len(request.candidates))
+    length = min(max(SHORTEST, each), LONGEST)
     ledger = _Ledger(request.judgements, results, progress)
     left = stretches(among, length, results.draws)
     with tempfile.TemporaryDirectory(prefix="parity-calibration-") as folder, ThreadPoolExecutor() as threads:

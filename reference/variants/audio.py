@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reference.variants.writing import SOUND, in_audio, line, own, variant
+from reference.variants.writing import SOUND, STEREO, in_audio, line, own, variant
 
 ENCODER, FEATURES = "Gemma3nAudioEncoder.forward", "Gemma3nModel.get_audio_features"
 GROUP_NORM, CONVOLUTION = "Gemma3nAudioCumulativeGroupNorm.forward", "Gemma3nAudioSSCPConvBlock.forward"
@@ -43,7 +43,7 @@ SUBSAMPLING_VARIANTS = (
              "cum_variance", own(GROUP_NORM, "cum_sum_sq_diff / safe_cum_count_elements",
                                  "sum_sq_diff_at_t / elements_in_group_at_t")),
     in_audio("sscp-eps", SUBSAMPLING, "{place}.norm", "the group norm's epsilon is not read from the configuration",
-             "{place}.normed", own(GROUP_NORM, "self.eps", "1e-5"), place=FIRST, source="mlx-vlm"),
+             "{place}.normed", own(GROUP_NORM, "self.eps", "1e-5"), place=FIRST, media=STEREO, source="mlx-vlm"),
     in_audio("sscp-no-gain", SUBSAMPLING, "{place}.norm", "the group norm has no gain", "{place}.normed",
              own(GROUP_NORM, "normalized_x * scale.view(scale_view_shape)", "normalized_x"), place=FIRST),
     in_audio("sscp-padding-symmetric", SUBSAMPLING, FIRST, "time is padded on both sides", "conv",
