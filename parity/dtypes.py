@@ -5,6 +5,7 @@ NumPy has no bfloat16 of its own; ``ml_dtypes`` supplies it together with the ep
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, Literal
 
 import ml_dtypes
@@ -81,6 +82,7 @@ def number_format(arithmetic: str) -> str:
     return name
 
 
+@lru_cache
 def unit_roundoff(arithmetic: str) -> float:
     """Largest relative error of rounding one number to its format: half the distance from 1 to the next number.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -191,7 +191,7 @@ def exact(*, oracle: Float, candidate: Float, scale: Scale) -> Error:
     if scale.valid is None:
         powers = scale.powers(candidate - oracle)
         if np.isfinite(powers["tensor"]):
-            return Error(tuple(_views(powers, scale)), samples=scale.layout.samples)
+            return Error(_views(powers, scale), samples=scale.layout.samples)
     return _exact_where(oracle, candidate, scale)  # rare, and much slower
 
 
@@ -208,17 +208,20 @@ def _exact_where(oracle: Float, candidate: Float, scale: Scale) -> Error:
     broken = ~agree if scale.valid is None else ~agree & scale.valid
     difference = np.where(counted, candidate, 0.0) - np.where(counted, oracle, 0.0)
     scale = scale.counting(counted, oracle)
-    views = tuple(_views(scale.powers(difference), scale))
+    views = _views(scale.powers(difference), scale)
     return Error(views, int(np.count_nonzero(broken)), scale.layout.samples)
 
 
-def _views(squared: Mapping[Look, Float], scale: Scale) -> Iterator[View]:
+@np.errstate(over="ignore")
+def _views(squared: Mapping[Look, Float], scale: Scale) -> tuple[View, ...]:
     """The largest relative error of each look; infinite where all is zero that it is held against."""
+    found = []
     for look in scale.looks:
-        with np.errstate(over="ignore"):
-            errors = squared[look] / (scale.against[look] + math.ulp(0.0))  # 0 / tiny where both are zero
+        errors = squared[look] / (scale.against[look] + math.ulp(0.0))  # 0 / tiny where both are zero
         worst = int(errors.argmax())
-        yield View(look, math.sqrt(errors.flat[worst]), scale.layout.where(scale.layout.kept(look), worst))
+        where = scale.layout.where(scale.layout.kept(look), worst)
+        found.append(View(look, math.sqrt(errors.flat[worst]), where))
+    return tuple(found)
 
 
 def validity(layout: Layout, scenario: Scenario, phase: str) -> NDArray[np.bool_] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -91,7 +92,7 @@ class Scenario:
         """Rows that run together."""
         return len(self.padding)
 
-    @property
+    @cached_property
     def turns(self) -> tuple[tuple[Chunk, ...], ...]:
         """The chunks of each turn of a conversation: what is read of the user's words, then the reply's tokens.
 

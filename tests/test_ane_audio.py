@@ -76,7 +76,7 @@ def tower(harness):
     return AneTower(harness.checkpoint, "float32", CLIPS["unequal"])
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [DTYPES[0], pytest.param(DTYPES[1], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", CLIPS)
 def test_every_step_is_at_parity(name, dtype, judged):
     require_parity(judged(name, dtype)[2])

@@ -79,6 +79,7 @@ def test_same_logits_as_the_reference(backend, reference, name):
     assert distance(logits(backend, *schedule), logits(reference, *schedule)) < 2e-5
 
 
+@pytest.mark.slow
 def test_greedy_decoding_is_the_references(backend, reference):
     """64 tokens; where they part, the reference's first two logits must be closer than float32 can tell apart."""
     prompt = [2, *ids(1, 9)[0].tolist()]
@@ -142,6 +143,7 @@ def test_padding_that_were_written_would_show(backend):
     assert not all(map(torch.equal, *runs))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("count", [1, 5])
 def test_the_compiled_part_can_be_traced(backend, count):
@@ -178,6 +180,7 @@ def test_recording_changes_no_bit(backend, name):
     assert steps
 
 
+@pytest.mark.slow
 def test_every_answer_of_a_tap_is_used(backend):
     """Lockstep judges what follows a step only if its answer is used: change each, and the logits move.
 

@@ -22,14 +22,21 @@ def ane(harness):
     return functools.cache(functools.partial(Backend.load, harness.checkpoint))
 
 
-@pytest.mark.parametrize(
-    "scenario", [pytest.param(name, marks=pytest.mark.exhaustive if name == "grown" else ()) for name in MEANINGS]
-)
+QUICK = ("one-shot", "long", "batch")
+
+
+def marks(scenario):
+    """What a newcomer's tests leave out, and what those of each change do."""
+    return pytest.mark.exhaustive if scenario == "grown" else () if scenario in QUICK else pytest.mark.slow
+
+
+@pytest.mark.parametrize("scenario", [pytest.param(name, marks=marks(name)) for name in MEANINGS])
 def test_parity(scenario, ane, harness):
     """Every step covered, none introduced, worst ratio at most 4 floors, exit 0."""
     require_parity(harness.judge(ane("float32"), "float32", scenario))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", ["one-shot", "cached"])
 def test_a_chunk_of_several_calls(scenario, ane, harness):
     """A prompt longer than the prefill batch: steps are put together from parts, and lockstep cuts the oracle's."""

@@ -116,6 +116,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path):
     """From a checkpoint to JSON, through a worker; a lower limit asks for a smaller alpha."""
     checkpoint = residual.write(tmp_path / "checkpoint")

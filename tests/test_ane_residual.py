@@ -27,6 +27,7 @@ def judged(harness, **options):
     return harness.judge(Backend.load(harness.checkpoint, ARITHMETIC, **options), ARITHMETIC, "one-shot")
 
 
+@pytest.mark.slow
 def test_an_overflow_is_found_where_it_happens(large):
     """The product that makes the per-layer inputs leaves the range before it is scaled by hidden_size^-0.5."""
     judgement = judged(large)
@@ -36,6 +37,7 @@ def test_an_overflow_is_found_where_it_happens(large):
     assert peak(large.oracle_trace("one-shot"), first.step) * math.sqrt(128) > 32752
 
 
+@pytest.mark.slow
 def test_alpha_brings_it_into_range(large):
     judgement = judged(large, alpha="0.125")
     assert not judgement.missing
@@ -57,6 +59,7 @@ class PlainNorm(RMSNorm):
         return normed if self.weight is None else (normed.transpose(axis, -1) * self.weight).transpose(axis, -1)
 
 
+@pytest.mark.slow
 def test_plain_squares_are_found_though_nothing_is_nan(tmp_path):
     """At a root mean square of 100 and more they overflow, and the norm returns zeros: no NaN, no infinity, no text."""
     harness = Harness(tmp_path, residual.write(tmp_path / "checkpoint", factor=64.0))

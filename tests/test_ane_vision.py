@@ -42,7 +42,7 @@ def tower():
     return VisionAne.load(path(), "float32", images(64, 64, 1)).tower
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", [DTYPES[0], pytest.param(DTYPES[1], marks=pytest.mark.slow)])
 @pytest.mark.parametrize("size", [(64, 128, 2), (128, 192, 1), (64, 64, 1), (100, 76, 1)])
 def test_every_step_is_at_parity(size, dtype, gallery):
     """Two images and one, pooled maps; maps that fit; odd maps, padded differently by side, and interpolated."""
@@ -122,6 +122,7 @@ def test_parameters_are_the_checkpoints(gallery, tower):
     assert {name: x.shape for name, x in tower.state_dict().items()} == {name: x.shape for name, x in theirs.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*torch.jit.trace:FutureWarning", "ignore::torch.jit.TracerWarning")
 @pytest.mark.parametrize("size", [(64, 128), (100, 76)])
 def test_the_tower_can_be_traced(size, tower):

@@ -80,6 +80,7 @@ def write(request):
         yield write
 
 
+@pytest.mark.slow
 def test_answers_are_the_references(write, reference, tmp_path):
     """Eight pictures, eight sounds and two pairs."""
     assert differing(write, reference, 8, tmp_path) == ([], 0)

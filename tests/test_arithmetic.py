@@ -79,6 +79,7 @@ def test_rotary_tables_are_the_hosts(harness):
     assert torch.equal(cos, cos.half().float())
 
 
+@pytest.mark.slow
 def test_floors_are_those_of_float16_where_it_has_no_islands(harness):
     """Torch's own float16 errs as much at projections and sums; at norms, which it computes in float32, less.
 

@@ -174,6 +174,7 @@ def request(tmp_path, *candidates, judgements=4, workers=2):
     return Request(checkpoint, candidates, ("float32", "float16"), judgements, 1, workers, reference)
 
 
+@pytest.mark.slow
 def test_the_toy_is_calibrated_in_processes_and_goes_on(tmp_path):
     """Right ones pass, the wrong one is flagged where it is wrong, and who refuses is no judgement."""
     asked = request(tmp_path, RIGHT, WRONG, REFUSING)

@@ -45,6 +45,7 @@ def names(contract, *kept):
     return [step.name for step in contract if step.name not in kept]
 
 
+@pytest.mark.slow
 def test_a_right_port_that_emits_five_steps_is_at_parity(judge, harness):
     """Its few steps each have the floor of everything between them."""
     kept = ("text.input_ids", "text.embed_tokens", "text.norm", "text.lm_head", "text.logits")
@@ -53,6 +54,7 @@ def test_a_right_port_that_emits_five_steps_is_at_parity(judge, harness):
     assert judgement.counts[Status.OK] == len(kept)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gap", "step"), BEHIND)
 def test_a_fault_behind_a_gap_is_as_large_as_without_it(gap, step, judge):
     """Behind the next step that is emitted, inputs are exact again: a fault of some 8 floors is seen."""

@@ -19,7 +19,12 @@ BUGS = (
 REORDERINGS = ("attention-fused", "projection-split", "norm-fused")
 
 
-@pytest.mark.parametrize("name", BUGS)
+def marks(scenario):
+    """A newcomer's tests are of one chunk."""
+    return () if scenario == "one-shot" else pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(catalogue().get(name).scenario)) for name in BUGS])
 def test_deviation_is_found_at_its_step(name, harness, deviant):
     """Exit 1, the right first step, and at most 3 steps flagged in lockstep."""
     variant = catalogue().get(name).at()
@@ -30,7 +35,7 @@ def test_deviation_is_found_at_its_step(name, harness, deviant):
     assert len({step.step for step in judgement.introduced}) <= 3
 
 
-@pytest.mark.parametrize("scenario", ["one-shot", "long"])
+@pytest.mark.parametrize("scenario", [pytest.param(name, marks=marks(name)) for name in ("one-shot", "long")])
 @pytest.mark.parametrize("name", REORDERINGS)
 def test_reordering_is_not_flagged(name, scenario, harness, deviant):
     """The same mathematics in another order of operations is at parity."""

@@ -27,7 +27,7 @@ FAULTS = {
     "image": ("stem-no-bias", "pad-symmetric", "msfa-no-norm"),
     "audio": ("mel-fft-overdrive", "sscp-layernorm", "sscp-eps"),
 }
-IN_MEDIA = [(name, fault) for name in NAMES if "." in name for fault in FAULTS[name.partition(".")[0]]]
+IN_MEDIA = [(name, FAULTS[name.partition(".")[0]][at % 3]) for at, name in enumerate(NAMES) if "." in name]
 
 FURTHER = (
     "attn-query-norm-missing", "laurel-no-residual", "mlp-gate-relu", "altup-unembed-active-only", "soft-cap-missing",
@@ -77,7 +77,7 @@ def found(judgement, step):
 
 @pytest.mark.parametrize("name", [name for name in (*BUGS, *FURTHER) if name not in UNSEEN])
 def test_deviation_is_found_at_its_step(name, judge, deviant):
-    """Known bugs, 24 of them, one at a time, without a tensor of the oracle's."""
+    """Known bugs, one at a time, without a tensor of the oracle's."""
     variant = catalogue().get(name).at()
     assert found(judge(deviant(name), variant.scenario), variant.first)
 
@@ -90,7 +90,7 @@ def test_each_golden_finds_a_fault(name, judge, deviant):
 
 @pytest.mark.parametrize(("name", "variant"), IN_MEDIA)
 def test_each_golden_of_media_finds_a_fault_in_its_tower(name, variant, judge, deviant):
-    """In pictures and in sounds."""
+    """In pictures and in sounds, each fault in one golden at least: what a golden is worth, its sketches decide."""
     assert found(judge(deviant(variant), name), catalogue().get(variant).at().first)
 
 

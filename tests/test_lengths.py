@@ -63,6 +63,7 @@ def longer(by):
     return lambda right: lambda *given: np.concatenate([made := right(*given), made[:, -1:].repeat(by, 1)], 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "step"),
     [

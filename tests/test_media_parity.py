@@ -81,28 +81,42 @@ def run(harness, load, worker):
 
 
 @pytest.mark.parametrize("name", DTYPES)
-@pytest.mark.parametrize("media", MEDIA)
+@pytest.mark.parametrize(
+    "media", [pytest.param(name, marks=() if len(parts) == 1 else pytest.mark.slow) for name, parts in MEDIA.items()]
+)
 def test_every_kind_of_media(media, name, run):
     require_parity(run(name, "one-shot", MEDIA[media], "float32"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DTYPES)
-@pytest.mark.parametrize("scenario", [name for name in WITH_MEDIA if name not in ("one-shot", "cached")])
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        # A conversation reads, replies and reads on, as these two do.
+        pytest.param(name, marks=pytest.mark.exhaustive if name in ("decode", "warm") else ())
+        for name in WITH_MEDIA
+        if name not in ("one-shot", "cached")
+    ],
+)
 def test_every_schedule(scenario, name, run):
     require_parity(run(name, scenario, (PICTURE, CHIRP), "float32"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "dtype"), SMALL)
 def test_small_arithmetics(name, dtype, run):
     require_parity(run(name, "one-shot", (GRADIENT, BEEPS), dtype))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES["ane"])
 def test_a_scaled_residual_stream(dtype, run):
     """Soft tokens are merged with alpha, as hard ones are; what is recorded is without it."""
     require_parity(run("ane", "one-shot", (GRADIENT, BEEPS), dtype, alpha="0.125"))
 
 
+@pytest.mark.slow
 def test_soft_tokens_without_alpha_are_found(run, monkeypatch):
     """A merge that forgets it gives eight times the reference's rows."""
     monkeypatch.setattr("implementations.ane.senses.Senses._scaled", lambda self, soft: soft)
@@ -125,6 +139,7 @@ def test_a_picture_that_is_read_sideways_is_found(name, run, monkeypatch):
     assert len(judgement.introduced) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "module"), [("mlx", "implementations.mlx.model"), ("ane", "implementations.ane.senses")]
 )

@@ -93,6 +93,7 @@ def test_mended_it_is_at_parity(scenario, mended, harness):
     assert hidden == {"text.rope.full_attention.inv_freq", "text.rope.sliding_attention.inv_freq"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("patch", "scenario"), [(KV_WITHOUT_CACHE, "one-shot"), (MEDIA_IDS_AS_TEXT, "outside")])
 def test_each_fault_is_found_at_its_steps(patch, scenario, harness):
     """All others mended, a fault is introduced at the steps that its entry names, and nowhere else."""
@@ -135,6 +136,7 @@ def _zero(file, rows):
     mx.save_safetensors(str(file), tensors, metadata={"format": "pt"})
 
 
+@pytest.mark.slow
 def test_all_zero_embedding_row_becomes_nan(altered):
     """Without the floor, zeros are divided by zero: NaN there and behind; with it, parity."""
     harness = altered(rows=(300,))
@@ -149,6 +151,7 @@ def test_all_zero_embedding_row_becomes_nan(altered):
     assert judgement.exit_code is ExitCode.PARITY
 
 
+@pytest.mark.slow
 def test_coefficients_are_clipped_at_inference(altered):
     """A clip that is below the weights changes the coefficients of every layer; mended, it changes nothing."""
     harness = altered({"altup_coef_clip": 1e-3})
@@ -160,6 +163,7 @@ def test_coefficients_are_clipped_at_inference(altered):
     assert judgement.exit_code is ExitCode.PARITY
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "steps"),
     [

@@ -135,6 +135,7 @@ def test_every_step_of_the_contract_once_a_chunk(backend, reference):
             assert kinds[backend.tensors.to_numpy(value, step).dtype.kind] == step.kind, name
 
 
+@pytest.mark.slow
 def test_every_answer_of_a_tap_is_used(backend):
     """Lockstep judges what follows a step only if its answer is used: change each, and the logits move.
 

@@ -121,6 +121,7 @@ def test_mended_it_is_at_parity(scenario, mended, harness):
     require_parity(harness.judge(mended, "float32", scenario))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "media", [(GRADIENT, CHIRP), *exhaustive(((GRADIENT,),), ((CHIRP,),), ((SQUARES, GRADIENT),), ((CHIRP, BEEPS),))]
 )

@@ -97,11 +97,13 @@ def require_introduced(judgement, *steps):
     assert set().union(*matched.values()) == set(steps)
 
 
+@pytest.mark.slow
 def test_mlx_lm_honours_it(coarse, text):
     """In every norm of text."""
     require_parity(text.judge(lm(coarse.checkpoint)))
 
 
+@pytest.mark.slow
 def test_mlx_vlm_honours_it(coarse, media):
     """In text, behind a picture and a sound."""
     require_parity(media.judge(vlm(coarse.checkpoint)))
@@ -139,6 +141,7 @@ def test_constant_in_mlx_lm_is_found_at_its_step(coarse, text):
     require_introduced(text.judge(lm(coarse.checkpoint, planted(LM_PATCHES, fault))), "text.layers.*.attn.q_norm")
 
 
+@pytest.mark.slow
 def test_constants_in_mlx_vlm_are_found_at_their_steps(coarse, media):
     """One run finds those of text, of the audio tower and of both embedders."""
     faults = [constant(*where) for where in ((f"{VLM}.language:{QUERY[0]}", *QUERY[1:]), LIGHT, EMBEDDER)]

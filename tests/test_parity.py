@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import pytest
 
@@ -22,18 +23,21 @@ def mlx(harness):
     return functools.cache(functools.partial(find("mlx").load, harness.checkpoint))
 
 
-LENGTHY = ("grown", "generate")
-"""Scenarios of many tokens or chunks, run in one arithmetic each time and in the others by `make test-all`."""
+DTYPES = ("float32", "bfloat16", "float16")
+QUICK = {("one-shot", "float32"), ("one-shot", "bfloat16"), ("long", "float32"), ("batch", "float32")}
+LENGTHY = ("decode", "chunked", "warm", "grown", "generate")
+"""Scenarios of many tokens or chunks: one arithmetic shows what their caches hold; `make calibrate` draws all."""
 
 
-@pytest.mark.parametrize(
-    ("scenario", "dtype"),
-    [
-        pytest.param(name, dtype, marks=pytest.mark.exhaustive if name in LENGTHY and dtype != "float32" else ())
-        for name in MEANINGS
-        for dtype in ("float32", "bfloat16")
-    ],
-)
+def cases():
+    """Every scenario in every arithmetic."""
+    for name, dtype in itertools.product(MEANINGS, DTYPES):
+        lengthy = (dtype != "float32" and name in LENGTHY) or (dtype == "float16" and name != "one-shot")
+        marks = pytest.mark.exhaustive if lengthy else () if (name, dtype) in QUICK else pytest.mark.slow
+        yield pytest.param(name, dtype, marks=marks)
+
+
+@pytest.mark.parametrize(("scenario", "dtype"), cases())
 def test_mlx(scenario, dtype, mlx, harness):
     """Every step covered, none introduced, worst ratio at most 4 floors, exit 0."""
     judgement = harness.judge(mlx(dtype), dtype, scenario)
@@ -43,12 +47,6 @@ def test_mlx(scenario, dtype, mlx, harness):
     assert judgement.exit_code is ExitCode.PARITY
 
 
-@pytest.mark.parametrize("scenario", ["one-shot", "decode"])
-def test_mlx_in_float16(scenario, mlx, harness):
-    """The third arithmetic, where it differs most."""
-    assert harness.judge(mlx("float16"), "float16", scenario).exit_code is ExitCode.PARITY
-
-
 def test_mlx_on_the_lightest_case(mlx, harness):
     """The single token "What" without BOS: what runs where no prompt is given."""
     judgement = harness.judge(mlx("float32"), "float32", "one-shot", None)
@@ -56,6 +54,7 @@ def test_mlx_on_the_lightest_case(mlx, harness):
     assert judgement.exit_code is ExitCode.PARITY
 
 
+@pytest.mark.slow
 def test_a_cache_that_drops_its_past_as_it_grows_is_found(mlx, harness, monkeypatch):
     """The third decode step begins a new block of 256 positions: keys of full layers are zero before it."""
     right = Cache._make_room
@@ -68,6 +67,7 @@ def test_a_cache_that_drops_its_past_as_it_grows_is_found(mlx, harness, monkeypa
     assert (first.step, first.phase) == ("text.layers.4.attn.keys", "decode.3")
 
 
+@pytest.mark.slow
 def test_a_magnitude_without_a_floor_is_found(mlx, harness, monkeypatch):
     """In and behind the layers, and only where streams are near zero."""
     monkeypatch.setattr("implementations.mlx.altup.MAGNITUDE_FLOOR", 0.0)
@@ -76,6 +76,7 @@ def test_a_magnitude_without_a_floor_is_found(mlx, harness, monkeypatch):
     assert harness.judge(mlx("float32"), "float32", "one-shot").exit_code is ExitCode.PARITY
 
 
+@pytest.mark.slow
 def test_logits_of_another_token_are_found(mlx, harness, monkeypatch):
     """Only generation asks for the last token's logits alone: a forward pass for all of them is right."""
     right = Gemma3n.__call__
@@ -93,6 +94,7 @@ def test_logits_of_another_token_are_found(mlx, harness, monkeypatch):
     assert wrong == [("text.lm_head", "prefill"), ("text.lm_head", "suffix")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "phase"),
     [

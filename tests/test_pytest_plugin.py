@@ -89,6 +89,7 @@ def test_right_and_wrong_port(port):
     assert len([*(port.path / "reports").glob("*/index.html")]) == 2
 
 
+@pytest.mark.slow
 def test_options_replace_the_markers_arguments(port):
     """Another backend, another arithmetic; an unknown one fails in a line."""
     port("right")
@@ -100,6 +101,7 @@ def test_options_replace_the_markers_arguments(port):
     result.stdout.fnmatch_lines(["parity: backend my_port:Right has no dtype 'float8'; it has *"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_goldens_of_its_own(port, workers):
     """Made on request, checked without the reference; what nobody uses is reported; under xdist too."""

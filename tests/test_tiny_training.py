@@ -156,6 +156,7 @@ class TestRecord:
         assert all((before[one] == after[one]).all() for one in before if one != name)
 
 
+@pytest.mark.slow
 def test_held_out_questions_are_answered(loaded):
     """A sample of them, through the reference: at least 95 % right; `python -m reference.tiny.evaluate` asks all."""
     model, processor = loaded

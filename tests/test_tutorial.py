@@ -50,6 +50,7 @@ def shell(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_the_page(shell, tmp_path):
     """From the first block to the last."""
     kinds = []

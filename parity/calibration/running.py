@@ -25,8 +25,8 @@ from parity.progress import Progress
 
 PART = "calibration"
 SHORTEST, LONGEST = 3, 20
-"""Draws of a stretch. Loading a dozen parties costs as much as four draws, so shorter ones would do nothing else; longer
-ones leave a calibration that is cut short with settings that were hardly seen."""
+"""Draws of a stretch. Loading a dozen parties costs as much as four draws: shorter stretches would do nothing else, and
+after longer ones a calibration that was cut short has hardly seen some settings."""
 
 
 @dataclass(frozen=True)
