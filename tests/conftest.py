@@ -17,6 +17,17 @@ def pytest_configure() -> None:
         del os.environ[name]
 
 
+SHARED = dict.fromkeys(("test_parity", "test_ane_parity", "test_deviations"), "text")
+"""Files that are judged by the same baselines: one process measures those once, a third of what these tests take."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With ``--dist loadgroup`` each file goes to one process."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(SHARED.get(item.path.stem, item.path.stem)))
+
+
 @pytest.fixture(scope="session")
 def harness(tmp_path_factory):
     """Oracle and baselines of the embedded checkpoint."""
