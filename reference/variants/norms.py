@@ -53,7 +53,7 @@ VARIANTS = (
     in_layer("norm-no-gain", NAME, "input_layernorm", "the norm has no gain", "input_layernorm",
              own(NORM, GAIN, "1.0"), **EVERYWHERE),
     in_layer("norm-gain-off", NAME, "post_attention_layernorm", "a gain of 1.0001 too many",
-             "post_attention_layernorm", own(NORM, GAIN, f"({GAIN} * 1.0001)"), **EVERYWHERE, scenario="long",
+             "post_attention_layernorm", own(NORM, GAIN, f"({GAIN} * 1.0001)"), **EVERYWHERE,
              degree=Degree(1.0, 1.0001, "a gain of {} too many")),
     in_layer("norm-epsilon", NAME, "pre_feedforward_layernorm", "epsilon 1e-5 instead of 1e-6",
              "pre_feedforward_layernorm", own(ROOT, "self.eps", "1e-5"), **EVERYWHERE,
