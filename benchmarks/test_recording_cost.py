@@ -16,7 +16,7 @@ import pytest
 
 from parity.recorder import Recorder
 from parity.tap import SILENT
-from parity.trace_writer import TraceWriter
+from parity.traces.writer import TraceWriter
 from reference.huggingface import Reference
 from reference.tiny import config as tiny
 

@@ -188,7 +188,7 @@ class Reference(Backend):
         with_media: names of those that a prompt with pictures or sounds can run in.
         executions: names of the further executions of the loaded arithmetic that are as right as the usual one, and
             how many times larger than its errors theirs are. What all of them err is the floor.
-        plain: whether it has the execution that adds one term after the other (`parity.measured.PLAIN`).
+        plain: whether it has the execution that adds one term after the other (`parity.traces.measured.PLAIN`).
     """
 
     scenarios: ClassVar[Mapping[str, str]]

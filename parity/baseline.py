@@ -8,13 +8,13 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol, get_args
 
-from parity.coverage import NOTHING, Missing, missing
 from parity.errors import UsageError
 from parity.judge import Measure, Runs, judge
-from parity.measure import error_of
-from parity.measured import PLAIN, Errors, Execution, read, write
 from parity.party import Party
-from parity.trace import Mode, Trace
+from parity.traces.coverage import NOTHING, Missing, missing
+from parity.traces.measure import error_of
+from parity.traces.measured import PLAIN, Errors, Execution, read, write
+from parity.traces.trace import Mode, Trace
 from parity.verdict import Judgement
 
 NAME = "baseline"

@@ -10,9 +10,9 @@ from parity.diagnosis.naming import Namer
 from parity.diagnosis.together import Plant, Remembered
 from parity.errors import ExitCode
 from parity.judge import Runs
-from parity.measure import Error, error_of
 from parity.scoring import Score
-from parity.trace import Key, Mode, Trace
+from parity.traces.measure import Error, error_of
+from parity.traces.trace import Key, Mode, Trace
 from parity.variant import Catalogue, Variant
 from parity.verdict import Judgement
 

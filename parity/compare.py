@@ -20,7 +20,7 @@ from parity.judge import Runs
 from parity.media import Part
 from parity.party import Crash, Party
 from parity.progress import Progress
-from parity.trace import Manifest, Trace
+from parity.traces.trace import Manifest, Trace
 from parity.verdict import Comparison, Judgement
 
 ORACLE_DTYPE = "float64"

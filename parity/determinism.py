@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parity.dtypes import numpy_dtype
-from parity.trace import Key, Trace
+from parity.traces.trace import Key, Trace
 
 
 def unsteady(*, oracle: Trace, free: Trace | None, lockstep: Trace | None) -> Key | None:

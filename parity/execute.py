@@ -11,16 +11,16 @@ import numpy as np
 
 from parity.backend import Backend, Reference
 from parity.contract import Contract
-from parity.coverage import NOTHING, Missing
 from parity.errors import UsageError
 from parity.generation import Message, Sampling
-from parity.measure import Error
-from parity.measured import Measurement
 from parity.media import Part, keep, resolve
 from parity.recorder import Notify, Recorder
 from parity.scenario import Chunk, Scenario
-from parity.trace import Key, Manifest, Mode, Trace
-from parity.trace_writer import TraceWriter, machine
+from parity.traces.coverage import NOTHING, Missing
+from parity.traces.measure import Error
+from parity.traces.measured import Measurement
+from parity.traces.trace import Key, Manifest, Mode, Trace
+from parity.traces.writer import TraceWriter, machine
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from itertools import groupby
 from operator import or_
 
 from parity.axes import LOOKS, Look
-from parity.coverage import missing
-from parity.measure import Error, error_of
-from parity.measured import Errors, Execution
-from parity.scale import family, is_wide, layout_of
-from parity.trace import Key, Trace
+from parity.traces.coverage import missing
+from parity.traces.measure import Error, error_of
+from parity.traces.measured import Errors, Execution
+from parity.traces.scale import family, is_wide, layout_of
+from parity.traces.trace import Key, Trace
 
 SAMPLE = 64
 """Fewer places than that are a poor sample of an arithmetic: see `Floors`."""
@@ -22,7 +22,7 @@ SAMPLE = 64
 
 @dataclass(frozen=True)
 class Floor:
-    """The baseline's relative L2 error, as each look shows it (`parity.measure.View`).
+    """The baseline's relative L2 error, as each look shows it (`parity.traces.measure.View`).
 
     Attributes:
         views: what was looked at; nothing else was measured.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.dtypes import as_float64
-from parity.trace import Key, Trace
+from parity.traces.trace import Key, Trace
 from parity.verdict import TokenVerdict
 
 

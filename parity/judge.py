@@ -9,16 +9,16 @@ from functools import lru_cache
 from typing import Protocol
 
 from parity.contract import Step
-from parity.coverage import missing
 from parity.determinism import unsteady
 from parity.dtypes import kind_of, unit_roundoff
 from parity.errors import UsageError
 from parity.floors import Floor, Floors
 from parity.greedy import greedy
 from parity.lengths import Lengths
-from parity.measure import Error, View, error_of
-from parity.measured import Execution
-from parity.trace import Key, Mode, Record, Trace
+from parity.traces.coverage import missing
+from parity.traces.measure import Error, View, error_of
+from parity.traces.measured import Execution
+from parity.traces.trace import Key, Mode, Record, Trace
 from parity.verdict import Deviation, Judgement, Status, StepVerdict, Worst
 
 ALLOWED = 4.0

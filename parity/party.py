@@ -14,13 +14,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from parity.checkpoint import Checkpoint
-from parity.coverage import NOTHING, Missing
 from parity.discovery import BACKENDS, find, worker_environment
 from parity.errors import BackendUnavailable, error_named
-from parity.measure import Error
-from parity.measured import from_text
 from parity.progress import Progress
-from parity.trace import Key, Mode, Trace
+from parity.traces.coverage import NOTHING, Missing
+from parity.traces.measure import Error
+from parity.traces.measured import from_text
+from parity.traces.trace import Key, Mode, Trace
 
 
 class Crash(BackendUnavailable):

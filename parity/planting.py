@@ -25,7 +25,7 @@ from parity.errors import ParityError
 from parity.party import Party
 from parity.progress import Progress
 from parity.scoring import Score
-from parity.trace import Key, Mode, Trace
+from parity.traces.trace import Key, Mode, Trace
 from parity.variant import Catalogue, Variant
 
 WORKERS = 2

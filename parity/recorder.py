@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from parity.backend import Tensors
 from parity.contract import Contract
-from parity.coverage import NOTHING, Missing
 from parity.host_tensors import HostTensors
 from parity.pieces import Pieces
 from parity.scenario import Scenario
 from parity.tap import Hear, ScopedTap
-from parity.trace import Key, Trace
+from parity.traces.coverage import NOTHING, Missing
+from parity.traces.trace import Key, Trace
 
 HOST = HostTensors()
 Notify = Callable[[str], None]

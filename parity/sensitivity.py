@@ -28,11 +28,11 @@ from parity.discovery import REFERENCES
 from parity.dtypes import as_float64
 from parity.floors import Floors
 from parity.judge import ALLOWED, Judge, Runs
-from parity.measure import Error, Float, Scale, exact
 from parity.media import Part
 from parity.party import Party
 from parity.progress import Progress
-from parity.trace import Key, Trace
+from parity.traces.measure import Error, Float, Scale, exact
+from parity.traces.trace import Key, Trace
 
 FINE = 0.01
 """How finely a size is searched for, relative to it."""

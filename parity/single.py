@@ -16,7 +16,7 @@ from parity.generation import Message, Sampling
 from parity.media import Part
 from parity.party import Party
 from parity.progress import Progress, Silent
-from parity.trace import Mode, Trace
+from parity.traces.trace import Mode, Trace
 
 
 def write_trace(

@@ -11,7 +11,7 @@ from functools import cached_property
 from parity.axes import Look, Where
 from parity.contract import Contract
 from parity.errors import ExitCode
-from parity.trace import Key, Manifest, Mode
+from parity.traces.trace import Key, Manifest, Mode
 
 
 class Status(StrEnum):

@@ -25,10 +25,10 @@ from parity.dtypes import name_of, working_dtype
 from parity.errors import ParityError, UsageError
 from parity.execute import Run, execute, measure
 from parity.generation import Message, Sampling
-from parity.measured import to_text
 from parity.media import parse
 from parity.scenario import Scenario
-from parity.trace import Key, Trace
+from parity.traces.measured import to_text
+from parity.traces.trace import Key, Trace
 
 Job = Mapping[str, Any]
 

@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from parity.arithmetic import Arithmetic
 from parity.errors import UsageError
-from parity.measured import PLAIN
+from parity.traces.measured import PLAIN
 
 BLOCKED, STOCHASTIC = "blocked", "stochastic"
 SPREAD = math.sqrt(2)

@@ -12,7 +12,7 @@ import numpy as np
 
 from implementations.mlx import Backend
 from parity.execute import Run, execute
-from parity.trace import Trace
+from parity.traces.trace import Trace
 from tests.audio_parties import Clips, MlxTower
 
 

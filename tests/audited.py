@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from parity.coverage import NOTHING
 from parity.discovery import BACKENDS, find
 from parity.errors import BackendUnavailable
 from parity.execute import Run, execute
@@ -12,7 +11,8 @@ from parity.fault import OPTION, Fault, Inputs, Kind, Needed, Subject, chosen
 from parity.media import parse
 from parity.party import Crash
 from parity.scenario import Scenario
-from parity.trace import Trace
+from parity.traces.coverage import NOTHING
+from parity.traces.trace import Trace
 from parity.variant import Catalogue
 from tests.toy import Toy
 

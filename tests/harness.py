@@ -17,13 +17,13 @@ import torch
 
 from parity.backend import Backend
 from parity.baseline import Baseline, judged
-from parity.coverage import Missing
 from parity.errors import ExitCode
 from parity.execute import Run, execute, measure
 from parity.judge import Runs
-from parity.measured import Errors
 from parity.party import Party
-from parity.trace import Mode, Trace
+from parity.traces.coverage import Missing
+from parity.traces.measured import Errors
+from parity.traces.trace import Mode, Trace
 from parity.verdict import Judgement
 from reference.huggingface import Reference
 from reference.tiny import path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from parity.contract import Contract, Step
-from parity.trace import Manifest
+from parity.traces.trace import Manifest
 from parity.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict, Worst
 
 HIDDEN = ("batch", "token", "hidden")

@@ -17,7 +17,7 @@ from implementations.ane.limits import LIMIT
 from implementations.ane.peaks import Peak, judge, peaks_of
 from implementations.ane.range import as_dict, print_range
 from parity.report.console import console
-from parity.trace import Trace
+from parity.traces.trace import Trace
 from tests import residual
 from tests.harness import Harness
 

@@ -13,7 +13,7 @@ from parity.judge import Runs, judge
 from parity.progress import Silent
 from parity.report.gather import Gatherer
 from parity.single import write_trace
-from parity.trace import Trace
+from parity.traces.trace import Trace
 from parity.verdict import Status
 
 TOY = "tests.toy:Toy"

@@ -8,13 +8,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-from parity import measured
 from parity.baseline import Baseline, kept
 from parity.errors import ExitCode, UsageError
 from parity.execute import measure
-from parity.measure import Error
-from parity.measured import Execution
-from parity.trace import Key
+from parity.traces import measured
+from parity.traces.measure import Error
+from parity.traces.measured import Execution
+from parity.traces.trace import Key
 from parity.verdict import Status
 from reference.huggingface import Reference
 from tests.gaps import FUSED, Gapped

@@ -13,7 +13,7 @@ from parity.judge import judge
 from parity.report.html.first import first
 from parity.report.json import dumps, read_comparison
 from parity.report.sentences import verdict
-from parity.trace import Key
+from parity.traces.trace import Key
 from parity.verdict import Comparison
 from tests.toy import CONTRACT, Port, Toy, runs, write
 

@@ -33,7 +33,7 @@ from parity.report.html import render as html
 from parity.report.json import dumps, read_comparison
 from parity.report.markdown import markdown, text
 from parity.report.terminal import print_comparison
-from parity.trace import Key
+from parity.traces.trace import Key
 from parity.variant import Variant
 from parity.verdict import Cause, Comparison, Diagnosis
 from reference.variants import catalogue

@@ -97,7 +97,7 @@ class TestCoarse:
         step = "text.layers.4.mlp.gate_std"
 
         def judge(floors, plain):
-            from parity.measure import error_of
+            from parity.traces.measure import error_of
 
             def measure(key, *, oracle, candidate):
                 error = error_of(key, oracle=oracle, candidate=candidate)

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from parity import fused
-from parity.sketch import ROW, SLICE, TILE
-from parity.statistics import measure
+from parity.traces import fused
+from parity.traces.sketch import ROW, SLICE, TILE
+from parity.traces.statistics import measure
 
 pytest.importorskip("numba")
 
@@ -28,7 +28,7 @@ by_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: np.dtype(d
 def by_numpy(array):
     """What NumPy alone measures."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("parity.statistics.kernel_of", lambda dtype: None)
+        patch.setattr("parity.traces.statistics.kernel_of", lambda dtype: None)
         return measure(array)
 
 
@@ -123,7 +123,7 @@ def test_numba_is_imported_at_the_first_tensor():
     """Not by importing the engine."""
     code = """
 import sys, numpy as np, parity.cli
-from parity.statistics import measure
+from parity.traces.statistics import measure
 print("numba" in sys.modules)
 measure(np.ones(1, dtype=np.float32))
 print("numba" in sys.modules)
@@ -135,8 +135,8 @@ def test_compiled_once():
     """Another process finds what this one compiled."""
     fused.kernel_of(np.dtype(np.float32))
     code = """
-import numpy as np, parity.fused
-print(sum(parity.fused._compiled(np.dtype(np.float32)).stats.cache_hits.values()))
+import numpy as np, parity.traces.fused
+print(sum(parity.traces.fused._compiled(np.dtype(np.float32)).stats.cache_hits.values()))
 """
     assert run(code) == ["1"]
 

@@ -13,9 +13,9 @@ pytest.importorskip("torch")
 from parity.discovery import find
 from parity.errors import ExitCode
 from parity.judge import Runs, judge
-from parity.scale import family
-from parity.sketch import relative_error
-from parity.statistics import Statistics
+from parity.traces.scale import family
+from parity.traces.sketch import relative_error
+from parity.traces.statistics import Statistics
 from parity.verdict import Judgement
 from parity.weave import weave
 from reference.variants import catalogue

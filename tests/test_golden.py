@@ -24,7 +24,7 @@ from parity.golden.store import Store
 from parity.golden.updating import update
 from parity.media import Part, digest
 from parity.progress import Silent
-from parity.sketch import BUCKETS, estimated_norm
+from parity.traces.sketch import BUCKETS, estimated_norm
 from parity.verdict import Status
 from tests.toy import CONTRACT, Toy
 

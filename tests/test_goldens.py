@@ -15,7 +15,7 @@ from parity.golden.checking import require_fresh
 from parity.golden.judging import judge_golden
 from parity.golden.stage import staged
 from parity.golden.store import Store
-from parity.trace import Trace
+from parity.traces.trace import Trace
 from parity.verdict import Status
 from reference.variants import catalogue
 from tests.test_deviations import BUGS, REORDERINGS

@@ -18,8 +18,8 @@ from parity.baseline import Baseline, judged
 from parity.discovery import find
 from parity.errors import ExitCode
 from parity.media import Part
-from parity.scale import family
 from parity.tap import ScopedTap
+from parity.traces.scale import family
 from parity.weave import Edit, weave
 from tests.harness import PROMPT, Here
 

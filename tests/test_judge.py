@@ -11,9 +11,9 @@ import pytest
 from parity.errors import ExitCode, UsageError
 from parity.floors import Floors
 from parity.judge import Runs, judge
-from parity.measure import error_of
-from parity.scale import family
-from parity.trace import Key
+from parity.traces.measure import error_of
+from parity.traces.scale import family
+from parity.traces.trace import Key
 from parity.verdict import Comparison, Status, TokenVerdict
 from tests.toy import CONTRACT, Deaf, Toy, runs, write
 

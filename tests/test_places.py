@@ -15,7 +15,7 @@ from parity.axes import LOOKS, USUAL, Axes, said
 from parity.contract import Contract
 from parity.errors import UsageError
 from parity.floors import SAMPLE, Floor
-from parity.measure import Error, Scale, View, exact
+from parity.traces.measure import Error, Scale, View, exact
 from tests.toy import CONTRACT
 
 LAYOUTS = (

@@ -18,7 +18,7 @@ from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.matched import Filter
 from parity.discovery import find
 from parity.judge import Runs, judge
-from parity.scale import family
+from parity.traces.scale import family
 from parity.weave import Edit, weave
 from reference.variants import catalogue
 from tests.plant import plant_in

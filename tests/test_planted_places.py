@@ -17,8 +17,8 @@ pytest.importorskip("torch")
 from parity.dtypes import as_float64
 from parity.floors import Floors
 from parity.judge import ALLOWED, Judge, Runs
-from parity.measure import Scale, error_of, exact
-from parity.scale import layout_of
+from parity.traces.measure import Scale, error_of, exact
+from parity.traces.scale import layout_of
 from reference.variants import catalogue
 from tests.harness import PROMPT
 

@@ -19,11 +19,11 @@ from parity.errors import UsageError
 from parity.execute import Run, execute
 from parity.host_tensors import HostTensors
 from parity.judge import Runs, judge
-from parity.measure import beyond_a_level
 from parity.media import Part
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT
-from parity.trace import Trace
+from parity.traces.measure import beyond_a_level
+from parity.traces.trace import Trace
 from reference import tiny
 from reference.host_arithmetics import Instead
 from reference.inputs import INPUT_STEPS

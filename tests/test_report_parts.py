@@ -18,7 +18,7 @@ from parity.report.findings import print_findings
 from parity.report.fold import fold, phases, split
 from parity.report.records import print_records
 from parity.report.table import Table
-from parity.trace import Record
+from parity.traces.trace import Record
 from tests import report_samples as samples
 
 

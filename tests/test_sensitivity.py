@@ -18,7 +18,7 @@ from parity.judge import ALLOWED, Judge, Runs, judge
 from parity.report import sentences
 from parity.report.sensitivity import print_sensitivity, sensitivity_json
 from parity.sensitivity import Fault, Sensitivity, Smallest, sensitivities, smallest
-from parity.trace import Key
+from parity.traces.trace import Key
 from parity.verdict import Status
 from tests import toy
 from tests.near import bring_near

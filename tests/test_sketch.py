@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parity.sketch import BUCKETS, ROW, TILE, estimated_norm, relative_error, sketch_of
-from parity.statistics import measure
+from parity.traces.sketch import BUCKETS, ROW, TILE, estimated_norm, relative_error, sketch_of
+from parity.traces.statistics import measure
 
 WRAP = 2**64 - 1
 FIRST_SIGNS = [-1, -1, 1, -1, 1, 1, 1, -1, 1, 1, 1, -1, -1, -1, 1, -1]

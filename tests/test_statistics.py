@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from parity.errors import UsageError
-from parity.sketch import TILE
-from parity.statistics import Statistics, measure
+from parity.traces.sketch import TILE
+from parity.traces.statistics import Statistics, measure
 
 FLOATS = [np.float64, np.float32, np.float16, ml_dtypes.bfloat16]
 SIZES = [1, 2, 60, 976, 3903, 3904, 3905, TILE, 6 * TILE, 6 * TILE + 1, 11 * TILE + 77]

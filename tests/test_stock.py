@@ -28,7 +28,7 @@ from implementations.mlx import Backend  # behind importorskip
 from implementations.mlx.blas import find_openblas
 from parity.errors import ExitCode
 from parity.judge import Runs, judge
-from parity.trace import Trace
+from parity.traces.trace import Trace
 from reference import tiny
 from reference.huggingface import Reference
 from tests import audio_worker

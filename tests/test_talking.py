@@ -14,7 +14,7 @@ from parity.judge import Runs, judge
 from parity.media import Part
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, silence
-from parity.trace import Key, Trace
+from parity.traces.trace import Key, Trace
 from parity.verdict import Status
 from tests.toy import Port, Toy
 

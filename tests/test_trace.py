@@ -9,9 +9,9 @@ import pytest
 
 from parity.errors import StaleTrace, UsageError
 from parity.execute import Run, execute
-from parity.statistics import measure
-from parity.trace import Key, Trace, decode_sketch
-from parity.trace_writer import TraceWriter
+from parity.traces.statistics import measure
+from parity.traces.trace import Key, Trace, decode_sketch
+from parity.traces.writer import TraceWriter
 from tests.toy import CONTRACT, SCENARIO, Toy, write
 
 
@@ -149,7 +149,7 @@ def test_full_disk(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("parity.trace_writer.save_file", full)
+    monkeypatch.setattr("parity.traces.writer.save_file", full)
     with pytest.raises(UsageError, match=r"cannot write a trace to .*: No space left on device"):
         write(tmp_path, "t", Toy())
     assert not list(tmp_path.iterdir())

@@ -22,7 +22,7 @@ from parity.diagnosis.matched import Filter
 from parity.diagnosis.together import Remembered
 from parity.discovery import find
 from parity.judge import Runs, judge
-from parity.scale import family
+from parity.traces.scale import family
 from parity.verdict import Cause
 from parity.weave import Edit, weave
 from reference.variants import catalogue

@@ -21,7 +21,7 @@ from parity.planting import Nursery, cases
 from parity.progress import Silent
 from parity.report.variants import as_json, markdown, print_scores, summary
 from parity.scoring import Score, Totals
-from parity.trace import Key
+from parity.traces.trace import Key
 from parity.variant import Catalogue, Variant, find_variants, sample
 from parity.verdict import Status
 from parity.weave import Edit, weave

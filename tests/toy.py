@@ -15,7 +15,7 @@ from parity.execute import Run, execute
 from parity.judge import Runs
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT
-from parity.trace import Trace
+from parity.traces.trace import Trace
 
 HIDDEN, VOCABULARY = 96, 80
 

@@ -20,7 +20,7 @@ from parity.execute import Run, execute
 from parity.judge import Runs, judge
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, Tap
-from parity.trace import Trace
+from parity.traces.trace import Trace
 from parity.verdict import Judgement
 from reference.huggingface import Reference
 from reference.vision import VISION_STEPS, vision_steps

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from implementations.ane.scaling import carries_alpha
 from parity.report.fold import Family, split
-from parity.trace import Record, Trace
+from parity.traces.trace import Record, Trace
 
 MARGIN = 0.5
 """A step is kept within this share of the limit: other inputs peak elsewhere, and sums on the way are larger."""

@@ -23,7 +23,7 @@ from parity.report.fold import split
 from parity.report.progress import TerminalProgress
 from parity.report.table import Table
 from parity.single import write_trace
-from parity.trace import Trace
+from parity.traces.trace import Trace
 
 Limit = Annotated[float, typer.Option("--limit", metavar="NUMBER", help="Largest magnitude that the engine keeps.")]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.dtypes import as_float64
-from parity.trace import Key, Trace
+from parity.traces.trace import Key, Trace
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from parity.judge import Runs
 from parity.party import Crash, Party
 from parity.planting import WORKERS
 from parity.progress import Progress
-from parity.trace import Trace
+from parity.traces.trace import Trace
 from parity.variant import Catalogue
 
 

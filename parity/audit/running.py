@@ -20,7 +20,7 @@ from parity.errors import UsageError
 from parity.fault import Subject
 from parity.party import Party
 from parity.progress import Progress
-from parity.trace_writer import machine
+from parity.traces.writer import machine
 from parity.variant import Catalogue
 
 EVERY = "*"

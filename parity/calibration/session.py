@@ -20,7 +20,7 @@ from parity.errors import ParityError, UsageError
 from parity.judge import Runs
 from parity.party import Crash, Party
 from parity.progress import Silent
-from parity.trace import Mode, Trace
+from parity.traces.trace import Mode, Trace
 from parity.verdict import Judgement
 
 MODES: tuple[Mode, Mode] = ("free", "lockstep")

@@ -30,7 +30,7 @@ def diff(
     from parity.report.console import console
     from parity.report.json import dumps
     from parity.report.terminal import print_comparison
-    from parity.trace import Trace
+    from parity.traces.trace import Trace
     from parity.verdict import Comparison
 
     true = Trace.read(oracle)
@@ -54,7 +54,7 @@ def show(
     """Show what a trace says of its steps; of a single one, everything."""
     from parity.report.console import console
     from parity.report.records import print_records
-    from parity.trace import Trace
+    from parity.traces.trace import Trace
 
     records = Trace.read(trace).records.values()
     found = [record for record in records if fnmatchcase(record.step, step) and fnmatchcase(record.phase, phase)]

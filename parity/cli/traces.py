@@ -11,7 +11,7 @@ from parity.errors import UsageError
 
 if TYPE_CHECKING:
     from parity.judge import Runs
-    from parity.trace import Trace
+    from parity.traces.trace import Trace
 
 Party = tuple[str, str]
 """Backend and dtype."""
@@ -37,7 +37,7 @@ def parties(paths: Iterable[Path]) -> dict[Party, Runs]:
         UsageError: when two are of the same party and mode.
     """
     from parity.judge import Runs
-    from parity.trace import Trace
+    from parity.traces.trace import Trace
 
     found: dict[Party, dict[str, Trace]] = {}
     for path in paths:
@@ -72,7 +72,7 @@ def require_candidates(oracle: Trace, candidates: Iterable[Path]) -> None:
     Raises:
         UsageError: naming the first such trace.
     """
-    from parity.trace import Trace
+    from parity.traces.trace import Trace
 
     reference = oracle.manifest.backend
     for path in candidates:
@@ -89,7 +89,7 @@ def cases(oracle: Path, candidates: Iterable[Path], baselines: Iterable[Path]) -
     Raises:
         UsageError: when there is no baseline in a candidate's dtype though there are others.
     """
-    from parity.trace import Trace
+    from parity.traces.trace import Trace
 
     true, floors = Trace.read(oracle), by_dtype(parties(baselines))
     for (backend, dtype), runs in parties(candidates).items():

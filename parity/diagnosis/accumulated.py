@@ -18,8 +18,8 @@ from parity.diagnosis.numerals import said
 from parity.diagnosis.rows import FAR, Rows, Share
 from parity.diagnosis.together import Plant, Remembered
 from parity.placing import placed
-from parity.scale import family
-from parity.trace import Key, Trace
+from parity.traces.scale import family
+from parity.traces.trace import Key, Trace
 from parity.variant import Catalogue, Degree, Variant
 from parity.verdict import Cause, Diagnosis, Judgement, Status, StepVerdict
 

@@ -14,8 +14,8 @@ from parity.diagnosis.hypothesis import Fit, choose, convincing, fit
 from parity.diagnosis.matched import Filter
 from parity.diagnosis.sequences import ROWS, difference, sequences
 from parity.diagnosis.where import where
-from parity.scale import family
-from parity.trace import Trace
+from parity.traces.scale import family
+from parity.traces.trace import Trace
 from parity.verdict import Diagnosis, Judgement, StepVerdict
 
 STEPS = 24

@@ -10,8 +10,8 @@ import numpy as np
 
 from parity.diagnosis.evidence import Evidence, Float, flat
 from parity.dtypes import as_float64
-from parity.scale import family
-from parity.trace import Key, Trace
+from parity.traces.scale import family
+from parity.traces.trace import Key, Trace
 
 BEFORE = 64
 """Of the steps before this one so many are looked at: a text layer has about as many."""

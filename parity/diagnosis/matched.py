@@ -19,7 +19,7 @@ from parity.dtypes import as_float64, kind_of, name_of, unit_roundoff
 from parity.judge import ALLOWED
 from parity.party import Crash, Party
 from parity.placing import behind, placed
-from parity.trace import Key, Trace
+from parity.traces.trace import Key, Trace
 from parity.variant import Catalogue, Variant
 
 RUNS = 128

@@ -17,7 +17,7 @@ from parity.entries import targets
 from parity.judge import Runs
 from parity.party import Party
 from parity.progress import Progress
-from parity.trace import Trace
+from parity.traces.trace import Trace
 from parity.variant import VARIANTS, Catalogue, find_variants
 from parity.verdict import Judgement
 

@@ -14,7 +14,7 @@ from parity.errors import UsageError
 from parity.host_tensors import HostTensors
 from parity.media import resolve
 from parity.tap import ScopedTap
-from parity.trace import Key, Trace
+from parity.traces.trace import Key, Trace
 
 HOST = HostTensors()
 

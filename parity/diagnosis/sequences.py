@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.diagnosis.matched import Filter
-from parity.trace import Trace
+from parity.traces.trace import Trace
 from parity.verdict import Cause, Diagnosis, Judgement, Status, StepVerdict
 
 CHANGES, SHOWN = 3, 4

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from parity.errors import ParityError
 from parity.party import Crash
-from parity.trace import Key, Trace
+from parity.traces.trace import Key, Trace
 from parity.variant import Variant
 
 Tensors = Mapping[Key, NDArray[Any]]

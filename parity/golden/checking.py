@@ -23,7 +23,7 @@ from parity.judge import ALLOWED
 from parity.media import digest
 from parity.party import Crash, Party
 from parity.progress import Progress
-from parity.trace import Trace
+from parity.traces.trace import Trace
 from parity.verdict import Comparison, Judgement
 
 Result = TypeVar("Result")

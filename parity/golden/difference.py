@@ -11,7 +11,7 @@ import numpy as np
 from parity.contract import Contract
 from parity.golden.format import Golden
 from parity.golden.packing import floor_name, records, stored_floors
-from parity.trace import Key, Record, statistics_of
+from parity.traces.trace import Key, Record, statistics_of
 
 SHORT = 12
 """Digits of a digest that are shown."""

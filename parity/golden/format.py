@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save
 from parity.errors import StaleTrace, UsageError
 from parity.golden.tables import Choice, FamilyFloor, read_choices, read_floors, write_choices, write_floors
 from parity.media import FOLDER
-from parity.trace import Phase
+from parity.traces.trace import Phase
 
 FORMAT_VERSION = 1
 

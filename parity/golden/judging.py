@@ -25,9 +25,9 @@ from parity.golden.format import Golden
 from parity.golden.packing import stored_floors
 from parity.golden.sketches import distance, folded, statistics_without_padding
 from parity.judge import ALLOWED, Judge, Runs, require_same
-from parity.measure import Error
-from parity.scale import layout_of, typical_power
-from parity.trace import Key, Trace
+from parity.traces.measure import Error
+from parity.traces.scale import layout_of, typical_power
+from parity.traces.trace import Key, Trace
 from parity.verdict import Judgement, Status, StepVerdict, TokenVerdict
 
 SPREAD = 2.0

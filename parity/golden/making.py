@@ -27,8 +27,8 @@ from parity.judge import Runs, require_whole
 from parity.media import FOLDER
 from parity.party import Party
 from parity.progress import Progress
-from parity.scale import family
-from parity.trace import Key, Trace
+from parity.traces.scale import family
+from parity.traces.trace import Key, Trace
 
 AT_ONCE = 2
 """Baselines that run at the same time: each keeps several cores busy for part of the time."""

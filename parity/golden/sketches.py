@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from parity.axes import Axes
 from parity.dtypes import as_float64
-from parity.measure import validity
-from parity.sketch import BUCKETS, estimated_norm
-from parity.statistics import Statistics, measure
-from parity.trace import Key, Trace
+from parity.traces.measure import validity
+from parity.traces.sketch import BUCKETS, estimated_norm
+from parity.traces.statistics import Statistics, measure
+from parity.traces.trace import Key, Trace
 
 FOLDED = BUCKETS // 2 + 1
 

@@ -10,7 +10,7 @@ from parity.contract import Contract
 from parity.golden.format import Golden
 from parity.golden.packing import records
 from parity.media import FOLDER
-from parity.trace import Manifest, Trace
+from parity.traces.trace import Manifest, Trace
 
 
 def staged(golden: Golden, contract: Contract, folder: Path) -> Trace:

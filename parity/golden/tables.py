@@ -29,7 +29,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class FamilyFloor:
-    """The largest floors of a family of steps (see `parity.scale.family`) over all phases.
+    """The largest floors of a family of steps (see `parity.traces.scale.family`) over all phases.
 
     Attributes:
         lockstep, free: per arithmetic, relative L2.

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from parity.report.numbers import count
-from parity.scale import family
+from parity.traces.scale import family
 from parity.verdict import Cause, Diagnosis, Judgement, StepVerdict
 
 MOST_STEPS = 3

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from parity.scenario import Scenario
-from parity.trace import Mode
+from parity.traces.trace import Mode
 from parity.verdict import Comparison
 
 Role = Literal["reference", "baseline", "candidate"]

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from parity.axes import Layout, said
 from parity.dtypes import as_float64
 from parity.judge import Runs
-from parity.measure import error_of, validity
 from parity.report.detail import Column, Detail, Element, Heat, Role
 from parity.report.layers import LayerMaps
 from parity.report.matrix import (
@@ -24,8 +23,9 @@ from parity.report.matrix import (
     value_histogram,
 )
 from parity.report.vocabulary import label
-from parity.scale import layout_of
-from parity.trace import Key, Mode, Trace
+from parity.traces.measure import error_of, validity
+from parity.traces.scale import layout_of
+from parity.traces.trace import Key, Mode, Trace
 from parity.verdict import Judgement, StepVerdict
 
 ELEMENTS = 10

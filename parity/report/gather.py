@@ -10,7 +10,7 @@ from parity.report.detail import Detail, Report
 from parity.report.examine import Evidence, examine
 from parity.report.layers import LayerMaps
 from parity.scenario import Scenario
-from parity.trace import Trace
+from parity.traces.trace import Trace
 from parity.verdict import Comparison, Judgement
 
 

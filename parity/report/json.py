@@ -25,7 +25,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from parity.errors import StaleTrace, UsageError
 from parity.report.detail import Report
 from parity.report.sentences import WORD
-from parity.trace import Key
+from parity.traces.trace import Key
 from parity.verdict import Comparison, Judgement
 
 SCHEMA = "parity-comparison"

@@ -12,8 +12,8 @@ from parity.dtypes import as_float64
 from parity.report.detail import Heat
 from parity.report.fold import split
 from parity.report.matrix import Float, difference, group_rows, in_floors
-from parity.scale import layout_of
-from parity.trace import Mode, Trace
+from parity.traces.scale import layout_of
+from parity.traces.trace import Mode, Trace
 from parity.verdict import StepVerdict
 
 if TYPE_CHECKING:

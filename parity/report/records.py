@@ -9,7 +9,7 @@ from rich.console import Console
 from parity.report.console import plain, print_line
 from parity.report.numbers import number
 from parity.report.table import Table
-from parity.trace import Record
+from parity.traces.trace import Record
 
 STATISTICS = ("mean", "std", "min", "max", "abs_max", "zeros", "nan/inf")
 

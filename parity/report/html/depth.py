@@ -14,7 +14,7 @@ from parity.contract import Contract
 from parity.report.html.axis import HEIGHT, Axis
 from parity.report.html.depth_data import data
 from parity.report.html.points import Points, Segment, Series, ratio_of
-from parity.trace import Key
+from parity.traces.trace import Key
 from parity.verdict import Deviation, StepVerdict
 
 LOWEST_RATIO = 0.1

@@ -9,7 +9,7 @@ from parity.contract import Contract
 from parity.report.console import plain
 from parity.report.html.points import Points, Series
 from parity.report.numbers import ratio
-from parity.trace import Key
+from parity.traces.trace import Key
 from parity.verdict import Deviation, Status
 
 STATUSES = tuple(Status)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from parity.report.html.scale import Scale, compact
 from parity.report.place import Place, locate
-from parity.trace import Key, Mode
+from parity.traces.trace import Key, Mode
 from parity.verdict import Judgement, Status, StepVerdict
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from parity.report.html.points import name_of, places
 from parity.report.html.scale import Scale
 from parity.report.numbers import error, ratio
-from parity.trace import Key
+from parity.traces.trace import Key
 from parity.verdict import Deviation, Judgement, Status, StepVerdict, TokenVerdict
 
 MOST_TOKENS = 120

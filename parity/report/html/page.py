@@ -23,7 +23,7 @@ from parity.report.html.policy import policy
 from parity.report.html.scale import Scale
 from parity.report.html.timeline import Timeline, timeline
 from parity.report.numbers import error, number, ratio
-from parity.trace import Key
+from parity.traces.trace import Key
 from parity.verdict import MEANING, Comparison, Judgement
 
 if TYPE_CHECKING:

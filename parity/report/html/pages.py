@@ -12,7 +12,7 @@ from parity.report.detail import Column, Detail, Report
 from parity.report.html.figures import HeatFigure, HistogramFigure, heat_figure, histogram_figure
 from parity.report.html.scale import Scale
 from parity.report.numbers import error, number
-from parity.trace import Key
+from parity.traces.trace import Key
 from parity.verdict import Judgement, StepVerdict
 
 ROWS = (

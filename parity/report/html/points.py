@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parity.report.place import locate
-from parity.trace import Key
+from parity.traces.trace import Key
 from parity.verdict import Deviation, Judgement, StepVerdict
 
 MOST = 4096

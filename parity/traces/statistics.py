@@ -19,8 +19,8 @@ import numpy.typing as npt
 import xxhash
 
 from parity.dtypes import name_of, working_dtype
-from parity.fused import Sums, kernel_of
-from parity.sketch import BUCKETS, ROW, TILE, Floats, countable, fold, partial_sums
+from parity.traces.fused import Sums, kernel_of
+from parity.traces.sketch import BUCKETS, ROW, TILE, Floats, countable, fold, partial_sums
 
 # A tile of float32 is 250 KB, a quarter of an L2 cache. A block is one tile, the last one up to half as much more.
 _LONGEST_BLOCK = TILE + TILE // 2
@@ -47,7 +47,7 @@ class Statistics:
         nan_count, inf_count: elements that are NaN; that are infinite (either sign).
         digest: XXH3 of 128 bits, in hexadecimal, over the elements' little-endian bytes in C order; shape and dtype
             do not enter.
-        sketch: 61 signed sums, see `parity.sketch`.
+        sketch: 61 signed sums, see `parity.traces.sketch`.
     """
 
     count: int

@@ -18,8 +18,8 @@ from safetensors.numpy import save_file
 from parity.contract import Contract
 from parity.dtypes import name_of
 from parity.errors import UsageError
-from parity.statistics import Gathered, gather
-from parity.trace import Manifest, fields_of
+from parity.traces.statistics import Gathered, gather
+from parity.traces.trace import Manifest, fields_of
 
 
 class TraceWriter:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from parity.errors import UsageError
-from parity.measure import Error, error_between
-from parity.trace import Key, Trace
+from parity.traces.measure import Error, error_between
+from parity.traces.trace import Key, Trace
 
 PLAIN = "plain"
 """The execution that adds one term after the other; every other is as right as the usual one."""

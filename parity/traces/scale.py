@@ -13,7 +13,7 @@ from collections import defaultdict
 from functools import lru_cache
 
 from parity.axes import Layout
-from parity.trace import Key, Trace
+from parity.traces.trace import Key, Trace
 
 WIDTH = 8
 """Elements a place from which on a place speaks for itself: the ratio of errors of fewer has too heavy a tail.

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from parity.axes import LOOKS, Layout, Look, Where
 from parity.dtypes import COARSE, as_float64, unit_roundoff
-from parity.scale import WIDTH, layout_of, typical_power
 from parity.scenario import Scenario
-from parity.sketch import relative_error
-from parity.trace import Key, Trace
+from parity.traces.scale import WIDTH, layout_of, typical_power
+from parity.traces.sketch import relative_error
+from parity.traces.trace import Key, Trace
 
 Float = NDArray[np.float64]
 COARSELY: tuple[Look, ...] = ("part", "channel")
@@ -45,7 +45,7 @@ class Error:
     Attributes:
         views: the whole tensor's, and those of the worst place, part and channel that were looked at. Each is
             ``|candidate - oracle| / |oracle|`` over the valid elements that it is of; where the oracle is smaller than
-            typical (`parity.scale`), over the typical norm of as many.
+            typical (`parity.traces.scale`), over the typical norm of as many.
         nonfinite: elements that are NaN or infinite on one side only.
         samples: how much the error rests on: places, or elements where the tensor has no places.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parity.trace import Key, Trace
+from parity.traces.trace import Key, Trace
 
 Missing = frozenset[Key]
 """Records of the oracle that a run does not have, or has in another shape: nothing replaces the values there."""

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from parity.sketch import BUCKETS, ROW, ROWS, SLICE, SLICES, TILE, Floats, column_signs, row_signs
+from parity.traces.sketch import BUCKETS, ROW, ROWS, SLICE, SLICES, TILE, Floats, column_signs, row_signs
 
 # What may be changed about the arithmetic: its order, the sign of zero, fused multiply-add, division. Not among them:
 # that NaN and infinities do not occur, for they must be seen.
@@ -64,7 +64,7 @@ def kernel_of(dtype: np.dtype[Any]) -> Kernel | None:
 def _compiled(dtype: np.dtype[Any]) -> Scan:
     """`scan` in machine code for one dtype. Arrays are declared read-only, which others may be passed as.
 
-    Numba's cache notices a change of this file only; the constants of `parity.sketch` are frozen by its format.
+    Numba's cache notices a change of this file only; the constants of `parity.traces.sketch` are frozen by its format.
     """
     import numba
 

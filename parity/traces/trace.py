@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from parity.contract import Contract
 from parity.errors import StaleTrace, UsageError
 from parity.scenario import Scenario
-from parity.statistics import Statistics
+from parity.traces.statistics import Statistics
 
 FORMAT_VERSION = 1
 
