@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.recorder import Recorder
+from parity.running.recorder import Recorder
 from parity.tap import SILENT
 from parity.traces.writer import TraceWriter
 from reference.huggingface import Reference

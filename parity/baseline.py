@@ -10,7 +10,7 @@ from typing import Protocol, get_args
 
 from parity.errors import UsageError
 from parity.judge import Measure, Runs, judge
-from parity.party import Party
+from parity.running.party import Party
 from parity.traces.coverage import NOTHING, Missing, missing
 from parity.traces.measure import error_of
 from parity.traces.measured import PLAIN, Errors, Execution, read, write
@@ -21,7 +21,7 @@ NAME = "baseline"
 
 
 class Runner(Protocol):
-    """The loaded reference: `parity.party.Party`."""
+    """The loaded reference: `parity.running.party.Party`."""
 
     def executions(self) -> tuple[tuple[str, ...], bool]:
         """Names of its further executions, and whether it can add one term after the other."""

@@ -18,8 +18,8 @@ from parity.discovery import BACKENDS, REFERENCES, find
 from parity.errors import UsageError
 from parity.judge import Runs
 from parity.media import Part
-from parity.party import Crash, Party
-from parity.progress import Progress
+from parity.running.party import Crash, Party
+from parity.running.progress import Progress
 from parity.traces.trace import Manifest, Trace
 from parity.verdict import Comparison, Judgement
 

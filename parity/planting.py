@@ -22,8 +22,8 @@ from parity.diagnosis.matched import PartyPlant
 from parity.diagnosis.together import Remembered, Tensors
 from parity.discovery import REFERENCES
 from parity.errors import ParityError
-from parity.party import Party
-from parity.progress import Progress
+from parity.running.party import Party
+from parity.running.progress import Progress
 from parity.scoring import Score
 from parity.traces.trace import Key, Mode, Trace
 from parity.variant import Catalogue, Variant

@@ -29,8 +29,8 @@ from parity.dtypes import as_float64
 from parity.floors import Floors
 from parity.judge import ALLOWED, Judge, Runs
 from parity.media import Part
-from parity.party import Party
-from parity.progress import Progress
+from parity.running.party import Party
+from parity.running.progress import Progress
 from parity.traces.measure import Error, Float, Scale, exact
 from parity.traces.trace import Key, Trace
 

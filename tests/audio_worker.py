@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from implementations.mlx import Backend
-from parity.execute import Run, execute
+from parity.running.execute import Run, execute
 from parity.traces.trace import Trace
 from tests.audio_parties import Clips, MlxTower
 
 
 def run(folder: Path, checkpoint: Path, oracle: Trace, clips: Clips, **how) -> Trace:
-    """The trace of a run in float32; `how` is `mode` and `keep_tensors` of `parity.execute.Run`."""
+    """The trace of a run in float32; `how` is `mode` and `keep_tensors` of `parity.running.execute.Run`."""
     np.savez(folder / "clips.npz", mel=clips.mel, mask=clips.mask)
     output = folder / f"mlx-{how['mode']}"
     job = {"folder": folder, "checkpoint": checkpoint, "oracle": oracle.path, "output": output, "how": how}

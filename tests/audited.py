@@ -6,10 +6,10 @@ from pathlib import Path
 
 from parity.discovery import BACKENDS, find
 from parity.errors import BackendUnavailable
-from parity.execute import Run, execute
 from parity.fault import OPTION, Fault, Inputs, Kind, Needed, Subject, chosen
 from parity.media import parse
-from parity.party import Crash
+from parity.running.execute import Run, execute
+from parity.running.party import Crash
 from parity.scenario import Scenario
 from parity.traces.coverage import NOTHING
 from parity.traces.trace import Trace
@@ -96,7 +96,7 @@ class Missing(Package):
 
 
 class InProcess:
-    """Stands in for `parity.party.Party`, without a process; notes what is loaded and run."""
+    """Stands in for `parity.running.party.Party`, without a process; notes what is loaded and run."""
 
     log = []  # noqa: RUF012 - a test empties it
 

@@ -18,9 +18,9 @@ import torch
 from parity.backend import Backend
 from parity.baseline import Baseline, judged
 from parity.errors import ExitCode
-from parity.execute import Run, execute, measure
 from parity.judge import Runs
-from parity.party import Party
+from parity.running.execute import Run, execute, measure
+from parity.running.party import Party
 from parity.traces.coverage import Missing
 from parity.traces.measured import Errors
 from parity.traces.trace import Mode, Trace

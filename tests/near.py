@@ -9,8 +9,8 @@ import threading
 from typing import Any
 
 from parity.discovery import Choice
-from parity.party import Party
-from parity.worker import Worker
+from parity.running.party import Party
+from parity.running.worker import Worker
 from reference.huggingface import Reference
 
 ALONE = threading.Lock()

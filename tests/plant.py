@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from parity.diagnosis.probe import planted
 from parity.diagnosis.together import Plant
+from parity.running.probe import planted
 
 
 def plant_in(reference) -> Plant:

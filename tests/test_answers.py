@@ -13,7 +13,7 @@ transformers = pytest.importorskip("transformers", reason="needs the [hf] extra"
 from parity.checkpoint import find_checkpoint  # noqa: E402  # behind importorskip
 from parity.generation import Message, Sampling  # noqa: E402
 from parity.media import Part  # noqa: E402
-from parity.single import writer  # noqa: E402
+from parity.running.single import writer  # noqa: E402
 from reference import tiny  # noqa: E402
 from reference.tiny import evaluate  # noqa: E402
 from reference.tiny.samples import png, wav  # noqa: E402

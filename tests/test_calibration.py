@@ -18,10 +18,10 @@ from parity.calibration.running import Request, calibrate, require, single
 from parity.calibration.summary import Summary
 from parity.checkpoint import Checkpoint
 from parity.errors import UsageError
-from parity.progress import Silent
 from parity.report.calibration import command
 from parity.report.calibration_page import markdown
 from parity.report.calibration_plot import svg
+from parity.running.progress import Silent
 from parity.verdict import Deviation, Judgement, Status, StepVerdict
 from reference.drawn import WEIGHTS, drawn
 from reference.scenarios import MEANINGS

@@ -216,14 +216,14 @@ def test_compare_does_not_write_over_kept_traces(parity, engine, tmp_path):
 def test_failures_are_one_line(failure, code, line, parity, monkeypatch):
     """Whatever goes wrong: one line on standard error, an exit code, no traceback."""
     monkeypatch.setattr("parity.cli.guard._silence", lambda descriptor: None)
-    monkeypatch.setattr("parity.doctor.examine", raising(failure))
+    monkeypatch.setattr("parity.running.doctor.examine", raising(failure))
     assert parity("doctor") == (code, "", f"{line}\n" if line else "")
 
 
 def test_debug_shows_the_traceback(parity, monkeypatch):
     """PARITY_DEBUG=1 shows where it went wrong."""
     monkeypatch.setenv("PARITY_DEBUG", "1")
-    monkeypatch.setattr("parity.doctor.examine", raising(UsageError("no")))
+    monkeypatch.setattr("parity.running.doctor.examine", raising(UsageError("no")))
     code, _, err = parity("doctor")
     assert code == 2
     assert "Traceback" in err
@@ -235,7 +235,7 @@ def test_doctor(good, code, parity, monkeypatch):
     """A problem is exit 3; candidates are passed on."""
     asked = []
     findings = [("mlx", True, "mlx", "0.32"), ("mlx", good, "BLAS", "install openblas")]
-    monkeypatch.setattr("parity.doctor.examine", lambda names: asked.append(names) or iter(findings))
+    monkeypatch.setattr("parity.running.doctor.examine", lambda names: asked.append(names) or iter(findings))
     left, out, _ = parity("doctor", "--candidates", "mlx,onnx")
     assert (left, asked) == (code, [("mlx", "onnx")])
     assert "install openblas" in out
@@ -244,7 +244,7 @@ def test_doctor(good, code, parity, monkeypatch):
 def test_trace(parity, monkeypatch, tmp_path):
     """Options reach the engine, and the trace's path is printed."""
     asked = []
-    monkeypatch.setattr("parity.single.write_trace", lambda **given: asked.append(given) or given["output"])
+    monkeypatch.setattr("parity.running.single.write_trace", lambda **given: asked.append(given) or given["output"])
     code, out, _ = parity(
         "trace", "--backend", "mlx", "--output", tmp_path / "t", "--oracle", tmp_path / "o", "--no-tensors"
     )
@@ -269,7 +269,7 @@ def said(monkeypatch):
 
         yield write
 
-    monkeypatch.setattr("parity.single.writer", writer)
+    monkeypatch.setattr("parity.running.single.writer", writer)
     return asked
 
 
@@ -315,7 +315,7 @@ def test_generate_refuses_nothing_and_what_is_no_file(parity, said, tmp_path):
 
 def test_steps(parity, monkeypatch):
     """Folded, by layer, by text, in full, or as JSON."""
-    monkeypatch.setattr("parity.single.contract_of", lambda checkpoint: samples.contract())
+    monkeypatch.setattr("parity.running.single.contract_of", lambda checkpoint: samples.contract())
     assert "text.layers.{0-9}.attn.q_rope" in parity("steps")[1]
     assert "text.layers.7.attn.q_rope" in parity("steps", "--all")[1]
     assert "text.layers.3.attn.q_rope  batch token hidden" in parity("steps", "--layer", "3")[1]
@@ -475,7 +475,7 @@ def test_signals_end_it_in_order(number, code, tmp_path):
     """An interrupt and a termination run what is to be cleaned up, and say at most one line."""
     program = """
 import sys, time
-import parity.doctor
+import parity.running.doctor
 def examine(names):
     try:
         print("started", flush=True)
@@ -483,7 +483,7 @@ def examine(names):
         yield
     finally:
         print("cleaned up", flush=True)
-parity.doctor.examine = examine
+parity.running.doctor.examine = examine
 from parity.cli import main
 main(["doctor"])
 """

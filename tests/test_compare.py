@@ -10,9 +10,9 @@ from parity.checkpoint import Checkpoint
 from parity.compare import Request, compare
 from parity.errors import ExitCode, UsageError
 from parity.judge import Runs, judge
-from parity.progress import Silent
 from parity.report.gather import Gatherer
-from parity.single import write_trace
+from parity.running.progress import Silent
+from parity.running.single import write_trace
 from parity.traces.trace import Trace
 from parity.verdict import Status
 

@@ -10,7 +10,7 @@ pytest.importorskip("torch")
 
 from parity.baseline import Baseline, kept
 from parity.errors import ExitCode, UsageError
-from parity.execute import measure
+from parity.running.execute import measure
 from parity.traces import measured
 from parity.traces.measure import Error
 from parity.traces.measured import Execution

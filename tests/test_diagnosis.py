@@ -25,14 +25,14 @@ from parity.diagnosis.softmax import softmax
 from parity.diagnosis.where import where
 from parity.discovery import REFERENCES
 from parity.judge import judge
-from parity.party import Party
-from parity.progress import Silent
 from parity.report import causes
 from parity.report.detail import Report
 from parity.report.html import render as html
 from parity.report.json import dumps, read_comparison
 from parity.report.markdown import markdown, text
 from parity.report.terminal import print_comparison
+from parity.running.party import Party
+from parity.running.progress import Silent
 from parity.traces.trace import Key
 from parity.variant import Variant
 from parity.verdict import Cause, Comparison, Diagnosis

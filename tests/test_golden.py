@@ -23,7 +23,7 @@ from parity.golden.sketches import FOLDED, distance, folded, packed, unpacked
 from parity.golden.store import Store
 from parity.golden.updating import update
 from parity.media import Part, digest
-from parity.progress import Silent
+from parity.running.progress import Silent
 from parity.traces.sketch import BUCKETS, estimated_norm
 from parity.verdict import Status
 from tests.toy import CONTRACT, Toy

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from parity.errors import ExitCode
-from parity.execute import Run, execute
 from parity.golden.catalogue import find_catalogue
 from parity.golden.checking import require_fresh
 from parity.golden.judging import judge_golden
 from parity.golden.stage import staged
 from parity.golden.store import Store
+from parity.running.execute import Run, execute
 from parity.traces.trace import Trace
 from parity.verdict import Status
 from reference.variants import catalogue

@@ -16,8 +16,8 @@ from parity.discovery import find
 from parity.errors import ExitCode, UsageError
 from parity.generation import Message, Sampling
 from parity.media import Part
-from parity.party import Party
-from parity.progress import Silent
+from parity.running.party import Party
+from parity.running.progress import Silent
 from reference.media_scenarios import WITH_MEDIA
 from tests.harness import NAME, WEIGHTS, require_parity
 

@@ -5,7 +5,7 @@ import pytest
 
 from parity.discovery import Choice, find
 from parity.errors import UsageError
-from parity.pieces import Pieces
+from parity.running.pieces import Pieces
 
 WHOLE = np.arange(12.0).reshape(3, 4)
 

@@ -16,10 +16,10 @@ from implementations.gemma3n.preprocessor import Preprocessor
 from parity import backend
 from parity.contract import Contract
 from parity.errors import UsageError
-from parity.execute import Run, execute
 from parity.host_tensors import HostTensors
 from parity.judge import Runs, judge
 from parity.media import Part
+from parity.running.execute import Run, execute
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT
 from parity.traces.measure import beyond_a_level

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from parity.progress import Progress, Silent
 from parity.report.progress import TerminalProgress
+from parity.running.progress import Progress, Silent
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from parity.errors import ExitCode
-from parity.execute import Run, execute
 from parity.generation import Message, Sampling
 from parity.judge import Runs, judge
 from parity.media import Part
+from parity.running.execute import Run, execute
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, silence
 from parity.traces.trace import Key, Trace

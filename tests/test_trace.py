@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from parity.errors import StaleTrace, UsageError
-from parity.execute import Run, execute
+from parity.running.execute import Run, execute
 from parity.traces.statistics import measure
 from parity.traces.trace import Key, Trace, decode_sketch
 from parity.traces.writer import TraceWriter

@@ -18,8 +18,8 @@ from parity.checkpoint import find_checkpoint
 from parity.diagnosis.together import Remembered
 from parity.errors import ExitCode, UsageError
 from parity.planting import Nursery, cases
-from parity.progress import Silent
 from parity.report.variants import as_json, markdown, print_scores, summary
+from parity.running.progress import Silent
 from parity.scoring import Score, Totals
 from parity.traces.trace import Key
 from parity.variant import Catalogue, Variant, find_variants, sample

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from parity.backend import Backend
 from parity.contract import Contract
-from parity.execute import Run, execute
 from parity.judge import Runs, judge
+from parity.running.execute import Run, execute
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, Tap
 from parity.traces.trace import Trace

@@ -22,7 +22,7 @@ from parity.report.console import console, plain, print_line
 from parity.report.fold import split
 from parity.report.progress import TerminalProgress
 from parity.report.table import Table
-from parity.single import write_trace
+from parity.running.single import write_trace
 from parity.traces.trace import Trace
 
 Limit = Annotated[float, typer.Option("--limit", metavar="NUMBER", help="Largest magnitude that the engine keeps.")]

@@ -24,9 +24,9 @@ from parity.discovery import REFERENCES
 from parity.errors import ExitCode, ParityError
 from parity.fault import Inputs
 from parity.judge import Runs
-from parity.party import Crash, Party
 from parity.planting import WORKERS
-from parity.progress import Progress
+from parity.running.party import Crash, Party
+from parity.running.progress import Progress
 from parity.traces.trace import Trace
 from parity.variant import Catalogue
 

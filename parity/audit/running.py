@@ -18,8 +18,8 @@ from parity.compare import require_dtype
 from parity.discovery import BACKENDS, find
 from parity.errors import UsageError
 from parity.fault import Subject
-from parity.party import Party
-from parity.progress import Progress
+from parity.running.party import Party
+from parity.running.progress import Progress
 from parity.traces.writer import machine
 from parity.variant import Catalogue
 

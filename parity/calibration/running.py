@@ -21,7 +21,7 @@ from parity.compare import require_floor
 from parity.discovery import REFERENCES, find
 from parity.errors import UsageError
 from parity.judge import ALLOWED
-from parity.progress import Progress
+from parity.running.progress import Progress
 
 PART = "calibration"
 SHORTEST, LONGEST = 3, 20

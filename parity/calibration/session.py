@@ -18,8 +18,8 @@ from parity.compare import ORACLE_DTYPE, plan_of
 from parity.discovery import BACKENDS, REFERENCES, Choice, find
 from parity.errors import ParityError, UsageError
 from parity.judge import Runs
-from parity.party import Crash, Party
-from parity.progress import Silent
+from parity.running.party import Crash, Party
+from parity.running.progress import Silent
 from parity.traces.trace import Mode, Trace
 from parity.verdict import Judgement
 

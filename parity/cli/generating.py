@@ -36,7 +36,7 @@ def generate(
     """Let a backend go on from a text, answer to pictures and sounds, or talk; printed as it is decoded."""
     from parity.checkpoint import find_checkpoint
     from parity.generation import Sampling
-    from parity.single import writer
+    from parity.running.single import writer
 
     sampling = Sampling(max_tokens, temperature, top_k, top_p, seed)
     text, given, arithmetic = given_prompt(prompt), media(image, audio), one_name(dtype, "--dtype")

@@ -30,7 +30,7 @@ def trace(
     from parity.checkpoint import find_checkpoint
     from parity.report.console import plain
     from parity.report.progress import TerminalProgress
-    from parity.single import write_trace
+    from parity.running.single import write_trace
 
     name = one_name(scenario, "--scenario")
     arithmetic = one_name(dtype, "--dtype")
@@ -58,9 +58,9 @@ def doctor(
     ] = "",
 ) -> int:
     """Say what is installed, what can run, and how to cure what cannot."""
-    from parity.doctor import examine
     from parity.report.console import console
     from parity.report.findings import print_findings
+    from parity.running.doctor import examine
 
     backends = names(candidates, "--candidates") if candidates else ()
     good = print_findings(examine(backends), console())

@@ -64,7 +64,7 @@ def steps(
 
 def _contract(model: str | None) -> Contract:
     from parity.checkpoint import find_checkpoint
-    from parity.single import contract_of
+    from parity.running.single import contract_of
 
     return contract_of(find_checkpoint(model))
 

@@ -17,8 +17,8 @@ from parity.diagnosis.hypothesis import Hypothesis
 from parity.diagnosis.together import Plant, Remembered, Tensors
 from parity.dtypes import as_float64, kind_of, name_of, unit_roundoff
 from parity.judge import ALLOWED
-from parity.party import Crash, Party
 from parity.placing import behind, placed
+from parity.running.party import Crash, Party
 from parity.traces.trace import Key, Trace
 from parity.variant import Catalogue, Variant
 

@@ -15,8 +15,8 @@ from parity.diagnosis.together import Plant, Remembered
 from parity.dtypes import COARSE, unit_roundoff
 from parity.entries import targets
 from parity.judge import Runs
-from parity.party import Party
-from parity.progress import Progress
+from parity.running.party import Party
+from parity.running.progress import Progress
 from parity.traces.trace import Trace
 from parity.variant import VARIANTS, Catalogue, find_variants
 from parity.verdict import Judgement

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from parity.errors import ParityError
-from parity.party import Crash
+from parity.running.party import Crash
 from parity.traces.trace import Key, Trace
 from parity.variant import Variant
 

@@ -21,8 +21,8 @@ from parity.golden.stage import staged
 from parity.golden.store import Store
 from parity.judge import ALLOWED
 from parity.media import digest
-from parity.party import Crash, Party
-from parity.progress import Progress
+from parity.running.party import Crash, Party
+from parity.running.progress import Progress
 from parity.traces.trace import Trace
 from parity.verdict import Comparison, Judgement
 

@@ -25,8 +25,8 @@ from parity.golden.packing import held_to, pack
 from parity.golden.tables import Choice, FamilyFloor
 from parity.judge import Runs, require_whole
 from parity.media import FOLDER
-from parity.party import Party
-from parity.progress import Progress
+from parity.running.party import Party
+from parity.running.progress import Progress
 from parity.traces.scale import family
 from parity.traces.trace import Key, Trace
 

@@ -14,7 +14,7 @@ from parity.golden.difference import Change, difference
 from parity.golden.format import Golden, read_golden, write_golden
 from parity.golden.making import Maker
 from parity.golden.store import Store
-from parity.progress import Progress
+from parity.running.progress import Progress
 
 Made = dict[str, Golden]
 

@@ -127,7 +127,7 @@ def run(request: pytest.FixtureRequest) -> ParityResult:
 def _compare(asked: Asked, look: Look | None) -> ParityResult:
     from parity.checkpoint import find_checkpoint
     from parity.compare import Request, compare
-    from parity.progress import Silent
+    from parity.running.progress import Silent
 
     request = Request(
         checkpoint=find_checkpoint(asked.checkpoint),
@@ -143,8 +143,8 @@ def _compare(asked: Asked, look: Look | None) -> ParityResult:
 
 def _golden(asked: Asked, item: pytest.Item) -> ParityResult:
     from parity.golden.checking import check
-    from parity.progress import Silent
     from parity.report.goldens import MEANING
+    from parity.running.progress import Silent
 
     catalogue = asked.catalogue
     if item.config.getoption("parity_update_golden"):
@@ -156,9 +156,9 @@ def _golden(asked: Asked, item: pytest.Item) -> ParityResult:
 def _update(asked: Asked, item: pytest.Item) -> None:
     """Make the test's goldens anew; the summary says what changed."""
     from parity.golden.updating import update
-    from parity.progress import Silent
     from parity.report.console import console
     from parity.report.goldens import print_update
+    from parity.running.progress import Silent
 
     stream = io.StringIO()
     print_update(update(asked.catalogue, only=asked.names, progress=Silent()), console(stream, width=WIDTH))

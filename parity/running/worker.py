@@ -23,9 +23,9 @@ from parity.backend import Backend, Reference
 from parity.discovery import Choice, find
 from parity.dtypes import name_of, working_dtype
 from parity.errors import ParityError, UsageError
-from parity.execute import Run, execute, measure
 from parity.generation import Message, Sampling
 from parity.media import parse
+from parity.running.execute import Run, execute, measure
 from parity.scenario import Scenario
 from parity.traces.measured import to_text
 from parity.traces.trace import Key, Trace
@@ -117,7 +117,7 @@ class Worker:
 
     def do_probe(self, job: Job) -> list[int]:
         """Write the tensors of a few steps, which the loaded reference with known bugs has in lockstep; say which."""
-        from parity.diagnosis.probe import planted
+        from parity.running.probe import planted
 
         keys = [Key(*key) for key in job["keys"]]
         variants = [(name, place) for name, place in job["variants"]]

@@ -14,8 +14,8 @@ from parity.contract import Contract
 from parity.discovery import BACKENDS, REFERENCES
 from parity.generation import Message, Sampling
 from parity.media import Part
-from parity.party import Party
-from parity.progress import Progress, Silent
+from parity.running.party import Party
+from parity.running.progress import Progress, Silent
 from parity.traces.trace import Mode, Trace
 
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 from parity.checkpoint import Checkpoint
 from parity.discovery import BACKENDS, find, worker_environment
 from parity.errors import BackendUnavailable, error_named
-from parity.progress import Progress
+from parity.running.progress import Progress
 from parity.traces.coverage import NOTHING, Missing
 from parity.traces.measure import Error
 from parity.traces.measured import from_text
@@ -59,7 +59,7 @@ class Party:
         self._last_step = ""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker, closed by close()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "parity.worker"],
+            [sys.executable, "-m", "parity.running.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

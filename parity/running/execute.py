@@ -14,7 +14,7 @@ from parity.contract import Contract
 from parity.errors import UsageError
 from parity.generation import Message, Sampling
 from parity.media import Part, keep, resolve
-from parity.recorder import Notify, Recorder
+from parity.running.recorder import Notify, Recorder
 from parity.scenario import Chunk, Scenario
 from parity.traces.coverage import NOTHING, Missing
 from parity.traces.measure import Error

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from parity.discovery import BACKENDS, REFERENCES, available
 from parity.errors import ParityError
-from parity.party import Party
-from parity.progress import Silent
+from parity.running.party import Party
+from parity.running.progress import Silent
 
 Finding = tuple[str, bool, str, str]
 """Section, whether it is good, what was looked at, and what was found or how to cure it."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from parity.backend import Tensors
 from parity.contract import Contract
 from parity.host_tensors import HostTensors
-from parity.pieces import Pieces
+from parity.running.pieces import Pieces
 from parity.scenario import Scenario
 from parity.tap import Hear, ScopedTap
 from parity.traces.coverage import NOTHING, Missing
