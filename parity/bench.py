@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from parity.baseline import Baseline, judged
 from parity.diagnosis.naming import Namer
 from parity.diagnosis.together import Plant, Remembered
 from parity.errors import ExitCode
-from parity.judge import Runs
+from parity.judging.baseline import Baseline, judged
+from parity.judging.judge import Runs
+from parity.judging.verdict import Judgement
 from parity.scoring import Score
 from parity.traces.measure import Error, error_of
 from parity.traces.trace import Key, Mode, Trace
 from parity.variant import Catalogue, Variant
-from parity.verdict import Judgement
 
 Run = Callable[[Mode], Trace]
 

@@ -10,18 +10,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from parity.baseline import Baseline, both, judged
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
 from parity.diagnosis.naming import Knowledge, Namer
 from parity.discovery import BACKENDS, REFERENCES, find
 from parity.errors import UsageError
-from parity.judge import Runs
+from parity.judging.baseline import Baseline, both, judged
+from parity.judging.judge import Runs
+from parity.judging.verdict import Comparison, Judgement
 from parity.media import Part
 from parity.running.party import Crash, Party
 from parity.running.progress import Progress
 from parity.traces.trace import Manifest, Trace
-from parity.verdict import Comparison, Judgement
 
 ORACLE_DTYPE = "float64"
 DIAGNOSIS = "diagnosis"

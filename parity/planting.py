@@ -14,7 +14,6 @@ from threading import local
 from types import TracebackType
 from typing import Self
 
-from parity.baseline import Baseline
 from parity.bench import Bench
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
@@ -22,6 +21,7 @@ from parity.diagnosis.matched import PartyPlant
 from parity.diagnosis.together import Remembered, Tensors
 from parity.discovery import REFERENCES
 from parity.errors import ParityError
+from parity.judging.baseline import Baseline
 from parity.running.party import Party
 from parity.running.progress import Progress
 from parity.scoring import Score

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from parity.errors import ExitCode
+from parity.judging.verdict import Judgement, Status
 from parity.variant import Variant
-from parity.verdict import Judgement, Status
 
 FLOAT32 = "float32"
 STEPS = 3

@@ -5,7 +5,7 @@ gets an error of its own, normally distributed and in proportion to the value: a
 The judge's own measure and floors say from which size on the step is no longer ok. A fault in one place alone is seen
 when it is smaller, for the worst place counts as much as the whole.
 
-A report measures nothing of this: what may hide in a step is what the judge allows there (`parity.verdict.Deviation`),
+A report measures nothing of this: what may hide in a step is what the judge allows there (`parity.judging.verdict.Deviation`),
 some K floors, which these figures confirm.
 """
 
@@ -20,14 +20,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from parity.baseline import Baseline
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
 from parity.contract import Contract, Step
 from parity.discovery import REFERENCES
 from parity.dtypes import as_float64
-from parity.floors import Floors
-from parity.judge import ALLOWED, Judge, Runs
+from parity.judging.baseline import Baseline
+from parity.judging.floors import Floors
+from parity.judging.judge import ALLOWED, Judge, Runs
 from parity.media import Part
 from parity.running.party import Party
 from parity.running.progress import Progress
@@ -65,7 +65,7 @@ class Sensitivity:
 
 
 class Fault:
-    """Measures a step of the baseline as if it had a fault: what `parity.judge` takes for the measure of a candidate.
+    """Measures a step of the baseline as if it had a fault: what `parity.judging.judge` takes for the measure of a candidate.
 
     Args:
         key: of the step.

@@ -16,15 +16,15 @@ from typing import get_args
 import torch
 
 from parity.backend import Backend
-from parity.baseline import Baseline, judged
 from parity.errors import ExitCode
-from parity.judge import Runs
+from parity.judging.baseline import Baseline, judged
+from parity.judging.judge import Runs
+from parity.judging.verdict import Judgement
 from parity.running.execute import Run, execute, measure
 from parity.running.party import Party
 from parity.traces.coverage import Missing
 from parity.traces.measured import Errors
 from parity.traces.trace import Mode, Trace
-from parity.verdict import Judgement
 from reference.huggingface import Reference
 from reference.tiny import path
 
@@ -93,7 +93,7 @@ class Harness:
 
 
 class Here:
-    """A loaded reference of this process, as `parity.baseline` runs it."""
+    """A loaded reference of this process, as `parity.judging.baseline` runs it."""
 
     def __init__(self, reference: Reference, dtype: str) -> None:
         self._reference, self._dtype = reference, dtype

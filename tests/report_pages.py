@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from parity.contract import Contract, Step
+from parity.judging.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict
 from parity.report.chosen import MOST, chosen
 from parity.report.detail import Column, Detail, Element, Heat, Histogram, Report
 from parity.scenario import Chunk, Scenario
-from parity.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict
 from tests import report_samples as samples
 
 SCRIPT = "<script>document.title='owned';fetch('http://127.0.0.1:1/')</script><img src=x onerror=alert(1)>"

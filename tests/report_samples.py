@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from parity.contract import Contract, Step
+from parity.judging.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict, Worst
 from parity.traces.trace import Manifest
-from parity.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict, Worst
 
 HIDDEN = ("batch", "token", "hidden")
 ROPE = "https://arxiv.org/abs/2104.09864"

@@ -15,8 +15,8 @@ from implementations.ane.audio.tower import within  # noqa: E402
 from implementations.ane.limits import LIMIT  # noqa: E402
 from implementations.ane.senses import filled, soft_tokens  # noqa: E402
 from implementations.gemma3n.config import AudioConfig  # noqa: E402
-from parity.baseline import judged as judged_by  # noqa: E402
 from parity.errors import UsageError  # noqa: E402
+from parity.judging.baseline import judged as judged_by  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
 from tests.audio_checkpoint import Alone, write  # noqa: E402
 from tests.audio_parties import SCENARIO, AneAudio, AneTower, Audio, Clips, Tower  # noqa: E402

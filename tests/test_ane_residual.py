@@ -8,7 +8,7 @@ import torch
 from implementations.ane import Backend
 from implementations.ane.layers import RMSNorm
 from parity.errors import ExitCode
-from parity.verdict import Status
+from parity.judging.verdict import Status
 from tests import residual
 from tests.harness import Harness
 

@@ -9,9 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from parity.judge import judge  # noqa: E402  # behind importorskip
+from parity.judging.judge import judge  # noqa: E402  # behind importorskip
+from parity.judging.verdict import Status  # noqa: E402
 from parity.tap import ScopedTap  # noqa: E402
-from parity.verdict import Status  # noqa: E402
 from parity.weave import locate  # noqa: E402
 from reference.audio import AUDIO_STEPS, audio_steps  # noqa: E402
 from reference.variants import catalogue  # noqa: E402

@@ -25,12 +25,12 @@ from parity.checkpoint import Checkpoint
 from parity.discovery import find
 from parity.errors import ExitCode, UsageError
 from parity.fault import Inputs, Needed, Subject, chosen
+from parity.judging.verdict import Deviation, Judgement, Status, StepVerdict
 from parity.report.audit import as_json, print_audits
 from parity.report.audit_faults import places
 from parity.report.audit_page import markdown
 from parity.report.console import console
 from parity.running.progress import Silent
-from parity.verdict import Deviation, Judgement, Status, StepVerdict
 from tests import audited
 from tests.audited import CATALOGUE, SCALED, SHIFTED, SHUT, InProcess, Package
 from tests.third_party_page import PAGE, stale

@@ -18,11 +18,11 @@ from parity.calibration.running import Request, calibrate, require, single
 from parity.calibration.summary import Summary
 from parity.checkpoint import Checkpoint
 from parity.errors import UsageError
+from parity.judging.verdict import Deviation, Judgement, Status, StepVerdict
 from parity.report.calibration import command
 from parity.report.calibration_page import markdown
 from parity.report.calibration_plot import svg
 from parity.running.progress import Silent
-from parity.verdict import Deviation, Judgement, Status, StepVerdict
 from reference.drawn import WEIGHTS, drawn
 from reference.scenarios import MEANINGS
 

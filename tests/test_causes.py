@@ -10,7 +10,7 @@ from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.evidence import missing_in
 from parity.diagnosis.matched import Filter
 from parity.discovery import find
-from parity.judge import Runs, judge
+from parity.judging.judge import Runs, judge
 from parity.tap import ScopedTap
 from parity.variant import sample
 from reference.huggingface import Reference

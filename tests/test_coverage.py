@@ -8,14 +8,14 @@ import pytest
 
 pytest.importorskip("torch")
 
-from parity.baseline import Baseline, kept
 from parity.errors import ExitCode, UsageError
+from parity.judging.baseline import Baseline, kept
+from parity.judging.verdict import Status
 from parity.running.execute import measure
 from parity.traces import measured
 from parity.traces.measure import Error
 from parity.traces.measured import Execution
 from parity.traces.trace import Key
-from parity.verdict import Status
 from reference.huggingface import Reference
 from tests.gaps import FUSED, Gapped
 from tests.toy import Deaf, Toy, runs, write

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from parity.determinism import unsteady
 from parity.errors import ExitCode
-from parity.judge import judge
+from parity.judging.determinism import unsteady
+from parity.judging.judge import judge
+from parity.judging.verdict import Comparison
 from parity.report.html.first import first
 from parity.report.json import dumps, read_comparison
 from parity.report.sentences import verdict
 from parity.traces.trace import Key
-from parity.verdict import Comparison
 from tests.toy import CONTRACT, Port, Toy, runs, write
 
 

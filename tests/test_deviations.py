@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from parity.errors import ExitCode
-from parity.verdict import Status
+from parity.judging.verdict import Status
 from reference.variants import catalogue
 from tests.deviations import TAPPED
 

@@ -24,7 +24,8 @@ from parity.diagnosis.matched import PartyPlant
 from parity.diagnosis.softmax import softmax
 from parity.diagnosis.where import where
 from parity.discovery import REFERENCES
-from parity.judge import judge
+from parity.judging.judge import judge
+from parity.judging.verdict import Cause, Comparison, Diagnosis
 from parity.report import causes
 from parity.report.detail import Report
 from parity.report.html import render as html
@@ -35,7 +36,6 @@ from parity.running.party import Party
 from parity.running.progress import Silent
 from parity.traces.trace import Key
 from parity.variant import Variant
-from parity.verdict import Cause, Comparison, Diagnosis
 from reference.variants import catalogue
 from tests import toy
 

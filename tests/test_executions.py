@@ -10,10 +10,10 @@ pytest.importorskip("torch")
 
 import torch
 
-from parity.baseline import judged
 from parity.errors import ExitCode, UsageError
-from parity.judge import Runs
-from parity.verdict import Status
+from parity.judging.baseline import judged
+from parity.judging.judge import Runs
+from parity.judging.verdict import Status
 from reference.executions import BLOCK, Ordered, round_by_chance
 
 WIDER = {torch.bfloat16: torch.float32, torch.float16: torch.float32, torch.float32: torch.float64}

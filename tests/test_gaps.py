@@ -12,11 +12,11 @@ pytest.importorskip("torch")
 
 from parity.discovery import find
 from parity.errors import ExitCode
-from parity.judge import Runs, judge
+from parity.judging.judge import Runs, judge
+from parity.judging.verdict import Judgement
 from parity.traces.scale import family
 from parity.traces.sketch import relative_error
 from parity.traces.statistics import Statistics
-from parity.verdict import Judgement
 from parity.weave import weave
 from reference.variants import catalogue
 from tests.gaps import FUSED, LAYERS, SCATTERS, Gapped, layer_of, scattered

@@ -22,10 +22,10 @@ from parity.golden.packing import stored_floors
 from parity.golden.sketches import FOLDED, distance, folded, packed, unpacked
 from parity.golden.store import Store
 from parity.golden.updating import update
+from parity.judging.verdict import Status
 from parity.media import Part, digest
 from parity.running.progress import Silent
 from parity.traces.sketch import BUCKETS, estimated_norm
-from parity.verdict import Status
 from tests.toy import CONTRACT, Toy
 
 TOY = "tests.toy:Toy"

@@ -14,9 +14,9 @@ from parity.golden.checking import require_fresh
 from parity.golden.judging import judge_golden
 from parity.golden.stage import staged
 from parity.golden.store import Store
+from parity.judging.verdict import Status
 from parity.running.execute import Run, execute
 from parity.traces.trace import Trace
-from parity.verdict import Status
 from reference.variants import catalogue
 from tests.test_deviations import BUGS, REORDERINGS
 

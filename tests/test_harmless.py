@@ -14,9 +14,9 @@ import pytest
 pytest.importorskip("mlx.core")
 pytest.importorskip("torch")
 
-from parity.baseline import Baseline, judged
 from parity.discovery import find
 from parity.errors import ExitCode
+from parity.judging.baseline import Baseline, judged
 from parity.media import Part
 from parity.tap import ScopedTap
 from parity.traces.scale import family

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from parity.errors import ExitCode, UsageError
-from parity.floors import Floors
-from parity.judge import Runs, judge
+from parity.judging.floors import Floors
+from parity.judging.judge import Runs, judge
+from parity.judging.verdict import Comparison, Status, TokenVerdict
 from parity.traces.measure import error_of
 from parity.traces.scale import family
 from parity.traces.trace import Key
-from parity.verdict import Comparison, Status, TokenVerdict
 from tests.toy import CONTRACT, Deaf, Toy, runs, write
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parity.baseline import Baseline
-from parity.baseline import judged as judged_by
-from parity.lengths import Length
-from parity.verdict import Status
+from parity.judging.baseline import Baseline
+from parity.judging.baseline import judged as judged_by
+from parity.judging.lengths import Length
+from parity.judging.verdict import Status
 
 torch = pytest.importorskip("torch", reason="needs the [hf] extra")
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from parity.baseline import judged as judged_by
 from parity.checkpoint import Checkpoint
 from parity.discovery import find
 from parity.errors import ExitCode, UsageError
 from parity.generation import Message, Sampling
+from parity.judging.baseline import judged as judged_by
 from parity.media import Part
 from parity.running.party import Party
 from parity.running.progress import Silent

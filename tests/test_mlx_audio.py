@@ -11,8 +11,8 @@ mx = pytest.importorskip("mlx.core")
 torch = pytest.importorskip("torch")
 
 from implementations.mlx.audio.soft import soft_tokens  # noqa: E402  # behind importorskip
-from parity.baseline import judged as judged_by  # noqa: E402
 from parity.errors import UsageError  # noqa: E402
+from parity.judging.baseline import judged as judged_by  # noqa: E402
 from parity.tap import SILENT  # noqa: E402
 from tests.audio_checkpoint import Alone, write  # noqa: E402
 from tests.audio_parties import SCENARIO, Audio, Clips, MlxAudio, MlxTower, Tower  # noqa: E402

@@ -32,11 +32,11 @@ from implementations.mlx_packages.at import At  # noqa: E402
 from implementations.mlx_packages.patch import Patch  # noqa: E402
 from implementations.mlx_packages.views import KEYS, Mask  # noqa: E402
 from parity.errors import BackendUnavailable, ExitCode, UsageError  # noqa: E402
-from parity.judge import judge  # noqa: E402
+from parity.judging.judge import judge  # noqa: E402
+from parity.judging.verdict import Status  # noqa: E402
 from parity.media import Part  # noqa: E402
 from parity.scenario import Chunk, Scenario  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
-from parity.verdict import Status  # noqa: E402
 from parity.weave import Edit, Passed, Returned, Site, locate, resolve, weave  # noqa: E402
 from reference.scenarios import MEANINGS  # noqa: E402
 from tests.third_party_page import require_documented  # noqa: E402

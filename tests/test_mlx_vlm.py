@@ -23,13 +23,13 @@ from implementations.mlx_vlm.imports import utils  # noqa: E402
 from implementations.mlx_vlm.loading import load_model  # noqa: E402
 from implementations.mlx_vlm.patches import PATCHES  # noqa: E402
 from implementations.mlx_vlm.preparation import Preparation  # noqa: E402
-from parity.baseline import judged as judged_by  # noqa: E402
 from parity.errors import BackendUnavailable, ExitCode, UsageError  # noqa: E402
 from parity.fault import chosen  # noqa: E402
+from parity.judging.baseline import judged as judged_by  # noqa: E402
+from parity.judging.verdict import Status  # noqa: E402
 from parity.media import Part  # noqa: E402
 from parity.scenario import Chunk, Scenario  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
-from parity.verdict import Status  # noqa: E402
 from parity.weave import Edit, resolve, weave  # noqa: E402
 from reference.media_scenarios import WITH_MEDIA  # noqa: E402
 from reference.scenarios import MEANINGS, decode_steps  # noqa: E402

@@ -21,7 +21,7 @@ from implementations.mlx_packages.patch import Patch
 from implementations.mlx_vlm import loading as vlm_loading
 from implementations.mlx_vlm.audio_patches import GROUP_NORM_EPSILON
 from implementations.mlx_vlm.patches import PATCHES as VLM_PATCHES
-from parity.baseline import Baseline, judged
+from parity.judging.baseline import Baseline, judged
 from parity.media import Part
 from parity.traces.trace import Trace
 from parity.weave import Edit

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from parity.axes import LOOKS, USUAL, Axes, said
 from parity.contract import Contract
 from parity.errors import UsageError
-from parity.floors import SAMPLE, Floor
+from parity.judging.floors import SAMPLE, Floor
 from parity.traces.measure import Error, Scale, View, exact
 from tests.toy import CONTRACT
 

@@ -15,8 +15,8 @@ import pytest
 pytest.importorskip("torch")
 
 from parity.dtypes import as_float64
-from parity.floors import Floors
-from parity.judge import ALLOWED, Judge, Runs
+from parity.judging.floors import Floors
+from parity.judging.judge import ALLOWED, Judge, Runs
 from parity.traces.measure import Scale, error_of, exact
 from parity.traces.scale import layout_of
 from reference.variants import catalogue

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.matched import Filter
 from parity.discovery import find
-from parity.judge import Runs, judge
+from parity.judging.judge import Runs, judge
 from parity.placing import placed
 from parity.weave import Edit, weave
 from reference.variants import catalogue

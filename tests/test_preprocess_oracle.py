@@ -17,7 +17,7 @@ from parity import backend
 from parity.contract import Contract
 from parity.errors import UsageError
 from parity.host_tensors import HostTensors
-from parity.judge import Runs, judge
+from parity.judging.judge import Runs, judge
 from parity.media import Part
 from parity.running.execute import Run, execute
 from parity.scenario import Chunk, Scenario

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.errors import UsageError
+from parity.judging.verdict import Status
 from parity.report.html import page as page_module
 from parity.report.html import render
 from parity.report.html.axis import HEIGHT, Axis
@@ -22,7 +23,6 @@ from parity.report.html.figures import heat_figure, histogram_figure
 from parity.report.html.points import points
 from parity.report.html.scale import LEVELS, Scale, compact
 from parity.report.place import Place, locate
-from parity.verdict import Status
 from tests import report_pages as pages
 from tests import report_samples as samples
 

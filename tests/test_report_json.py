@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.errors import StaleTrace, UsageError
+from parity.judging.verdict import Deviation, Status, StepVerdict, Worst
 from parity.report.json import FILE, dumps, prepare, read_comparison, to_json, write_whole
-from parity.verdict import Deviation, Status, StepVerdict, Worst
 from tests import report_samples as samples
 
 floats = st.floats(allow_nan=False, allow_infinity=True)

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from parity.judging.verdict import Deviation, Status, StepVerdict
 from parity.report.console import console, plain, short
 from parity.report.sparkline import ASCII_BARS, sparkline
 from parity.report.terminal import print_comparison
-from parity.verdict import Deviation, Status, StepVerdict
 from tests import report_samples as samples
 
 HOSTILE = "evil\x1b[2J\x1b]0;owned\x07\nmlx: parity\u202e[bold red]\ud800"

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from parity.floors import Floors
-from parity.judge import ALLOWED, Judge, Runs, judge
+from parity.judging.floors import Floors
+from parity.judging.judge import ALLOWED, Judge, Runs, judge
+from parity.judging.verdict import Status
 from parity.report import sentences
 from parity.report.sensitivity import print_sensitivity, sensitivity_json
 from parity.sensitivity import Fault, Sensitivity, Smallest, sensitivities, smallest
 from parity.traces.trace import Key
-from parity.verdict import Status
 from tests import toy
 from tests.near import bring_near
 

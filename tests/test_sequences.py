@@ -10,7 +10,7 @@ import pytest
 from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.matched import Filter
 from parity.diagnosis.sequences import difference
-from parity.judge import Runs, judge
+from parity.judging.judge import Runs, judge
 from parity.report import causes
 from parity.variant import Catalogue, Variant
 from parity.weave import Edit

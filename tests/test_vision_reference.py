@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from parity.errors import ExitCode
+from parity.judging.verdict import Status
 from parity.tap import ScopedTap
-from parity.verdict import Status
 from parity.weave import locate
 from reference.variants import catalogue
 from reference.vision import VISION_STEPS

@@ -11,7 +11,7 @@ import numpy as np
 from parity.backend import Reference, Tensors
 from parity.contract import Contract, Step
 from parity.errors import UsageError
-from parity.judge import Runs
+from parity.judging.judge import Runs
 from parity.running.execute import Run, execute
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT

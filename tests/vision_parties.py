@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 
 from parity.backend import Backend
 from parity.contract import Contract
-from parity.judge import Runs, judge
+from parity.judging.judge import Runs, judge
+from parity.judging.verdict import Judgement
 from parity.running.execute import Run, execute
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, Tap
 from parity.traces.trace import Trace
-from parity.verdict import Judgement
 from reference.huggingface import Reference
 from reference.vision import VISION_STEPS, vision_steps
 from reference.woven import Woven

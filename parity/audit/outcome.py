@@ -10,7 +10,7 @@ from parity.audit.effect import Effect
 from parity.audit.trial import Trial
 from parity.errors import ExitCode
 from parity.fault import ALL, Fault
-from parity.verdict import Diagnosis, Judgement, Status, StepVerdict
+from parity.judging.verdict import Diagnosis, Judgement, Status, StepVerdict
 
 
 @dataclass(frozen=True)

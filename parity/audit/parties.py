@@ -16,14 +16,14 @@ from typing import Self
 from parity.audit.effect import effect
 from parity.audit.outcome import Outcome
 from parity.audit.trial import Trial
-from parity.baseline import Baseline, both, judged
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
 from parity.diagnosis.naming import namer_of
 from parity.discovery import REFERENCES
 from parity.errors import ExitCode, ParityError
 from parity.fault import Inputs
-from parity.judge import Runs
+from parity.judging.baseline import Baseline, both, judged
+from parity.judging.judge import Runs
 from parity.planting import WORKERS
 from parity.running.party import Crash, Party
 from parity.running.progress import Progress

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from parity.calibration.drawn import Drawn
 from parity.errors import ExitCode, UsageError
-from parity.verdict import Judgement, Status, StepVerdict
+from parity.judging.verdict import Judgement, Status, StepVerdict
 
 FORMAT = "parity-calibration"
 VERSION = 1

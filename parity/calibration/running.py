@@ -20,7 +20,7 @@ from parity.checkpoint import Checkpoint
 from parity.compare import require_floor
 from parity.discovery import REFERENCES, find
 from parity.errors import UsageError
-from parity.judge import ALLOWED
+from parity.judging.judge import ALLOWED
 from parity.running.progress import Progress
 
 PART = "calibration"

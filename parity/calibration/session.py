@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.backend import Reference
-from parity.baseline import Baseline, judged
 from parity.calibration.drawn import Drawn, Environment, Setting, Trial, trials
 from parity.calibration.result import Fields, Result, described, outcome
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
 from parity.discovery import BACKENDS, REFERENCES, Choice, find
 from parity.errors import ParityError, UsageError
-from parity.judge import Runs
+from parity.judging.baseline import Baseline, judged
+from parity.judging.judge import Runs
+from parity.judging.verdict import Judgement
 from parity.running.party import Crash, Party
 from parity.running.progress import Silent
 from parity.traces.trace import Mode, Trace
-from parity.verdict import Judgement
 
 MODES: tuple[Mode, Mode] = ("free", "lockstep")
 THREADS = 1

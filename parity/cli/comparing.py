@@ -30,9 +30,9 @@ from parity.errors import UsageError
 
 if TYPE_CHECKING:
     from parity.compare import Request
+    from parity.judging.verdict import Comparison
     from parity.media import Part
     from parity.report.gather import Gatherer
-    from parity.verdict import Comparison
 
 REFERENCE = "transformers"
 

@@ -26,12 +26,12 @@ def diff(
     as_json: Json = False,
 ) -> int:
     """Judge traces on disk. Where there is no baseline in a run's mode, the report says that no floor was measured."""
-    from parity.judge import judge
+    from parity.judging.judge import judge
+    from parity.judging.verdict import Comparison
     from parity.report.console import console
     from parity.report.json import dumps
     from parity.report.terminal import print_comparison
     from parity.traces.trace import Trace
-    from parity.verdict import Comparison
 
     true = Trace.read(oracle)
     contract = true.contract

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from parity.errors import UsageError
 
 if TYPE_CHECKING:
-    from parity.judge import Runs
+    from parity.judging.judge import Runs
     from parity.traces.trace import Trace
 
 Party = tuple[str, str]
@@ -36,7 +36,7 @@ def parties(paths: Iterable[Path]) -> dict[Party, Runs]:
     Raises:
         UsageError: when two are of the same party and mode.
     """
-    from parity.judge import Runs
+    from parity.judging.judge import Runs
     from parity.traces.trace import Trace
 
     found: dict[Party, dict[str, Trace]] = {}
@@ -115,7 +115,7 @@ def kept_cases(folder: Path) -> Iterator[Case]:
 
 def _beside(oracle: Path) -> Iterator[Case]:
     """The cases of one scenario: an oracle, its baseline, and whoever else has a trace beside them."""
-    from parity.baseline import NAME, kept
+    from parity.judging.baseline import NAME, kept
 
     groups: dict[str, list[Path]] = {}
     for path in sorted(oracle.parent.iterdir()):

@@ -17,11 +17,11 @@ from parity.diagnosis.evidence import Float, Piece, missing_in, piece_of
 from parity.diagnosis.numerals import said
 from parity.diagnosis.rows import FAR, Rows, Share
 from parity.diagnosis.together import Plant, Remembered
+from parity.judging.verdict import Cause, Diagnosis, Judgement, Status, StepVerdict
 from parity.placing import placed
 from parity.traces.scale import family
 from parity.traces.trace import Key, Trace
 from parity.variant import Catalogue, Degree, Variant
-from parity.verdict import Cause, Diagnosis, Judgement, Status, StepVerdict
 
 PHASES = 4
 """Of a scenario so many phases are looked at: planted bugs run through all of them, some 50 times."""

@@ -14,9 +14,9 @@ from parity.diagnosis.hypothesis import Fit, choose, convincing, fit
 from parity.diagnosis.matched import Filter
 from parity.diagnosis.sequences import ROWS, difference, sequences
 from parity.diagnosis.where import where
+from parity.judging.verdict import Diagnosis, Judgement, StepVerdict
 from parity.traces.scale import family
 from parity.traces.trace import Trace
-from parity.verdict import Diagnosis, Judgement, StepVerdict
 
 STEPS = 24
 """So many steps of a judgement are diagnosed, of each family at most `ALIKE`: a bug of all layers is seen in a few."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from parity.axes import USUAL, Axes, Layout
 from parity.dtypes import as_float64
+from parity.judging.verdict import StepVerdict
 from parity.traces.measure import beyond_a_level, validity
 from parity.traces.trace import Key, Trace
-from parity.verdict import StepVerdict
 
 Float = NDArray[np.float64]
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from parity.diagnosis.evidence import Evidence, Float
 from parity.diagnosis.numerals import factor, said
+from parity.judging.verdict import Cause
 from parity.variant import Variant
-from parity.verdict import Cause
 
 NEAR = 1e-3
 """Of an error far above the noise so much may stay unexplained: a rounding inside the step (of a bug that quantises)

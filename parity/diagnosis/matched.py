@@ -16,7 +16,7 @@ from parity.diagnosis.evidence import Evidence, Piece, flat
 from parity.diagnosis.hypothesis import Hypothesis
 from parity.diagnosis.together import Plant, Remembered, Tensors
 from parity.dtypes import as_float64, kind_of, name_of, unit_roundoff
-from parity.judge import ALLOWED
+from parity.judging.judge import ALLOWED
 from parity.placing import behind, placed
 from parity.running.party import Crash, Party
 from parity.traces.trace import Key, Trace

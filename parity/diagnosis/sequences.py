@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.diagnosis.matched import Filter
+from parity.judging.verdict import Cause, Diagnosis, Judgement, Status, StepVerdict
 from parity.traces.trace import Trace
-from parity.verdict import Cause, Diagnosis, Judgement, Status, StepVerdict
 
 CHANGES, SHOWN = 3, 4
 """So many differences are told, and of each so many values."""

@@ -19,12 +19,12 @@ from parity.golden.format import Golden, read_golden
 from parity.golden.judging import judge_golden, require_floors
 from parity.golden.stage import staged
 from parity.golden.store import Store
-from parity.judge import ALLOWED
+from parity.judging.judge import ALLOWED
+from parity.judging.verdict import Comparison, Judgement
 from parity.media import digest
 from parity.running.party import Crash, Party
 from parity.running.progress import Progress
 from parity.traces.trace import Trace
-from parity.verdict import Comparison, Judgement
 
 Result = TypeVar("Result")
 

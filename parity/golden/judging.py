@@ -20,15 +20,15 @@ import numpy as np
 
 from parity.dtypes import as_float64, kind_of
 from parity.errors import UsageError
-from parity.floors import Floor
 from parity.golden.format import Golden
 from parity.golden.packing import stored_floors
 from parity.golden.sketches import distance, folded, statistics_without_padding
-from parity.judge import ALLOWED, Judge, Runs, require_same
+from parity.judging.floors import Floor
+from parity.judging.judge import ALLOWED, Judge, Runs, require_same
+from parity.judging.verdict import Judgement, Status, StepVerdict, TokenVerdict
 from parity.traces.measure import Error
 from parity.traces.scale import layout_of, typical_power
 from parity.traces.trace import Key, Trace
-from parity.verdict import Judgement, Status, StepVerdict, TokenVerdict
 
 SPREAD = 2.0
 """How many times the baseline's free floor a free run is held to, within K of it."""

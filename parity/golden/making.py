@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from parity.baseline import Baseline
 from parity.checkpoint import Checkpoint, find_checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
 from parity.contract import Contract
 from parity.discovery import REFERENCES, find
 from parity.dtypes import as_float64
-from parity.floors import Floors
 from parity.golden.catalogue import Catalogue, Entry
 from parity.golden.format import Golden, GoldenManifest
 from parity.golden.packing import held_to, pack
 from parity.golden.tables import Choice, FamilyFloor
-from parity.judge import Runs, require_whole
+from parity.judging.baseline import Baseline
+from parity.judging.floors import Floors
+from parity.judging.judge import Runs, require_whole
 from parity.media import FOLDER
 from parity.running.party import Party
 from parity.running.progress import Progress

@@ -13,9 +13,9 @@ import numpy as np
 
 from parity.contract import Contract, Kind, Step
 from parity.dtypes import unit_roundoff
-from parity.floors import Floor, Floors
 from parity.golden.format import Arrays, ChunkManifest, Golden
 from parity.golden.sketches import folded, packed, statistics_without_padding, unpacked
+from parity.judging.floors import Floor, Floors
 from parity.scenario import Chunk, Scenario
 from parity.traces.trace import Key, Record, Trace, encode_sketch
 

@@ -13,11 +13,11 @@ from parity.audit.effect import Effect
 from parity.audit.outcome import Outcome
 from parity.audit.result import Audit, Audits
 from parity.fault import Inputs
+from parity.judging.verdict import StepVerdict
 from parity.report.console import plain, print_line
 from parity.report.numbers import count, error, floors, ratio
 from parity.report.sentences import WORD
 from parity.report.table import Table
-from parity.verdict import StepVerdict
 
 GAP = " + "
 MINUTE = 60

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from parity.audit.outcome import Outcome, Part
 from parity.audit.result import Audit, Audits
 from parity.fault import ALL, Needed
-from parity.judge import ALLOWED
+from parity.judging.judge import ALLOWED
 from parity.report.audit import effort, failed, far, inputs, size, tokens, unexplained
 from parity.report.audit_faults import section, summary
 from parity.report.markdown import code

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from parity.judging.verdict import Cause, Diagnosis, Judgement, StepVerdict
 from parity.report.numbers import count
 from parity.traces.scale import family
-from parity.verdict import Cause, Diagnosis, Judgement, StepVerdict
 
 MOST_STEPS = 3
 """Steps that a line names."""

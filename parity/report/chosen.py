@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from parity.judging.verdict import Judgement, StepVerdict
 from parity.report.fold import split
-from parity.verdict import Judgement, StepVerdict
 
 INTRODUCED = 8
 """Introduced steps of a judgement that get a page; of the same step in many layers, the first."""

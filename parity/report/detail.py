@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from parity.judging.verdict import Comparison
 from parity.scenario import Scenario
 from parity.traces.trace import Mode
-from parity.verdict import Comparison
 
 Role = Literal["reference", "baseline", "candidate"]
 

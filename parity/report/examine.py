@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from parity.axes import Layout, said
 from parity.dtypes import as_float64
-from parity.judge import Runs
+from parity.judging.judge import Runs
+from parity.judging.verdict import Judgement, StepVerdict
 from parity.report.detail import Column, Detail, Element, Heat, Role
 from parity.report.layers import LayerMaps
 from parity.report.matrix import (
@@ -26,7 +27,6 @@ from parity.report.vocabulary import label
 from parity.traces.measure import error_of, validity
 from parity.traces.scale import layout_of
 from parity.traces.trace import Key, Mode, Trace
-from parity.verdict import Judgement, StepVerdict
 
 ELEMENTS = 10
 """Worst elements that a page lists."""

@@ -1,7 +1,7 @@
 """The report of a comparison, for programs: ``report.json``, and what ``--json`` prints.
 
 Schema ``parity-comparison``, version 2, described in docs/report-schema.md. It holds everything of the `Comparison`;
-fields have the names of the classes in `parity.verdict`. Besides, for readers without our code: ``exit_code`` and
+fields have the names of the classes in `parity.judging.verdict`. Besides, for readers without our code: ``exit_code`` and
 ``verdict`` of the whole and of each judgement, ``counts`` of its steps by status, and its ``first_divergence`` (phase,
 step, occurrence; or null). A file also holds what the traces said of single steps (`parity.report.detail.Report`).
 
@@ -23,10 +23,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from parity.errors import StaleTrace, UsageError
+from parity.judging.verdict import Comparison, Judgement
 from parity.report.detail import Report
 from parity.report.sentences import WORD
 from parity.traces.trace import Key
-from parity.verdict import Comparison, Judgement
 
 SCHEMA = "parity-comparison"
 VERSION = 2

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from parity.dtypes import as_float64
+from parity.judging.verdict import StepVerdict
 from parity.report.detail import Heat
 from parity.report.fold import split
 from parity.report.matrix import Float, difference, group_rows, in_floors
 from parity.traces.scale import layout_of
 from parity.traces.trace import Mode, Trace
-from parity.verdict import StepVerdict
 
 if TYPE_CHECKING:
     from parity.report.examine import Evidence

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from parity.errors import ExitCode
+from parity.judging.verdict import Comparison, Judgement, StepVerdict
 from parity.report import sentences
 from parity.report.chosen import furthest
 from parity.report.console import plain
@@ -13,7 +14,6 @@ from parity.report.detail import Report
 from parity.report.html.first import First, first
 from parity.report.numbers import error, ratio
 from parity.report.sparkline import sparkline
-from parity.verdict import Comparison, Judgement, StepVerdict
 
 WORST = 5
 WIDTH = 100

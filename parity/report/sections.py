@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
+from parity.judging.verdict import MEANING, Comparison, Deviation, Judgement, Status, StepVerdict
 from parity.report import causes, sentences
 from parity.report.chosen import furthest
 from parity.report.console import plain, print_line
 from parity.report.fold import Family, phases, split
 from parity.report.numbers import count, error, ratio
 from parity.report.table import Table
-from parity.verdict import MEANING, Comparison, Deviation, Judgement, Status, StepVerdict
 
 MOST_ROWS = 12
 WORST_ROWS = 5

@@ -7,9 +7,9 @@ from statistics import median
 
 from parity.axes import said
 from parity.errors import ExitCode
+from parity.judging.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict
 from parity.report.console import plain
 from parity.report.numbers import count, error, floors
-from parity.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict
 
 WORD = {
     ExitCode.PARITY: "parity",

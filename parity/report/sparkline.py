@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from parity.judging.verdict import Judgement, StepVerdict
 from parity.report.fold import fold
 from parity.report.place import locate
-from parity.verdict import Judgement, StepVerdict
 
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.:-=+*#"

@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.text import Text
 
 from parity.errors import ExitCode
+from parity.judging.verdict import Comparison, Judgement
 from parity.report import sentences
 from parity.report.console import plain, print_line, short
 from parity.report.depth import depth
 from parity.report.numbers import ratio
 from parity.report.sections import divergence, gaps, introduced, worst
 from parity.report.table import Table
-from parity.verdict import Comparison, Judgement
 
 COLOUR = {
     ExitCode.PARITY: "bold green",

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from parity.errors import ExitCode, ParityError
+from parity.judging.verdict import Comparison, Judgement, StepVerdict
 from parity.testing.request import Asked
-from parity.verdict import Comparison, Judgement, StepVerdict
 
 if TYPE_CHECKING:
     from parity.compare import Look

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from parity.contract import Contract
+from parity.judging.verdict import Deviation, StepVerdict
 from parity.report.html.axis import HEIGHT, Axis
 from parity.report.html.depth_data import data
 from parity.report.html.points import Points, Segment, Series, ratio_of
 from parity.traces.trace import Key
-from parity.verdict import Deviation, StepVerdict
 
 LOWEST_RATIO = 0.1
 """Nobody asks how far below a tenth of the floor an error is."""

@@ -6,11 +6,11 @@ import json
 from collections.abc import Mapping
 
 from parity.contract import Contract
+from parity.judging.verdict import Deviation, Status
 from parity.report.console import plain
 from parity.report.html.points import Points, Series
 from parity.report.numbers import ratio
 from parity.traces.trace import Key
-from parity.verdict import Deviation, Status
 
 STATUSES = tuple(Status)
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from parity.contract import Step
 from parity.errors import ExitCode
+from parity.judging.verdict import Comparison, Judgement, Status, StepVerdict
 from parity.report import causes, sentences
 from parity.report.numbers import count, floors
-from parity.verdict import Comparison, Judgement, Status, StepVerdict
 
 _COVERAGE = (
     Status.INTRODUCED, Status.NONFINITE, Status.CONTRACT, Status.INHERITED, Status.COARSE, Status.OK, Status.UNCOVERED,

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from parity.judging.verdict import Deviation, Judgement, Status, StepVerdict, TokenVerdict
 from parity.report.html.points import name_of, places
 from parity.report.html.scale import Scale
 from parity.report.numbers import error, ratio
 from parity.traces.trace import Key
-from parity.verdict import Deviation, Judgement, Status, StepVerdict, TokenVerdict
 
 MOST_TOKENS = 120
 """Greedy tokens of a judgement that are listed; those that differ come first into that number."""

@@ -9,7 +9,8 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from parity.errors import UsageError
-from parity.judge import ALLOWED
+from parity.judging.judge import ALLOWED
+from parity.judging.verdict import MEANING, Comparison, Judgement
 from parity.report import sentences
 from parity.report.console import plain
 from parity.report.detail import Report
@@ -24,7 +25,6 @@ from parity.report.html.scale import Scale
 from parity.report.html.timeline import Timeline, timeline
 from parity.report.numbers import error, number, ratio
 from parity.traces.trace import Key
-from parity.verdict import MEANING, Comparison, Judgement
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from parity.contract import Step
+from parity.judging.verdict import Judgement, StepVerdict
 from parity.report import sentences
 from parity.report.detail import Column, Detail, Report
 from parity.report.html.figures import HeatFigure, HistogramFigure, heat_figure, histogram_figure
 from parity.report.html.scale import Scale
 from parity.report.numbers import error, number
 from parity.traces.trace import Key
-from parity.verdict import Judgement, StepVerdict
 
 ROWS = (
     ("mean", "mean"), ("standard deviation", "std"), ("root mean square", "rms"), ("least", "min"), ("greatest", "max"),

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from parity.judging.verdict import Deviation, Judgement, StepVerdict
 from parity.report.place import locate
 from parity.traces.trace import Key
-from parity.verdict import Deviation, Judgement, StepVerdict
 
 MOST = 4096
 """Points of a figure: more than a screen has columns. With more steps than that, a point is the worst of a few."""

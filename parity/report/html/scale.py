@@ -18,7 +18,7 @@ _UNITS = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 @dataclass(frozen=True)
 class Scale:
-    """Levels for one K (`parity.judge.ALLOWED`)."""
+    """Levels for one K (`parity.judging.judge.ALLOWED`)."""
 
     allowed: float
 

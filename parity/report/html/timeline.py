@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from parity.judging.verdict import Judgement, StepVerdict
 from parity.report.html.house import EMPTY, Room
 from parity.report.html.points import name_of
 from parity.report.html.scale import Scale, compact
 from parity.scenario import Scenario
-from parity.verdict import Judgement, StepVerdict
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from threading import Lock
 from typing import Protocol, get_args
 
 from parity.errors import UsageError
-from parity.judge import Measure, Runs, judge
+from parity.judging.judge import Measure, Runs, judge
+from parity.judging.verdict import Judgement
 from parity.running.party import Party
 from parity.traces.coverage import NOTHING, Missing, missing
 from parity.traces.measure import error_of
 from parity.traces.measured import PLAIN, Errors, Execution, read, write
 from parity.traces.trace import Mode, Trace
-from parity.verdict import Judgement
 
 NAME = "baseline"
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from parity.dtypes import as_float64
+from parity.judging.verdict import TokenVerdict
 from parity.traces.trace import Key, Trace
-from parity.verdict import TokenVerdict
 
 
 def greedy(*, oracle: Trace, baseline: Trace | None, candidate: Trace | None, allowed: float) -> Iterator[TokenVerdict]:

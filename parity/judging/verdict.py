@@ -91,7 +91,7 @@ class Deviation:
 
     Attributes:
         error: relative L2 of the tensor.
-        floor: what it is held to: the baseline's (see `parity.floors`), at least the dtype's unit roundoff; in the free
+        floor: what it is held to: the baseline's (see `parity.judging.floors`), at least the dtype's unit roundoff; in the free
             run as many times that as the candidate's steps so far err from exact inputs.
         ratio: the largest of the tensor's and of each of the worst's errors over their floors. At most K is within.
         worst: place, part and channel, as far as they were looked at, the one that is most floors off first.

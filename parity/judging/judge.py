@@ -9,17 +9,17 @@ from functools import lru_cache
 from typing import Protocol
 
 from parity.contract import Step
-from parity.determinism import unsteady
 from parity.dtypes import kind_of, unit_roundoff
 from parity.errors import UsageError
-from parity.floors import Floor, Floors
-from parity.greedy import greedy
-from parity.lengths import Lengths
+from parity.judging.determinism import unsteady
+from parity.judging.floors import Floor, Floors
+from parity.judging.greedy import greedy
+from parity.judging.lengths import Lengths
+from parity.judging.verdict import Deviation, Judgement, Status, StepVerdict, Worst
 from parity.traces.coverage import missing
 from parity.traces.measure import Error, View, error_of
 from parity.traces.measured import Execution
 from parity.traces.trace import Key, Mode, Record, Trace
-from parity.verdict import Deviation, Judgement, Status, StepVerdict, Worst
 
 ALLOWED = 4.0
 """K: a candidate may err by so many floors. Four legitimate reorderings stayed below, real bugs above."""
@@ -159,7 +159,7 @@ _ABSENT = (Status.UNCOVERED, Status.HIDDEN, Status.CONTRACT)
 
 
 class Held(Protocol):
-    """What a candidate is held to: `parity.floors.Floors`, or what was kept of them."""
+    """What a candidate is held to: `parity.judging.floors.Floors`, or what was kept of them."""
 
     def lockstep(self, key: Key) -> Floor:
         """What the step errs from exact inputs."""

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from parity.dtypes import kind_of
+from parity.judging.verdict import Status, StepVerdict
 from parity.traces.trace import Key, Record, Trace
-from parity.verdict import Status, StepVerdict
 
 BEHIND = "behind a value of another shape, so not from exact inputs"
 
