@@ -46,5 +46,5 @@ def bring_near(harness: Any, monkeypatch: Any) -> None:
             """Nothing was started."""
 
     monkeypatch.setattr("parity.compare.Party", NearParty)
-    monkeypatch.setattr("parity.planting.Party", NearParty)
-    monkeypatch.setattr("parity.sensitivity.Party", NearParty)
+    monkeypatch.setattr("parity.variants.planting.Party", NearParty)
+    monkeypatch.setattr("parity.variants.sensitivity.Party", NearParty)

@@ -18,8 +18,8 @@ from parity.judging.judge import ALLOWED, Judge, Runs, judge
 from parity.judging.verdict import Status
 from parity.report import sentences
 from parity.report.sensitivity import print_sensitivity, sensitivity_json
-from parity.sensitivity import Fault, Sensitivity, Smallest, sensitivities, smallest
 from parity.traces.trace import Key
+from parity.variants.sensitivity import Fault, Sensitivity, Smallest, sensitivities, smallest
 from tests import toy
 from tests.near import bring_near
 
@@ -161,7 +161,7 @@ def wide(monkeypatch):
     ],
 )
 def test_what_cannot_be_measured_is_refused_at_once(arguments, said, parity, monkeypatch):
-    monkeypatch.setattr("parity.sensitivity.Party", None)
+    monkeypatch.setattr("parity.variants.sensitivity.Party", None)
     code, out, error = parity("steps", "--sensitivity", *arguments)
     assert (code, out) == (2, "")
     assert said in error

@@ -12,18 +12,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity import scoring
-from parity.bench import Bench
 from parity.checkpoint import find_checkpoint
 from parity.diagnosis.together import Remembered
 from parity.errors import ExitCode, UsageError
 from parity.judging.verdict import Status
-from parity.planting import Nursery, cases
 from parity.report.variants import as_json, markdown, print_scores, summary
 from parity.running.progress import Silent
-from parity.scoring import Score, Totals
 from parity.traces.trace import Key
 from parity.variant import Catalogue, Variant, find_variants, sample
+from parity.variants import scoring
+from parity.variants.bench import Bench
+from parity.variants.planting import Nursery, cases
+from parity.variants.scoring import Score, Totals
 from parity.weave import Edit, weave
 from reference.contract import ALL_STEPS
 from reference.huggingface import Reference

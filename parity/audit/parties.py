@@ -24,11 +24,11 @@ from parity.errors import ExitCode, ParityError
 from parity.fault import Inputs
 from parity.judging.baseline import Baseline, both, judged
 from parity.judging.judge import Runs
-from parity.planting import WORKERS
 from parity.running.party import Crash, Party
 from parity.running.progress import Progress
 from parity.traces.trace import Trace
 from parity.variant import Catalogue
+from parity.variants.planting import WORKERS
 
 
 @dataclass(frozen=True)

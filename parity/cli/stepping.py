@@ -14,7 +14,7 @@ from parity.errors import ExitCode
 if TYPE_CHECKING:
     from parity.contract import Contract
     from parity.media import Part
-    from parity.sensitivity import Sensitivity
+    from parity.variants.sensitivity import Sensitivity
 
 
 def steps(
@@ -74,7 +74,7 @@ def _measured(model: str | None, prompt: str | None, given: tuple[Part, ...], dt
     from parity.checkpoint import find_checkpoint
     from parity.compare import require_dtype, require_floor, require_prompt
     from parity.report.progress import TerminalProgress
-    from parity.sensitivity import measured
+    from parity.variants.sensitivity import measured
 
     arithmetic, (name,) = one_name(dtype, "--dtype"), scenarios_of(one_name(scenario, "--scenario"), given)
     require_floor(arithmetic)

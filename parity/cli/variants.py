@@ -14,8 +14,8 @@ from parity.cli.options import Dtype, Dtypes, Json, Model, Page, names, one_name
 from parity.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from parity.scoring import Totals
     from parity.variant import Catalogue, Variant
+    from parity.variants.scoring import Totals
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="As `parity variants list` says.")]
 Component = Annotated[str, typer.Option("--component", metavar="NAME", help="Variants of this component alone.")]
@@ -112,9 +112,9 @@ def _scored(catalogue: Catalogue, chosen: tuple[Variant, ...], model: str | None
     """The scores in one arithmetic, in the order of the catalogue."""
     from parity.checkpoint import find_checkpoint
     from parity.compare import require_floor
-    from parity.planting import Nursery
     from parity.report.progress import TerminalProgress
-    from parity.scoring import Totals
+    from parity.variants.planting import Nursery
+    from parity.variants.scoring import Totals
 
     require_floor(dtype)
     placed = [variant.at() for variant in chosen if variant.equivalent or variant.shows_in(dtype)]

@@ -111,7 +111,7 @@ class Deviation:
         return first if first.ratio * self.floor > DECIDES * self.error else None
 
     def hides(self, allowed: float) -> float:
-        """The largest fault, as `error` counts it, that may be in a step that is ok; see `parity.sensitivity`."""
+        """The largest fault, as `error` counts it, that may be in a step that is ok; see `parity.variants.sensitivity`."""
         return allowed * self.floor
 
 

@@ -12,7 +12,7 @@ from parity.report.console import plain, print_line
 from parity.report.fold import Family, split
 from parity.report.numbers import count, error, ratio
 from parity.report.table import Table
-from parity.sensitivity import Sensitivity, Smallest
+from parity.variants.sensitivity import Sensitivity, Smallest
 
 ANY, NONE = "any", "none"
 """Of integers and masks any difference is seen; of a step that is all zero in the oracle, none of this kind."""

@@ -11,8 +11,8 @@ from rich.text import Text
 from parity.report.console import plain, print_line
 from parity.report.numbers import count, ratio
 from parity.report.table import Table
-from parity.scoring import Score, Totals
 from parity.variant import Catalogue, Variant
+from parity.variants.scoring import Score, Totals
 
 GAP = " + "
 HEAD = ("| variant | verdict | first divergence | steps | named |", "| --- | --- | --- | --: | --- |")

@@ -14,7 +14,6 @@ from threading import local
 from types import TracebackType
 from typing import Self
 
-from parity.bench import Bench
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
 from parity.diagnosis.matched import PartyPlant
@@ -24,9 +23,10 @@ from parity.errors import ParityError
 from parity.judging.baseline import Baseline
 from parity.running.party import Party
 from parity.running.progress import Progress
-from parity.scoring import Score
 from parity.traces.trace import Key, Mode, Trace
 from parity.variant import Catalogue, Variant
+from parity.variants.bench import Bench
+from parity.variants.scoring import Score
 
 WORKERS = 2
 """With a thread each: two that share two cores would wait for one another."""

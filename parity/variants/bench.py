@@ -11,10 +11,10 @@ from parity.errors import ExitCode
 from parity.judging.baseline import Baseline, judged
 from parity.judging.judge import Runs
 from parity.judging.verdict import Judgement
-from parity.scoring import Score
 from parity.traces.measure import Error, error_of
 from parity.traces.trace import Key, Mode, Trace
 from parity.variant import Catalogue, Variant
+from parity.variants.scoring import Score
 
 Run = Callable[[Mode], Trace]
 
