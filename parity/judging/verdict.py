@@ -91,8 +91,8 @@ class Deviation:
 
     Attributes:
         error: relative L2 of the tensor.
-        floor: what it is held to: the baseline's (see `parity.judging.floors`), at least the dtype's unit roundoff; in the free
-            run as many times that as the candidate's steps so far err from exact inputs.
+        floor: what it is held to: the baseline's (see `parity.judging.floors`), at least the dtype's unit roundoff; in
+            the free run as many times that as the candidate's steps so far err from exact inputs.
         ratio: the largest of the tensor's and of each of the worst's errors over their floors. At most K is within.
         worst: place, part and channel, as far as they were looked at, the one that is most floors off first.
     """
@@ -111,7 +111,7 @@ class Deviation:
         return first if first.ratio * self.floor > DECIDES * self.error else None
 
     def hides(self, allowed: float) -> float:
-        """The largest fault, as `error` counts it, that may be in a step that is ok; see `parity.variants.sensitivity`."""
+        """The largest fault, as `error` counts it, that an ok step may have; see `parity.variants.sensitivity`."""
         return allowed * self.floor
 
 

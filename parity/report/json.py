@@ -1,7 +1,7 @@
 """The report of a comparison, for programs: ``report.json``, and what ``--json`` prints.
 
 Schema ``parity-comparison``, version 2, described in docs/report-schema.md. It holds everything of the `Comparison`;
-fields have the names of the classes in `parity.judging.verdict`. Besides, for readers without our code: ``exit_code`` and
+fields have the names of the classes in `parity.judging`. Besides, for readers without our code: ``exit_code`` and
 ``verdict`` of the whole and of each judgement, ``counts`` of its steps by status, and its ``first_divergence`` (phase,
 step, occurrence; or null). A file also holds what the traces said of single steps (`parity.report.detail.Report`).
 

@@ -1,1 +1,1 @@
-"""Runs known bugs of a reference as candidates: whether each is found and named, and how small a fault is seen at all."""
+"""Runs known bugs of a reference as candidates: is each found, is it named, and how small a fault is seen at all?"""

@@ -5,8 +5,8 @@ gets an error of its own, normally distributed and in proportion to the value: a
 The judge's own measure and floors say from which size on the step is no longer ok. A fault in one place alone is seen
 when it is smaller, for the worst place counts as much as the whole.
 
-A report measures nothing of this: what may hide in a step is what the judge allows there (`parity.judging.verdict.Deviation`),
-some K floors, which these figures confirm.
+A report measures nothing of this: what may hide in a step is what the judge allows there
+(`parity.judging.verdict.Deviation`), some K floors, which these figures confirm.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Sensitivity:
 
 
 class Fault:
-    """Measures a step of the baseline as if it had a fault: what `parity.judging.judge` takes for the measure of a candidate.
+    """Measures a step of the baseline as if it had a fault: what `judge` takes for the measure of a candidate.
 
     Args:
         key: of the step.
