@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,8 @@ from parity.errors import BackendUnavailable, UsageError
 from parity.fault import Subject
 from parity.generation import Message, Sampling
 from parity.media import Part, Prompt
-from parity.scenario import Scenario
+from parity.scenario import Drawn, Scenario
 from parity.tap import SILENT, Hear, Tap, silence
-
-if TYPE_CHECKING:
-    from parity.calibration.drawn import Drawn
 
 Place = tuple[slice, ...]
 """Part of a tensor, a slice for each axis."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.errors import UsageError
-from parity.media import Prompt, parse
+from parity.media import Part, Prompt, parse
 
 
 @dataclass(frozen=True)
@@ -171,6 +171,23 @@ class Scenario:
             return cls(data["name"], chunks, tuple(int(p) for p in data["padding"]), bool(data["cache"]), scaled)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UsageError(f"the scenario cannot be read ({error!r}); write the trace again") from error
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """An input that a reference has drawn, for a calibration.
+
+    Attributes:
+        scenario: name of the reference's scenario.
+        prompt: the text.
+        media: pictures and sounds, files that were written for it.
+        shown: what is in each of them, in a few words.
+    """
+
+    scenario: str
+    prompt: str
+    media: tuple[Part, ...] = ()
+    shown: tuple[str, ...] = ()
 
 
 def _chunk(data: Mapping[str, Any]) -> Chunk:

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from parity.calibration.drawn import Drawn
+from parity.scenario import Drawn
 from reference.media_scenarios import WITH_MEDIA
 
 WEIGHTS = {

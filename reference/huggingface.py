@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from parity import backend
 from parity.arithmetic import Arithmetic, available
-from parity.calibration.drawn import Drawn
 from parity.contract import Contract
 from parity.errors import BackendUnavailable, UsageError
 from parity.media import Part, Prompt
 from parity.placing import require
-from parity.scenario import Scenario
+from parity.scenario import Drawn, Scenario
 from parity.tap import SILENT, Tap
 from parity.weave import locate
 from reference.contract import ALL_STEPS, contract

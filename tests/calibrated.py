@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from parity.calibration.drawn import Drawn
 from parity.errors import BackendUnavailable
+from parity.scenario import Drawn
 from tests.toy import Toy
 
 ELSEWHERE = "TOY_ELSEWHERE"

@@ -11,10 +11,10 @@ from xml.etree import ElementTree
 import pytest
 
 from parity.calibration.bound import upper_bound
-from parity.calibration.drawn import Environment, Trial, setting_of, settings, stretches, trials
 from parity.calibration.misses import Misses, read_misses
 from parity.calibration.result import Head, Result, Results, Worst, outcome
 from parity.calibration.running import Request, calibrate, require, single
+from parity.calibration.settings import Environment, Trial, setting_of, settings, stretches, trials
 from parity.calibration.summary import Summary
 from parity.checkpoint import Checkpoint
 from parity.errors import UsageError

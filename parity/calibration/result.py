@@ -13,9 +13,9 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from parity.calibration.drawn import Drawn
 from parity.errors import ExitCode, UsageError
 from parity.judging.verdict import Judgement, Status, StepVerdict
+from parity.scenario import Drawn
 
 FORMAT = "parity-calibration"
 VERSION = 1

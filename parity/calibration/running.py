@@ -13,9 +13,9 @@ from pathlib import Path
 from threading import Lock
 
 from parity.backend import Reference
-from parity.calibration.drawn import Environment, Setting, Stretch, setting_of, settings, stretches
 from parity.calibration.result import Head, Result, Results
 from parity.calibration.session import Session, Sitting
+from parity.calibration.settings import Environment, Setting, Stretch, setting_of, settings, stretches
 from parity.checkpoint import Checkpoint
 from parity.compare import require_floor
 from parity.discovery import REFERENCES, find

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.backend import Reference
-from parity.calibration.drawn import Drawn, Environment, Setting, Trial, trials
 from parity.calibration.result import Fields, Result, described, outcome
+from parity.calibration.settings import Environment, Setting, Trial, trials
 from parity.checkpoint import Checkpoint
 from parity.compare import ORACLE_DTYPE, plan_of
 from parity.discovery import BACKENDS, REFERENCES, Choice, find
@@ -21,6 +21,7 @@ from parity.judging.judge import Runs
 from parity.judging.verdict import Judgement
 from parity.running.party import Crash, Party
 from parity.running.progress import Silent
+from parity.scenario import Drawn
 from parity.traces.trace import Mode, Trace
 
 MODES: tuple[Mode, Mode] = ("free", "lockstep")

@@ -1,4 +1,4 @@
-"""What a calibration runs: inputs that a reference draws, and the environments in which they are run."""
+"""What a calibration runs: the numbers of its draws, and the environments in which they are run."""
 
 from __future__ import annotations
 
@@ -6,27 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 
-from parity.media import Part
-
 ASIS = "as it is"
 """The environment that changes nothing."""
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One input.
-
-    Attributes:
-        scenario: name of the reference's scenario.
-        prompt: the text.
-        media: pictures and sounds, files that were written for it.
-        shown: what is in each of them, in a few words.
-    """
-
-    scenario: str
-    prompt: str
-    media: tuple[Part, ...] = ()
-    shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
