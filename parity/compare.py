@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
 from parity.diagnosis.naming import Knowledge, Namer
-from parity.discovery import BACKENDS, REFERENCES, find
-from parity.errors import UsageError
-from parity.judging.baseline import Baseline, both, judged
-from parity.judging.judge import Runs
+from parity.discovery import BACKENDS, REFERENCES
+from parity.judging.baseline import Baseline, judged
 from parity.judging.verdict import Comparison, Judgement
 from parity.media import Part
-from parity.running.party import Crash, Party
+from parity.running.party import Crash, Party, both
+from parity.running.plan import ORACLE_DTYPE, plan_of, require_dtype, require_prompt
 from parity.running.progress import Progress
+from parity.traces.runs import Runs
 from parity.traces.trace import Manifest, Trace
 
-ORACLE_DTYPE = "float64"
 DIAGNOSIS = "diagnosis"
 
 Result = TypeVar("Result")
@@ -77,44 +76,6 @@ def compare(request: Request, *, progress: Progress, look: Look | None = None) -
         session = _Session(request, folder, progress, stack, look)
         judgements = [judgement for name in request.scenarios for judgement in session.judgements(name)]
         return Comparison(session.contract(), session.manifest, tuple(judgements), request.prompt or "")
-
-
-def require_dtype(candidates: Iterable[str], dtype: str) -> None:
-    """Refuse an arithmetic before anything is started.
-
-    Raises:
-        UsageError: for an unknown backend, or one that does not have the arithmetic.
-    """
-    for name in candidates:
-        known = find(name).dtypes
-        if dtype not in known:
-            raise UsageError(f"backend {name} has no dtype {dtype!r}; it has {', '.join(known)}")
-
-
-def require_floor(dtype: str) -> None:
-    """Refuse the oracle's own arithmetic where floors are needed.
-
-    Raises:
-        UsageError: for float64.
-    """
-    if dtype == ORACLE_DTYPE:
-        raise UsageError(f"{ORACLE_DTYPE} is the oracle's arithmetic, where there is no floor; choose another")
-
-
-def require_prompt(prompt: str | None) -> None:
-    """Refuse an empty prompt before anything is started; none at all is the lightest debugging case.
-
-    Raises:
-        UsageError: for an empty one.
-    """
-    if prompt == "":
-        raise UsageError("the prompt is empty; give some text, or no prompt at all for the lightest debugging case")
-
-
-def plan_of(oracle: Party, scenario: str, prompt: str | None, media: Sequence[Part]) -> dict[str, Any]:
-    """The scenario of that name, as the loaded reference plans it."""
-    plan: dict[str, Any] = oracle.call("scenario", name=scenario, prompt=prompt, media=[asdict(part) for part in media])
-    return plan
 
 
 class _Session:

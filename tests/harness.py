@@ -18,12 +18,12 @@ import torch
 from parity.backend import Backend
 from parity.errors import ExitCode
 from parity.judging.baseline import Baseline, judged
-from parity.judging.judge import Runs
 from parity.judging.verdict import Judgement
 from parity.running.execute import Run, execute, measure
 from parity.running.party import Party
 from parity.traces.coverage import Missing
 from parity.traces.measured import Errors
+from parity.traces.runs import Runs
 from parity.traces.trace import Mode, Trace
 from reference.huggingface import Reference
 from reference.tiny import path

@@ -13,10 +13,11 @@ from parity.diagnosis.accumulated import NOTE, Accumulated
 from parity.diagnosis.rows import Rows, Share
 from parity.diagnosis.together import Remembered, batches, scope
 from parity.errors import ExitCode, UsageError
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
 from parity.judging.verdict import Status
 from parity.placing import placed
 from parity.report import causes
+from parity.traces.runs import Runs
 from parity.variant import sample
 from reference.variants import catalogue
 from reference.variants.writing import LAYER

@@ -10,8 +10,9 @@ from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.evidence import missing_in
 from parity.diagnosis.matched import Filter
 from parity.discovery import find
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
 from parity.tap import ScopedTap
+from parity.traces.runs import Runs
 from parity.variant import sample
 from reference.huggingface import Reference
 from reference.variants import catalogue

@@ -59,7 +59,7 @@ def engine(monkeypatch):
             raise UsageError(f"no dtype {dtype!r}")
 
     monkeypatch.setattr("parity.compare.compare", compare)
-    monkeypatch.setattr("parity.compare.require_dtype", unknown)
+    monkeypatch.setattr("parity.running.plan.require_dtype", unknown)
     return engine
 
 

@@ -9,11 +9,12 @@ import pytest
 from parity.checkpoint import Checkpoint
 from parity.compare import Request, compare
 from parity.errors import ExitCode, UsageError
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
 from parity.judging.verdict import Status
 from parity.report.gather import Gatherer
 from parity.running.progress import Silent
 from parity.running.single import write_trace
+from parity.traces.runs import Runs
 from parity.traces.trace import Trace
 
 TOY = "tests.toy:Toy"

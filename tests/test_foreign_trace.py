@@ -13,8 +13,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the [hf] extra")
 
 from parity.errors import ExitCode  # noqa: E402
-from parity.judging.judge import Runs, judge  # noqa: E402  # behind importorskip
+from parity.judging.judge import judge  # noqa: E402  # behind importorskip
 from parity.judging.verdict import Status  # noqa: E402
+from parity.traces.runs import Runs  # noqa: E402  # behind importorskip
 from parity.traces.trace import Trace  # noqa: E402
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "foreign_trace.py"

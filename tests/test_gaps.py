@@ -12,8 +12,9 @@ pytest.importorskip("torch")
 
 from parity.discovery import find
 from parity.errors import ExitCode
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
 from parity.judging.verdict import Judgement
+from parity.traces.runs import Runs
 from parity.traces.scale import family
 from parity.traces.sketch import relative_error
 from parity.traces.statistics import Statistics

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from parity.errors import ExitCode
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
 from parity.judging.verdict import Status
 from parity.report import sentences
+from parity.traces.runs import Runs
 from tests.toy import Deaf, Toy, runs, write
 
 REASON = "inside a fused kernel"

@@ -10,9 +10,10 @@ import pytest
 
 from parity.errors import ExitCode, UsageError
 from parity.judging.floors import Floors
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
 from parity.judging.verdict import Comparison, Status, TokenVerdict
 from parity.traces.measure import error_of
+from parity.traces.runs import Runs
 from parity.traces.scale import family
 from parity.traces.trace import Key
 from tests.toy import CONTRACT, Deaf, Toy, runs, write

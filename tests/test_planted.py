@@ -17,7 +17,8 @@ pytest.importorskip("torch")
 from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.matched import Filter
 from parity.discovery import find
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
+from parity.traces.runs import Runs
 from parity.traces.scale import family
 from parity.weave import Edit, weave
 from reference.variants import catalogue

@@ -16,8 +16,9 @@ pytest.importorskip("torch")
 
 from parity.dtypes import as_float64
 from parity.judging.floors import Floors
-from parity.judging.judge import ALLOWED, Judge, Runs
+from parity.judging.judge import ALLOWED, Judge
 from parity.traces.measure import Scale, error_of, exact
+from parity.traces.runs import Runs
 from parity.traces.scale import layout_of
 from reference.variants import catalogue
 from tests.harness import PROMPT

@@ -11,8 +11,9 @@ pytest.importorskip("torch")
 from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.matched import Filter
 from parity.discovery import find
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
 from parity.placing import placed
+from parity.traces.runs import Runs
 from parity.weave import Edit, weave
 from reference.variants import catalogue
 from reference.variants.writing import PICTURE, SOUND

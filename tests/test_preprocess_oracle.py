@@ -17,12 +17,13 @@ from parity import backend
 from parity.contract import Contract
 from parity.errors import UsageError
 from parity.host_tensors import HostTensors
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
 from parity.media import Part
 from parity.running.execute import Run, execute
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT
 from parity.traces.measure import beyond_a_level
+from parity.traces.runs import Runs
 from parity.traces.trace import Trace
 from reference import tiny
 from reference.host_arithmetics import Instead

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parity.axes import USUAL
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
 from parity.judging.verdict import Comparison
 from parity.report.chosen import INTRODUCED, WORST, chosen
 from parity.report.gather import Gatherer
@@ -19,6 +19,7 @@ from parity.report.html.figures import histogram_figure
 from parity.report.json import dumps_report, read_report, write_whole
 from parity.report.matrix import COLUMNS, ROWS, channel_map, difference, error_histogram, value_histogram
 from parity.report.vocabulary import label, read_vocabulary
+from parity.traces.runs import Runs
 from tests import report_pages as pages
 from tests import report_samples as samples
 from tests.toy import Toy, runs, write

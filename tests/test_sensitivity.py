@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from parity.judging.floors import Floors
-from parity.judging.judge import ALLOWED, Judge, Runs, judge
+from parity.judging.judge import ALLOWED, Judge, judge
 from parity.judging.verdict import Status
 from parity.report import sentences
 from parity.report.sensitivity import print_sensitivity, sensitivity_json
+from parity.traces.runs import Runs
 from parity.traces.trace import Key
 from parity.variants.sensitivity import Fault, Sensitivity, Smallest, sensitivities, smallest
 from tests import toy

@@ -10,8 +10,9 @@ import pytest
 from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.matched import Filter
 from parity.diagnosis.sequences import difference
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
 from parity.report import causes
+from parity.traces.runs import Runs
 from parity.variant import Catalogue, Variant
 from parity.weave import Edit
 from tests import toy

@@ -27,7 +27,8 @@ pytest.importorskip("mlx.core", reason="needs the [mlx] extra")
 from implementations.mlx import Backend  # behind importorskip
 from implementations.mlx.blas import find_openblas
 from parity.errors import ExitCode
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
+from parity.traces.runs import Runs
 from parity.traces.trace import Trace
 from reference import tiny
 from reference.huggingface import Reference

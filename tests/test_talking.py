@@ -9,12 +9,13 @@ import pytest
 
 from parity.errors import ExitCode
 from parity.generation import Message, Sampling
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
 from parity.judging.verdict import Status
 from parity.media import Part
 from parity.running.execute import Run, execute
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, silence
+from parity.traces.runs import Runs
 from parity.traces.trace import Key, Trace
 from tests.toy import Port, Toy
 

@@ -11,10 +11,10 @@ import numpy as np
 from parity.backend import Reference, Tensors
 from parity.contract import Contract, Step
 from parity.errors import UsageError
-from parity.judging.judge import Runs
 from parity.running.execute import Run, execute
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT
+from parity.traces.runs import Runs
 from parity.traces.trace import Trace
 
 HIDDEN, VOCABULARY = 96, 80

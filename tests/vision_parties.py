@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from parity.backend import Backend
 from parity.contract import Contract
-from parity.judging.judge import Runs, judge
+from parity.judging.judge import judge
 from parity.judging.verdict import Judgement
 from parity.running.execute import Run, execute
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, Tap
+from parity.traces.runs import Runs
 from parity.traces.trace import Trace
 from reference.huggingface import Reference
 from reference.vision import VISION_STEPS, vision_steps

@@ -17,15 +17,15 @@ from parity.audit.effect import effect
 from parity.audit.outcome import Outcome
 from parity.audit.trial import Trial
 from parity.checkpoint import Checkpoint
-from parity.compare import ORACLE_DTYPE, plan_of
 from parity.diagnosis.naming import namer_of
 from parity.discovery import REFERENCES
 from parity.errors import ExitCode, ParityError
 from parity.fault import Inputs
-from parity.judging.baseline import Baseline, both, judged
-from parity.judging.judge import Runs
-from parity.running.party import Crash, Party
+from parity.judging.baseline import Baseline, judged
+from parity.running.party import Crash, Party, both
+from parity.running.plan import ORACLE_DTYPE, plan_of
 from parity.running.progress import Progress
+from parity.traces.runs import Runs
 from parity.traces.trace import Trace
 from parity.variant import Catalogue
 from parity.variants.planting import WORKERS

@@ -14,11 +14,11 @@ from parity.audit.parties import Parties
 from parity.audit.result import Audit, Audits
 from parity.audit.trial import Trial, trials
 from parity.checkpoint import Checkpoint
-from parity.compare import require_dtype
 from parity.discovery import BACKENDS, find
 from parity.errors import UsageError
 from parity.fault import Subject
 from parity.running.party import Party
+from parity.running.plan import require_dtype
 from parity.running.progress import Progress
 from parity.traces.writer import machine
 from parity.variant import Catalogue

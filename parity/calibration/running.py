@@ -17,10 +17,10 @@ from parity.calibration.result import Head, Result, Results
 from parity.calibration.session import Session, Sitting
 from parity.calibration.settings import Environment, Setting, Stretch, setting_of, settings, stretches
 from parity.checkpoint import Checkpoint
-from parity.compare import require_floor
 from parity.discovery import REFERENCES, find
 from parity.errors import UsageError
 from parity.judging.judge import ALLOWED
+from parity.running.plan import require_floor
 from parity.running.progress import Progress
 
 PART = "calibration"

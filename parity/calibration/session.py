@@ -13,15 +13,15 @@ from parity.backend import Reference
 from parity.calibration.result import Fields, Result, described, outcome
 from parity.calibration.settings import Environment, Setting, Trial, trials
 from parity.checkpoint import Checkpoint
-from parity.compare import ORACLE_DTYPE, plan_of
 from parity.discovery import BACKENDS, REFERENCES, Choice, find
 from parity.errors import ParityError, UsageError
 from parity.judging.baseline import Baseline, judged
-from parity.judging.judge import Runs
 from parity.judging.verdict import Judgement
 from parity.running.party import Crash, Party
+from parity.running.plan import ORACLE_DTYPE, plan_of
 from parity.running.progress import Silent
 from parity.scenario import Drawn
+from parity.traces.runs import Runs
 from parity.traces.trace import Mode, Trace
 
 MODES: tuple[Mode, Mode] = ("free", "lockstep")

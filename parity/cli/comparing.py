@@ -54,8 +54,9 @@ def compare(
 ) -> int:
     """Run the reference and the candidates, and judge every step against the measured floor."""
     from parity.checkpoint import find_checkpoint
-    from parity.compare import Request, require_dtype
+    from parity.compare import Request
     from parity.report.json import prepare
+    from parity.running.plan import require_dtype
 
     prompt, given = given_prompt(prompt), media(image, audio)
     backends, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")

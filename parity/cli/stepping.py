@@ -72,8 +72,8 @@ def _contract(model: str | None) -> Contract:
 def _measured(model: str | None, prompt: str | None, given: tuple[Part, ...], dtype: str, scenario: str) -> Sensitivity:
     """What is asked for is looked at before anything is loaded."""
     from parity.checkpoint import find_checkpoint
-    from parity.compare import require_dtype, require_floor, require_prompt
     from parity.report.progress import TerminalProgress
+    from parity.running.plan import require_dtype, require_floor, require_prompt
     from parity.variants.sensitivity import measured
 
     arithmetic, (name,) = one_name(dtype, "--dtype"), scenarios_of(one_name(scenario, "--scenario"), given)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from parity.errors import UsageError
 
 if TYPE_CHECKING:
-    from parity.judging.judge import Runs
+    from parity.traces.runs import Runs
     from parity.traces.trace import Trace
 
 Party = tuple[str, str]
@@ -36,7 +36,7 @@ def parties(paths: Iterable[Path]) -> dict[Party, Runs]:
     Raises:
         UsageError: when two are of the same party and mode.
     """
-    from parity.judging.judge import Runs
+    from parity.traces.runs import Runs
     from parity.traces.trace import Trace
 
     found: dict[Party, dict[str, Trace]] = {}

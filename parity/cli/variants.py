@@ -111,8 +111,8 @@ def _chosen(catalogue: Catalogue, only: str, component: str, text: str) -> tuple
 def _scored(catalogue: Catalogue, chosen: tuple[Variant, ...], model: str | None, dtype: str) -> Totals:
     """The scores in one arithmetic, in the order of the catalogue."""
     from parity.checkpoint import find_checkpoint
-    from parity.compare import require_floor
     from parity.report.progress import TerminalProgress
+    from parity.running.plan import require_floor
     from parity.variants.planting import Nursery
     from parity.variants.scoring import Totals
 

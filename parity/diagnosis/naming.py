@@ -14,10 +14,10 @@ from parity.diagnosis.matched import Filter, PartyPlant
 from parity.diagnosis.together import Plant, Remembered
 from parity.dtypes import COARSE, unit_roundoff
 from parity.entries import targets
-from parity.judging.judge import Runs
 from parity.judging.verdict import Judgement
 from parity.running.party import Party
 from parity.running.progress import Progress
+from parity.traces.runs import Runs
 from parity.traces.trace import Trace
 from parity.variant import VARIANTS, Catalogue, find_variants
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from parity.checkpoint import Checkpoint, find_checkpoint
-from parity.compare import require_dtype
 from parity.contract import Contract
 from parity.errors import StaleTrace
 from parity.golden.catalogue import Catalogue, Entry
@@ -23,6 +22,7 @@ from parity.judging.judge import ALLOWED
 from parity.judging.verdict import Comparison, Judgement
 from parity.media import digest
 from parity.running.party import Crash, Party
+from parity.running.plan import require_dtype
 from parity.running.progress import Progress
 from parity.traces.trace import Trace
 

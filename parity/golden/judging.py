@@ -24,9 +24,10 @@ from parity.golden.format import Golden
 from parity.golden.packing import stored_floors
 from parity.golden.sketches import distance, folded, statistics_without_padding
 from parity.judging.floors import Floor
-from parity.judging.judge import ALLOWED, Judge, Runs, require_same
+from parity.judging.judge import ALLOWED, Judge, require_same
 from parity.judging.verdict import Judgement, Status, StepVerdict, TokenVerdict
 from parity.traces.measure import Error
+from parity.traces.runs import Runs
 from parity.traces.scale import layout_of, typical_power
 from parity.traces.trace import Key, Trace
 

@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 
 from parity.checkpoint import Checkpoint, find_checkpoint
-from parity.compare import ORACLE_DTYPE, plan_of
 from parity.contract import Contract
 from parity.discovery import REFERENCES, find
 from parity.dtypes import as_float64
@@ -23,10 +22,12 @@ from parity.golden.packing import held_to, pack
 from parity.golden.tables import Choice, FamilyFloor
 from parity.judging.baseline import Baseline
 from parity.judging.floors import Floors
-from parity.judging.judge import Runs, require_whole
+from parity.judging.judge import require_whole
 from parity.media import FOLDER
 from parity.running.party import Party
+from parity.running.plan import ORACLE_DTYPE, plan_of
 from parity.running.progress import Progress
+from parity.traces.runs import Runs
 from parity.traces.scale import family
 from parity.traces.trace import Key, Trace
 

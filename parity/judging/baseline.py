@@ -6,15 +6,15 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
-from typing import Protocol, get_args
+from typing import Protocol
 
 from parity.errors import UsageError
-from parity.judging.judge import Measure, Runs, judge
+from parity.judging.judge import Measure, judge
 from parity.judging.verdict import Judgement
-from parity.running.party import Party
 from parity.traces.coverage import NOTHING, Missing, missing
 from parity.traces.measure import error_of
 from parity.traces.measured import PLAIN, Errors, Execution, read, write
+from parity.traces.runs import Runs
 from parity.traces.trace import Mode, Trace
 
 NAME = "baseline"
@@ -106,12 +106,6 @@ class Baseline:
 
     def _run(self, name: str, mode: Mode, gap: Missing) -> Trace:
         return self._party.run(self._folder / name, oracle=self._oracle, mode=mode, missing=gap)
-
-
-def both(party: Party, output: Path, oracle: Trace) -> Runs:
-    """A candidate's free run and its lockstep run, beside each other; the name of `output` is the party's."""
-    free, lockstep = (party.run(Path(f"{output}.{mode}"), oracle=oracle, mode=mode) for mode in get_args(Mode))
-    return Runs(free, lockstep)
 
 
 def kept(oracle: Trace, candidate: Runs) -> Runs | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -18,8 +18,8 @@ from parity.judging.lengths import Lengths
 from parity.judging.verdict import Deviation, Judgement, Status, StepVerdict, Worst
 from parity.traces.coverage import missing
 from parity.traces.measure import Error, View, error_of
-from parity.traces.measured import Execution
-from parity.traces.trace import Key, Mode, Record, Trace
+from parity.traces.runs import Runs
+from parity.traces.trace import Key, Record, Trace
 
 ALLOWED = 4.0
 """K: a candidate may err by so many floors. Four legitimate reorderings stayed below, real bugs above."""
@@ -27,31 +27,6 @@ ALLOWED = 4.0
 LIKE = 2.0
 """A port that adds one term after the other errs as the reference does that way, to within so many times. K times that
 would be a dozen floors, in which real bugs fit: an epsilon of 1e-5 for 1e-6 in one norm is 9 floors, 4.8 of plain."""
-
-
-@dataclass(frozen=True)
-class Runs:
-    """A party's free run and its lockstep run; a trace written elsewhere may have one of them only.
-
-    Attributes:
-        executions: what a baseline errs in further executions that are as right.
-        plain: what it errs where it adds one term after the other; None where that was not asked for.
-    """
-
-    free: Trace | None
-    lockstep: Trace | None
-    executions: tuple[Execution, ...] = ()
-    plain: Execution | None = None
-
-    @property
-    def present(self) -> tuple[Trace, ...]:
-        """The runs that there are."""
-        return tuple(run for run in (self.free, self.lockstep) if run is not None)
-
-    @property
-    def modes(self) -> tuple[Mode, ...]:
-        """Of the runs that there are."""
-        return tuple(run.manifest.mode for run in self.present)
 
 
 class Measure(Protocol):

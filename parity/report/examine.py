@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from parity.axes import Layout, said
 from parity.dtypes import as_float64
-from parity.judging.judge import Runs
 from parity.judging.verdict import Judgement, StepVerdict
 from parity.report.detail import Column, Detail, Element, Heat, Role
 from parity.report.layers import LayerMaps
@@ -25,6 +24,7 @@ from parity.report.matrix import (
 )
 from parity.report.vocabulary import label
 from parity.traces.measure import error_of, validity
+from parity.traces.runs import Runs
 from parity.traces.scale import layout_of
 from parity.traces.trace import Key, Mode, Trace
 

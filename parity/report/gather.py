@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from parity.judging.judge import Runs
 from parity.judging.verdict import Comparison, Judgement
 from parity.report.chosen import MOST, chosen
 from parity.report.detail import Detail, Report
 from parity.report.examine import Evidence, examine
 from parity.report.layers import LayerMaps
 from parity.scenario import Scenario
+from parity.traces.runs import Runs
 from parity.traces.trace import Trace
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from parity.checkpoint import Checkpoint
 from parity.discovery import BACKENDS, find, worker_environment
@@ -20,6 +20,7 @@ from parity.running.progress import Progress
 from parity.traces.coverage import NOTHING, Missing
 from parity.traces.measure import Error
 from parity.traces.measured import from_text
+from parity.traces.runs import Runs
 from parity.traces.trace import Key, Mode, Trace
 
 
@@ -201,3 +202,9 @@ class Party:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
+
+
+def both(party: Party, output: Path, oracle: Trace) -> Runs:
+    """A candidate's free run and its lockstep run, beside each other; the name of `output` is the party's."""
+    free, lockstep = (party.run(Path(f"{output}.{mode}"), oracle=oracle, mode=mode) for mode in get_args(Mode))
+    return Runs(free, lockstep)

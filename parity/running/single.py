@@ -9,12 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from parity.checkpoint import Checkpoint
-from parity.compare import ORACLE_DTYPE, plan_of, require_dtype
 from parity.contract import Contract
 from parity.discovery import BACKENDS, REFERENCES
 from parity.generation import Message, Sampling
 from parity.media import Part
 from parity.running.party import Party
+from parity.running.plan import ORACLE_DTYPE, plan_of, require_dtype
 from parity.running.progress import Progress, Silent
 from parity.traces.trace import Mode, Trace
 

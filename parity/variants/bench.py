@@ -9,9 +9,9 @@ from parity.diagnosis.naming import Namer
 from parity.diagnosis.together import Plant, Remembered
 from parity.errors import ExitCode
 from parity.judging.baseline import Baseline, judged
-from parity.judging.judge import Runs
 from parity.judging.verdict import Judgement
 from parity.traces.measure import Error, error_of
+from parity.traces.runs import Runs
 from parity.traces.trace import Key, Mode, Trace
 from parity.variant import Catalogue, Variant
 from parity.variants.scoring import Score

@@ -15,13 +15,13 @@ from types import TracebackType
 from typing import Self
 
 from parity.checkpoint import Checkpoint
-from parity.compare import ORACLE_DTYPE, plan_of
 from parity.diagnosis.matched import PartyPlant
 from parity.diagnosis.together import Remembered, Tensors
 from parity.discovery import REFERENCES
 from parity.errors import ParityError
 from parity.judging.baseline import Baseline
 from parity.running.party import Party
+from parity.running.plan import ORACLE_DTYPE, plan_of
 from parity.running.progress import Progress
 from parity.traces.trace import Key, Mode, Trace
 from parity.variant import Catalogue, Variant

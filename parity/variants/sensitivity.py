@@ -21,17 +21,18 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from parity.checkpoint import Checkpoint
-from parity.compare import ORACLE_DTYPE, plan_of
 from parity.contract import Contract, Step
 from parity.discovery import REFERENCES
 from parity.dtypes import as_float64
 from parity.judging.baseline import Baseline
 from parity.judging.floors import Floors
-from parity.judging.judge import ALLOWED, Judge, Runs
+from parity.judging.judge import ALLOWED, Judge
 from parity.media import Part
 from parity.running.party import Party
+from parity.running.plan import ORACLE_DTYPE, plan_of
 from parity.running.progress import Progress
 from parity.traces.measure import Error, Float, Scale, exact
+from parity.traces.runs import Runs
 from parity.traces.trace import Key, Trace
 
 FINE = 0.01
