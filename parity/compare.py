@@ -15,7 +15,7 @@ from parity.contract import Contract
 from parity.diagnosis.naming import Knowledge, Namer
 from parity.discovery import BACKENDS, REFERENCES
 from parity.judging.baseline import Baseline, judged
-from parity.judging.verdict import Comparison, Judgement
+from parity.judging.judgement import Comparison, Judgement
 from parity.media import Part
 from parity.running.party import Crash, Party, both
 from parity.running.plan import ORACLE_DTYPE, plan_of, require_dtype, require_prompt

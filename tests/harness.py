@@ -18,7 +18,7 @@ import torch
 from parity.backend import Backend
 from parity.errors import ExitCode
 from parity.judging.baseline import Baseline, judged
-from parity.judging.verdict import Judgement
+from parity.judging.judgement import Judgement
 from parity.running.execute import Run, execute, measure
 from parity.running.party import Party
 from parity.traces.coverage import Missing

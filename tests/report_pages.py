@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from parity.contract import Contract, Step
-from parity.judging.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict
+from parity.judging.judgement import Comparison, Judgement
+from parity.judging.verdict import Deviation, Status, StepVerdict, TokenVerdict
 from parity.report.chosen import MOST, chosen
 from parity.report.detail import Column, Detail, Element, Heat, Histogram, Report
 from parity.scenario import Chunk, Scenario

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from parity.contract import Contract, Step
-from parity.judging.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict, Worst
+from parity.judging.judgement import Comparison, Judgement
+from parity.judging.verdict import Deviation, Status, StepVerdict, TokenVerdict, Worst
 from parity.traces.trace import Manifest
 
 HIDDEN = ("batch", "token", "hidden")

@@ -25,7 +25,8 @@ from parity.checkpoint import Checkpoint
 from parity.discovery import find
 from parity.errors import ExitCode, UsageError
 from parity.fault import Inputs, Needed, Subject, chosen
-from parity.judging.verdict import Deviation, Judgement, Status, StepVerdict
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import Deviation, Status, StepVerdict
 from parity.report.audit import as_json, print_audits
 from parity.report.audit_faults import places
 from parity.report.audit_page import markdown

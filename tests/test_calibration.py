@@ -18,7 +18,8 @@ from parity.calibration.settings import Environment, Trial, setting_of, settings
 from parity.calibration.summary import Summary
 from parity.checkpoint import Checkpoint
 from parity.errors import UsageError
-from parity.judging.verdict import Deviation, Judgement, Status, StepVerdict
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import Deviation, Status, StepVerdict
 from parity.report.calibration import command
 from parity.report.calibration_page import markdown
 from parity.report.calibration_plot import svg

@@ -24,8 +24,9 @@ from parity.diagnosis.matched import PartyPlant
 from parity.diagnosis.softmax import softmax
 from parity.diagnosis.where import where
 from parity.discovery import REFERENCES
+from parity.judging.cause import Cause, Diagnosis
 from parity.judging.judge import judge
-from parity.judging.verdict import Cause, Comparison, Diagnosis
+from parity.judging.judgement import Comparison
 from parity.report import causes
 from parity.report.detail import Report
 from parity.report.html import render as html

@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 from parity.discovery import find
 from parity.errors import ExitCode
 from parity.judging.judge import judge
-from parity.judging.verdict import Judgement
+from parity.judging.judgement import Judgement
 from parity.traces.runs import Runs
 from parity.traces.scale import family
 from parity.traces.sketch import relative_error

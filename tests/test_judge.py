@@ -11,7 +11,8 @@ import pytest
 from parity.errors import ExitCode, UsageError
 from parity.judging.floors import Floors
 from parity.judging.judge import judge
-from parity.judging.verdict import Comparison, Status, TokenVerdict
+from parity.judging.judgement import Comparison
+from parity.judging.verdict import Status, TokenVerdict
 from parity.traces.measure import error_of
 from parity.traces.runs import Runs
 from parity.traces.scale import family

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from parity.axes import USUAL
 from parity.judging.judge import judge
-from parity.judging.verdict import Comparison
+from parity.judging.judgement import Comparison
 from parity.report.chosen import INTRODUCED, WORST, chosen
 from parity.report.gather import Gatherer
 from parity.report.html.figures import histogram_figure

@@ -21,8 +21,8 @@ from parity.diagnosis.diagnose import STEPS, diagnose
 from parity.diagnosis.matched import Filter
 from parity.diagnosis.together import Remembered
 from parity.discovery import find
+from parity.judging.cause import Cause
 from parity.judging.judge import judge
-from parity.judging.verdict import Cause
 from parity.traces.runs import Runs
 from parity.traces.scale import family
 from parity.weave import Edit, weave

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from parity.backend import Backend
 from parity.contract import Contract
 from parity.judging.judge import judge
-from parity.judging.verdict import Judgement
+from parity.judging.judgement import Judgement
 from parity.running.execute import Run, execute
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, Tap

@@ -10,7 +10,9 @@ from parity.audit.effect import Effect
 from parity.audit.trial import Trial
 from parity.errors import ExitCode
 from parity.fault import ALL, Fault
-from parity.judging.verdict import Diagnosis, Judgement, Status, StepVerdict
+from parity.judging.cause import Diagnosis
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import Status, StepVerdict
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from parity.errors import ExitCode, UsageError
-from parity.judging.verdict import Judgement, Status, StepVerdict
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import Status, StepVerdict
 from parity.scenario import Drawn
 
 FORMAT = "parity-calibration"

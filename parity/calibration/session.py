@@ -16,7 +16,7 @@ from parity.checkpoint import Checkpoint
 from parity.discovery import BACKENDS, REFERENCES, Choice, find
 from parity.errors import ParityError, UsageError
 from parity.judging.baseline import Baseline, judged
-from parity.judging.verdict import Judgement
+from parity.judging.judgement import Judgement
 from parity.running.party import Crash, Party
 from parity.running.plan import ORACLE_DTYPE, plan_of
 from parity.running.progress import Silent

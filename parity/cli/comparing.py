@@ -30,7 +30,7 @@ from parity.errors import UsageError
 
 if TYPE_CHECKING:
     from parity.compare import Request
-    from parity.judging.verdict import Comparison
+    from parity.judging.judgement import Comparison
     from parity.media import Part
     from parity.report.gather import Gatherer
 

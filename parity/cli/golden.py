@@ -12,7 +12,7 @@ from parity.cli.options import Json, Report, names, one_name
 from parity.errors import ExitCode
 
 if TYPE_CHECKING:
-    from parity.judging.verdict import Comparison
+    from parity.judging.judgement import Comparison
 
 Only = Annotated[str, typer.Option("--only", metavar="NAME[,NAME]", help="These goldens alone (default: all).")]
 Set = Annotated[str, typer.Option("--set", metavar="NAME|module:function", help="Which set of goldens.")]

@@ -27,7 +27,7 @@ def diff(
 ) -> int:
     """Judge traces on disk. Where there is no baseline in a run's mode, the report says that no floor was measured."""
     from parity.judging.judge import judge
-    from parity.judging.verdict import Comparison
+    from parity.judging.judgement import Comparison
     from parity.report.console import console
     from parity.report.json import dumps
     from parity.report.terminal import print_comparison

@@ -79,7 +79,7 @@ def _gatherer(tokenizer: Path | None) -> Gatherer:
 def _judged(found: Iterable[Case], gatherer: Gatherer) -> Report:
     """Judge each case, and look at it while its traces are open."""
     from parity.judging.judge import judge
-    from parity.judging.verdict import Comparison
+    from parity.judging.judgement import Comparison
 
     judgements, last = [], None
     for last in found:

@@ -17,7 +17,9 @@ from parity.diagnosis.evidence import Float, Piece, missing_in, piece_of
 from parity.diagnosis.numerals import said
 from parity.diagnosis.rows import FAR, Rows, Share
 from parity.diagnosis.together import Plant, Remembered
-from parity.judging.verdict import Cause, Diagnosis, Judgement, Status, StepVerdict
+from parity.judging.cause import Cause, Diagnosis
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import Status, StepVerdict
 from parity.placing import placed
 from parity.traces.scale import family
 from parity.traces.trace import Key, Trace

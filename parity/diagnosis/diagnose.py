@@ -14,7 +14,9 @@ from parity.diagnosis.hypothesis import Fit, choose, convincing, fit
 from parity.diagnosis.matched import Filter
 from parity.diagnosis.sequences import ROWS, difference, sequences
 from parity.diagnosis.where import where
-from parity.judging.verdict import Diagnosis, Judgement, StepVerdict
+from parity.judging.cause import Diagnosis
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import StepVerdict
 from parity.traces.scale import family
 from parity.traces.trace import Trace
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from parity.diagnosis.evidence import Evidence, Float
 from parity.diagnosis.numerals import factor, said
-from parity.judging.verdict import Cause
+from parity.judging.cause import Cause
 from parity.variant import Variant
 
 NEAR = 1e-3

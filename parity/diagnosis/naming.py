@@ -14,7 +14,7 @@ from parity.diagnosis.matched import Filter, PartyPlant
 from parity.diagnosis.together import Plant, Remembered
 from parity.dtypes import COARSE, unit_roundoff
 from parity.entries import targets
-from parity.judging.verdict import Judgement
+from parity.judging.judgement import Judgement
 from parity.running.party import Party
 from parity.running.progress import Progress
 from parity.traces.runs import Runs

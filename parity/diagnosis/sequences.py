@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.diagnosis.matched import Filter
-from parity.judging.verdict import Cause, Diagnosis, Judgement, Status, StepVerdict
+from parity.judging.cause import Cause, Diagnosis
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import Status, StepVerdict
 from parity.traces.trace import Trace
 
 CHANGES, SHOWN = 3, 4

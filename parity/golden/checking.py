@@ -19,7 +19,7 @@ from parity.golden.judging import judge_golden, require_floors
 from parity.golden.stage import staged
 from parity.golden.store import Store
 from parity.judging.judge import ALLOWED
-from parity.judging.verdict import Comparison, Judgement
+from parity.judging.judgement import Comparison, Judgement
 from parity.media import digest
 from parity.running.party import Crash, Party
 from parity.running.plan import require_dtype

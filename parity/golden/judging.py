@@ -25,7 +25,8 @@ from parity.golden.packing import stored_floors
 from parity.golden.sketches import distance, folded, statistics_without_padding
 from parity.judging.floors import Floor
 from parity.judging.judge import ALLOWED, Judge, require_same
-from parity.judging.verdict import Judgement, Status, StepVerdict, TokenVerdict
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import Status, StepVerdict, TokenVerdict
 from parity.traces.measure import Error
 from parity.traces.runs import Runs
 from parity.traces.scale import layout_of, typical_power

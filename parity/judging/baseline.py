@@ -10,7 +10,7 @@ from typing import Protocol
 
 from parity.errors import UsageError
 from parity.judging.judge import Measure, judge
-from parity.judging.verdict import Judgement
+from parity.judging.judgement import Judgement
 from parity.traces.coverage import NOTHING, Missing, missing
 from parity.traces.measure import error_of
 from parity.traces.measured import PLAIN, Errors, Execution, read, write

@@ -14,8 +14,9 @@ from parity.errors import UsageError
 from parity.judging.determinism import unsteady
 from parity.judging.floors import Floor, Floors
 from parity.judging.greedy import greedy
+from parity.judging.judgement import Judgement
 from parity.judging.lengths import Lengths
-from parity.judging.verdict import Deviation, Judgement, Status, StepVerdict, Worst
+from parity.judging.verdict import Deviation, Status, StepVerdict, Worst
 from parity.traces.coverage import missing
 from parity.traces.measure import Error, View, error_of
 from parity.traces.runs import Runs

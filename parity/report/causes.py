@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from parity.judging.verdict import Cause, Diagnosis, Judgement, StepVerdict
+from parity.judging.cause import Cause, Diagnosis
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import StepVerdict
 from parity.report.numbers import count
 from parity.traces.scale import family
 

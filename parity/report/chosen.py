@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from parity.judging.verdict import Judgement, StepVerdict
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import StepVerdict
 from parity.report.fold import split
 
 INTRODUCED = 8

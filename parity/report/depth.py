@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from parity.judging.verdict import Judgement
+from parity.judging.judgement import Judgement
 from parity.report.console import plain
 from parity.report.sections import heading
 from parity.report.sparkline import ASCII_BARS, BARS, Spark, sparkline

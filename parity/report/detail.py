@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from parity.judging.verdict import Comparison
+from parity.judging.judgement import Comparison
 from parity.scenario import Scenario
 from parity.traces.trace import Mode
 

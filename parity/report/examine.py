@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from parity.axes import Layout, said
 from parity.dtypes import as_float64
-from parity.judging.verdict import Judgement, StepVerdict
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import StepVerdict
 from parity.report.detail import Column, Detail, Element, Heat, Role
 from parity.report.layers import LayerMaps
 from parity.report.matrix import (

@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from parity.contract import Contract
-from parity.judging.verdict import Judgement
+from parity.judging.judgement import Judgement
 from parity.report.html.scale import LIMITS
 
 COLOURS = ("#f4f4f1", "#e7e9e4", "#fbe6a2", "#fcc96f", "#f9a550", "#ee7b5b", "#b93a76", "#8a1f8a", "#430a7d")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from parity.judging.verdict import Comparison, Judgement
+from parity.judging.judgement import Comparison, Judgement
 from parity.report.chosen import MOST, chosen
 from parity.report.detail import Detail, Report
 from parity.report.examine import Evidence, examine

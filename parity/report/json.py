@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from parity.errors import StaleTrace, UsageError
-from parity.judging.verdict import Comparison, Judgement
+from parity.judging.judgement import Comparison, Judgement
 from parity.report.detail import Report
 from parity.report.sentences import WORD
 from parity.traces.trace import Key

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 from parity.errors import ExitCode
-from parity.judging.verdict import Comparison, Judgement, StepVerdict
+from parity.judging.judgement import Comparison, Judgement
+from parity.judging.verdict import StepVerdict
 from parity.report import sentences
 from parity.report.chosen import furthest
 from parity.report.console import plain

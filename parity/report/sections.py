@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from rich.console import Console
 
-from parity.judging.verdict import MEANING, Comparison, Deviation, Judgement, Status, StepVerdict
+from parity.judging.judgement import Comparison, Judgement
+from parity.judging.verdict import MEANING, Deviation, Status, StepVerdict
 from parity.report import causes, sentences
 from parity.report.chosen import furthest
 from parity.report.console import plain, print_line

@@ -7,7 +7,8 @@ from statistics import median
 
 from parity.axes import said
 from parity.errors import ExitCode
-from parity.judging.verdict import Comparison, Deviation, Judgement, Status, StepVerdict, TokenVerdict
+from parity.judging.judgement import Comparison, Judgement
+from parity.judging.verdict import Deviation, Status, StepVerdict, TokenVerdict
 from parity.report.console import plain
 from parity.report.numbers import count, error, floors
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from parity.judging.verdict import Judgement, StepVerdict
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import StepVerdict
 from parity.report.fold import fold
 from parity.report.place import locate
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from parity.errors import ExitCode
-from parity.judging.verdict import Comparison, Judgement
+from parity.judging.judgement import Comparison, Judgement
 from parity.report import sentences
 from parity.report.console import plain, print_line, short
 from parity.report.depth import depth

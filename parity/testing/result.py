@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from parity.errors import ExitCode, ParityError
-from parity.judging.verdict import Comparison, Judgement, StepVerdict
+from parity.judging.judgement import Comparison, Judgement
+from parity.judging.verdict import StepVerdict
 from parity.testing.request import Asked
 
 if TYPE_CHECKING:

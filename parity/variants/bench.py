@@ -9,7 +9,7 @@ from parity.diagnosis.naming import Namer
 from parity.diagnosis.together import Plant, Remembered
 from parity.errors import ExitCode
 from parity.judging.baseline import Baseline, judged
-from parity.judging.verdict import Judgement
+from parity.judging.judgement import Judgement
 from parity.traces.measure import Error, error_of
 from parity.traces.runs import Runs
 from parity.traces.trace import Key, Mode, Trace

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from parity.errors import ExitCode
-from parity.judging.verdict import Judgement, Status
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import Status
 from parity.variant import Variant
 
 FLOAT32 = "float32"

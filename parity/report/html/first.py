@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from parity.contract import Step
 from parity.errors import ExitCode
-from parity.judging.verdict import Comparison, Judgement, Status, StepVerdict
+from parity.judging.judgement import Comparison, Judgement
+from parity.judging.verdict import Status, StepVerdict
 from parity.report import causes, sentences
 from parity.report.numbers import count, floors
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from parity.judging.verdict import Judgement, Status, StepVerdict
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import Status, StepVerdict
 from parity.report.html.scale import Scale, compact
 from parity.report.place import Place, locate
 from parity.traces.trace import Key, Mode

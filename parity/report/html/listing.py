@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from parity.judging.verdict import Deviation, Judgement, Status, StepVerdict, TokenVerdict
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import Deviation, Status, StepVerdict, TokenVerdict
 from parity.report.html.points import name_of, places
 from parity.report.html.scale import Scale
 from parity.report.numbers import error, ratio

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from parity.errors import UsageError
 from parity.judging.judge import ALLOWED
-from parity.judging.verdict import MEANING, Comparison, Judgement
+from parity.judging.judgement import Comparison, Judgement
+from parity.judging.verdict import MEANING
 from parity.report import sentences
 from parity.report.console import plain
 from parity.report.detail import Report

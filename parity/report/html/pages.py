@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from parity.contract import Step
-from parity.judging.verdict import Judgement, StepVerdict
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import StepVerdict
 from parity.report import sentences
 from parity.report.detail import Column, Detail, Report
 from parity.report.html.figures import HeatFigure, HistogramFigure, heat_figure, histogram_figure

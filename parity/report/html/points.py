@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from parity.judging.verdict import Deviation, Judgement, StepVerdict
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import Deviation, StepVerdict
 from parity.report.place import locate
 from parity.traces.trace import Key
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from parity.judging.verdict import Judgement, StepVerdict
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import StepVerdict
 from parity.report.html.house import EMPTY, Room
 from parity.report.html.points import name_of
 from parity.report.html.scale import Scale, compact
