@@ -11,7 +11,7 @@ from parity.errors import ExitCode
 from parity.judging.determinism import unsteady
 from parity.judging.judge import judge
 from parity.judging.judgement import Comparison
-from parity.report.html.first import first
+from parity.report.first import first
 from parity.report.json import dumps, read_comparison
 from parity.report.sentences import verdict
 from parity.traces.trace import Key

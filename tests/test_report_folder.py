@@ -10,8 +10,8 @@ import pytest
 
 from parity.report.explorer import COLOURS, LARGEST, file_name, graph, overlay
 from parity.report.folder import write_report
-from parity.report.html.scale import LEVELS
 from parity.report.json import read_report
+from parity.report.levels import LEVELS
 from parity.report.markdown import markdown
 from tests import report_pages as pages
 from tests import report_samples as samples

@@ -21,7 +21,7 @@ from parity.report.html import render
 from parity.report.html.axis import HEIGHT, Axis
 from parity.report.html.figures import heat_figure, histogram_figure
 from parity.report.html.points import points
-from parity.report.html.scale import LEVELS, Scale, compact
+from parity.report.levels import LEVELS, Scale, compact
 from parity.report.place import Place, locate
 from tests import report_pages as pages
 from tests import report_samples as samples

@@ -13,10 +13,10 @@ from typing import Any
 
 from parity.contract import Contract
 from parity.judging.judgement import Judgement
-from parity.report.html.scale import LIMITS
+from parity.report.levels import LIMITS
 
 COLOURS = ("#f4f4f1", "#e7e9e4", "#fbe6a2", "#fcc96f", "#f9a550", "#ee7b5b", "#b93a76", "#8a1f8a", "#430a7d")
-"""Of `parity.report.html.scale`, on paper."""
+"""Of `parity.report.levels`, on paper."""
 DARK = 6
 """From this level on, text is white."""
 LARGEST = 1e300

@@ -12,7 +12,7 @@ from parity.report import sentences
 from parity.report.chosen import furthest
 from parity.report.console import plain
 from parity.report.detail import Report
-from parity.report.html.first import First, first
+from parity.report.first import First, first
 from parity.report.numbers import error, ratio
 from parity.report.sparkline import sparkline
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from parity.report.detail import Heat, Histogram
-from parity.report.html.scale import Scale, compact
+from parity.report.levels import Scale, compact
 
 HEIGHT = 100
 """Of a histogram, in its own units."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Status, StepVerdict
-from parity.report.html.scale import Scale, compact
+from parity.report.levels import Scale, compact
 from parity.report.place import Place, locate
 from parity.traces.trace import Key, Mode
 

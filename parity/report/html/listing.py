@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Deviation, Status, StepVerdict, TokenVerdict
 from parity.report.html.points import name_of, places
-from parity.report.html.scale import Scale
+from parity.report.levels import Scale
 from parity.report.numbers import error, ratio
 from parity.traces.trace import Key
 

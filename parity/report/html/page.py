@@ -15,15 +15,15 @@ from parity.judging.verdict import MEANING
 from parity.report import sentences
 from parity.report.console import plain
 from parity.report.detail import Report
+from parity.report.first import first
 from parity.report.html.depth import Depth, depth
-from parity.report.html.first import first
 from parity.report.html.house import House, house
 from parity.report.html.listing import Listing, listing, tokens
 from parity.report.html.pages import by_series, identities, pages, whose
 from parity.report.html.points import MOST, name_of, points
 from parity.report.html.policy import policy
-from parity.report.html.scale import Scale
 from parity.report.html.timeline import Timeline, timeline
+from parity.report.levels import Scale
 from parity.report.numbers import error, number, ratio
 from parity.traces.trace import Key
 

@@ -12,7 +12,7 @@ from parity.judging.verdict import StepVerdict
 from parity.report import sentences
 from parity.report.detail import Column, Detail, Report
 from parity.report.html.figures import HeatFigure, HistogramFigure, heat_figure, histogram_figure
-from parity.report.html.scale import Scale
+from parity.report.levels import Scale
 from parity.report.numbers import error, number
 from parity.traces.trace import Key
 

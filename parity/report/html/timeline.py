@@ -10,7 +10,7 @@ from parity.judging.judgement import Judgement
 from parity.judging.verdict import StepVerdict
 from parity.report.html.house import EMPTY, Room
 from parity.report.html.points import name_of
-from parity.report.html.scale import Scale, compact
+from parity.report.levels import Scale, compact
 from parity.scenario import Scenario
 
 
