@@ -1,7 +1,7 @@
 """One scale for every colour of the report: how many floors an error is.
 
 Up to what is allowed the colours are neutral; beyond, each power of ten is a level whose lightness tells it, so that
-the order is read without seeing hues. Colours themselves are in ``static/style.css``, for light and dark.
+the order is read without seeing hues. Colours themselves are in ``html/static/style.css``, for light and dark.
 """
 
 from __future__ import annotations
