@@ -20,7 +20,7 @@ from mlx_lm.utils import load_model as load_mlx_lm  # noqa: E402  # behind impor
 
 from benchmarks import speed_model  # noqa: E402
 from implementations.gemma3n.config import Config  # noqa: E402
-from implementations.gemma3n.inputs import NOTHING  # noqa: E402
+from implementations.gemma3n.preprocessing.inputs import NOTHING  # noqa: E402
 from implementations.mlx.cache import Conversation  # noqa: E402
 from implementations.mlx.model import Gemma3n  # noqa: E402
 from implementations.mlx.weights import load_model, shapes  # noqa: E402

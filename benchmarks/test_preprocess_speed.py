@@ -16,10 +16,10 @@ import PIL.Image
 import pytest
 import soundfile
 
-from implementations.gemma3n.audio_file import load_clip
-from implementations.gemma3n.image import load_image
-from implementations.gemma3n.mel import log_mel, padded
-from implementations.gemma3n.settings import AudioSettings, ImageSettings
+from implementations.gemma3n.preprocessing.audio_file import load_clip
+from implementations.gemma3n.preprocessing.image import load_image
+from implementations.gemma3n.preprocessing.mel import log_mel, padded
+from implementations.gemma3n.preprocessing.settings import AudioSettings, ImageSettings
 from reference import tiny
 
 ROUNDS = 11

@@ -11,7 +11,7 @@ from implementations.ane import Backend  # noqa: E402  # behind importorskip
 from implementations.ane.layers import RMSNorm, root_mean_square  # noqa: E402
 from implementations.gemma3n.config import Config  # noqa: E402
 from implementations.gemma3n.generation import generate_ids, prefill  # noqa: E402
-from implementations.gemma3n.inputs import NOTHING, Media, Sound  # noqa: E402
+from implementations.gemma3n.preprocessing.inputs import NOTHING, Media, Sound  # noqa: E402
 from parity.errors import UsageError  # noqa: E402
 from parity.generation import Sampling  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402

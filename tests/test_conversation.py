@@ -14,13 +14,13 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from implementations.gemma3n.audio_file import Clip, load_clip
-from implementations.gemma3n.chat_template import render
-from implementations.gemma3n.conversation import Message, encode, encode_text, expand, prompt_text
-from implementations.gemma3n.image import Image, load_image
-from implementations.gemma3n.inputs import prepare
-from implementations.gemma3n.processor import ProcessorSettings
-from implementations.gemma3n.prompt import Tokenizer
+from implementations.gemma3n.preprocessing.audio_file import Clip, load_clip
+from implementations.gemma3n.preprocessing.chat_template import render
+from implementations.gemma3n.preprocessing.conversation import Message, encode, encode_text, expand, prompt_text
+from implementations.gemma3n.preprocessing.image import Image, load_image
+from implementations.gemma3n.preprocessing.inputs import prepare
+from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
+from implementations.gemma3n.preprocessing.tokenizer import Tokenizer
 from parity.errors import BackendUnavailable, UsageError
 from parity.tap import ScopedTap
 from reference import tiny
@@ -323,12 +323,12 @@ def test_no_framework_is_imported(tmp_path):
         absent = "torch", "torchvision", "transformers", "librosa", "mlx", "scipy"
         sys.modules.update(dict.fromkeys(absent))  # Numba would take scipy, where there is one
         from pathlib import Path
-        from implementations.gemma3n.audio_file import load_clip
-        from implementations.gemma3n.conversation import Message
-        from implementations.gemma3n.image import load_image
-        from implementations.gemma3n.inputs import prepare
-        from implementations.gemma3n.processor import ProcessorSettings
-        from implementations.gemma3n.prompt import Tokenizer
+        from implementations.gemma3n.preprocessing.audio_file import load_clip
+        from implementations.gemma3n.preprocessing.conversation import Message
+        from implementations.gemma3n.preprocessing.image import load_image
+        from implementations.gemma3n.preprocessing.inputs import prepare
+        from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
+        from implementations.gemma3n.preprocessing.tokenizer import Tokenizer
         folder, checkpoint = Path({str(tmp_path)!r}), Path({str(tiny.path())!r})
         settings = ProcessorSettings.from_directory(checkpoint)
         parts = load_image(folder / "a.png", settings.image), load_clip(folder / "a.wav", settings.audio), "Hello"

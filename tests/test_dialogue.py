@@ -6,8 +6,8 @@ import pytest
 pytest.importorskip("tokenizers")
 
 from implementations.gemma3n.dialogue import Dialogue
-from implementations.gemma3n.inputs import NOTHING
-from implementations.gemma3n.preprocessor import Preprocessor
+from implementations.gemma3n.preprocessing.inputs import NOTHING
+from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
 from parity.errors import UsageError
 from parity.generation import Message, Sampling
 from parity.media import Part

@@ -7,7 +7,7 @@ import pytest
 
 from implementations.gemma3n import generation
 from implementations.gemma3n.generation import generate_ids, prefill
-from implementations.gemma3n.prompt import Tokenizer, stop_ids
+from implementations.gemma3n.preprocessing.tokenizer import Tokenizer, stop_ids
 from parity.discovery import find
 from parity.errors import UsageError
 from parity.generation import Message, Sampling

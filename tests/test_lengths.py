@@ -12,7 +12,7 @@ from parity.judging.verdict import Status
 
 torch = pytest.importorskip("torch", reason="needs the [hf] extra")
 
-from implementations.gemma3n import inputs  # noqa: E402  # behind importorskip
+from implementations.gemma3n.preprocessing import inputs  # noqa: E402  # behind importorskip
 from parity.discovery import find  # noqa: E402
 from tests.harness import Here  # noqa: E402
 from tests.test_media_parity import BEEPS, CHIRP  # noqa: E402

@@ -127,7 +127,7 @@ def test_soft_tokens_without_alpha_are_found(run, monkeypatch):
 @pytest.mark.parametrize("name", DTYPES)
 def test_a_picture_that_is_read_sideways_is_found(name, run, monkeypatch):
     """Rows and columns swapped in preprocessing: the processor's pixels say so."""
-    from implementations.gemma3n import inputs
+    from implementations.gemma3n.preprocessing import inputs
 
     right = inputs.pixel_batch
     monkeypatch.setattr(

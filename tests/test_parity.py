@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("mlx.core")
 
-from implementations.gemma3n.preprocessor import Preprocessor
+from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
 from implementations.mlx.cache import Cache
 from implementations.mlx.model import Gemma3n
 from parity.discovery import find

@@ -11,11 +11,11 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from implementations.gemma3n import audio_file
-from implementations.gemma3n.audio_file import load_clip, resample
-from implementations.gemma3n.mel import emphasised, frame_mask, hann, log_mel, mel_filters, padded
-from implementations.gemma3n.processor import ProcessorSettings
-from implementations.gemma3n.settings import AudioSettings
+from implementations.gemma3n.preprocessing import audio_file
+from implementations.gemma3n.preprocessing.audio_file import load_clip, resample
+from implementations.gemma3n.preprocessing.mel import emphasised, frame_mask, hann, log_mel, mel_filters, padded
+from implementations.gemma3n.preprocessing.settings import AudioSettings
+from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
 from parity.errors import BackendUnavailable, UsageError
 from reference import tiny
 

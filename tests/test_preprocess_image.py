@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from implementations.gemma3n import image as module
-from implementations.gemma3n.image import decode, load_image, pixel_values
-from implementations.gemma3n.processor import ProcessorSettings
-from implementations.gemma3n.resize import fixed_weights, resize
-from implementations.gemma3n.settings import ImageSettings
+from implementations.gemma3n.preprocessing import image as module
+from implementations.gemma3n.preprocessing.image import decode, load_image, pixel_values
+from implementations.gemma3n.preprocessing.resize import fixed_weights, resize
+from implementations.gemma3n.preprocessing.settings import ImageSettings
+from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
 from parity.errors import BackendUnavailable, UsageError
 from reference import tiny
 
@@ -326,8 +326,8 @@ def test_an_unreadable_file_is_refused_in_one_line(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("module", "package"), [("PIL.Image", "pillow"), ("numba", "numba")])
 def test_a_missing_library_says_what_to_install(monkeypatch, module, package):
-    monkeypatch.delitem(sys.modules, "implementations.gemma3n.resampling", raising=False)
-    monkeypatch.delattr("implementations.gemma3n.resampling", raising=False)
+    monkeypatch.delitem(sys.modules, "implementations.gemma3n.preprocessing.resampling", raising=False)
+    monkeypatch.delattr("implementations.gemma3n.preprocessing.resampling", raising=False)
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BackendUnavailable, match=f"pip install {package}"):
         load_image(FILES["RGB"], SETTINGS)

@@ -11,8 +11,8 @@ import pytest
 import scipy.fft
 import soundfile
 
-from implementations.gemma3n import image, inputs, mel
-from implementations.gemma3n.preprocessor import Preprocessor
+from implementations.gemma3n.preprocessing import image, inputs, mel
+from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
 from parity import backend
 from parity.contract import Contract
 from parity.errors import UsageError
@@ -239,7 +239,7 @@ def test_the_oracles_mel_is_what_mathematics_says(run):
 
 def test_the_oracles_pixels_are_the_exact_average_rounded_once(run):
     """Weights are triangles, one axis after the other; values are multiples of 1/255."""
-    from implementations.gemma3n.resize import triangles
+    from implementations.gemma3n.preprocessing.resize import triangles
 
     oracle = run.oracle(RESIZED)
     levels = next(oracle.tensor(key)[0] for key in oracle.records if key.step == "processor.pixels") * 255

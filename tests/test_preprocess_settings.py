@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from implementations.gemma3n.processor import ProcessorSettings
-from implementations.gemma3n.settings import AudioSettings, ImageSettings
+from implementations.gemma3n.preprocessing.settings import AudioSettings, ImageSettings
+from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
 from parity.errors import UsageError
 from reference import tiny
 

@@ -4,7 +4,7 @@ import pytest
 
 numba = pytest.importorskip("numba", reason="needs the [media] extra")
 
-from implementations.gemma3n.resampling import compiled  # noqa: E402  # behind importorskip
+from implementations.gemma3n.preprocessing.resampling import compiled  # noqa: E402  # behind importorskip
 
 
 def twice(number):

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from implementations.ane.options import MEANINGS, Options
-from implementations.gemma3n.inputs import NOTHING, Inputs, Media
-from implementations.gemma3n.preprocessor import Preprocessor
+from implementations.gemma3n.preprocessing.inputs import NOTHING, Inputs, Media
+from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
 from parity.backend import Backend as Base
 from parity.errors import BackendUnavailable, UsageError
 from parity.generation import Message, Sampling

@@ -16,7 +16,7 @@ from implementations.ane.masks import positions, slot_mask, slot_update, visible
 from implementations.ane.senses import Senses
 from implementations.ane.shapes import Part, Shapes
 from implementations.gemma3n.config import TextConfig
-from implementations.gemma3n.inputs import Media
+from implementations.gemma3n.preprocessing.inputs import Media
 from implementations.gemma3n.rope import SLIDING
 from parity.tap import Tap
 

@@ -15,7 +15,7 @@ from implementations.ane.senses import Senses
 from implementations.ane.shapes import Part, Shapes
 from implementations.ane.tensors import AneTensors
 from implementations.gemma3n.config import Config
-from implementations.gemma3n.inputs import NOTHING, Media
+from implementations.gemma3n.preprocessing.inputs import NOTHING, Media
 from parity.arithmetic import Arithmetic
 from parity.errors import UsageError
 from parity.tap import Tap

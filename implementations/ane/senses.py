@@ -10,7 +10,7 @@ from torch import Tensor
 from implementations.ane.audio.host import AudioHost
 from implementations.ane.model import Gemma3n
 from implementations.gemma3n.config import Config
-from implementations.gemma3n.inputs import Media, Sound
+from implementations.gemma3n.preprocessing.inputs import Media, Sound
 from parity.arithmetic import Arithmetic
 from parity.errors import UsageError
 from parity.tap import Tap

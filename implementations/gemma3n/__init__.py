@@ -1,4 +1,4 @@
-"""What every implementation of Gemma 3n shares: configuration, prompt, weight names and the generation loop.
+"""What every implementation of Gemma 3n shares: configuration, preprocessing, weight names, the generation loop.
 
 Nothing here imports a framework.
 """

@@ -8,13 +8,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gemma3n.audio_file import Clip
-from implementations.gemma3n.conversation import Message, clips, images
 from implementations.gemma3n.generation import generate_ids, prefill
-from implementations.gemma3n.image import Image
-from implementations.gemma3n.inputs import NOTHING, Media, media_of
-from implementations.gemma3n.preprocessor import Preprocessor
-from implementations.gemma3n.prompt import stop_ids
+from implementations.gemma3n.preprocessing.audio_file import Clip
+from implementations.gemma3n.preprocessing.conversation import Message, clips, images
+from implementations.gemma3n.preprocessing.image import Image
+from implementations.gemma3n.preprocessing.inputs import NOTHING, Media, media_of
+from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
+from implementations.gemma3n.preprocessing.tokenizer import stop_ids
 from parity import generation
 from parity.errors import UsageError
 from parity.generation import Sampling

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gemma3n.inputs import NOTHING, Inputs, Media
-from implementations.gemma3n.preprocessor import Preprocessor
+from implementations.gemma3n.preprocessing.inputs import NOTHING, Inputs, Media
+from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
 from implementations.mlx.blas import CURE, preload
 from parity.backend import Backend as Base
 from parity.errors import BackendUnavailable, UsageError

@@ -9,7 +9,7 @@ from mlx.nn.layers.embedding import Embedding
 from numpy.typing import NDArray
 
 from implementations.gemma3n.config import Config, TextConfig
-from implementations.gemma3n.inputs import Media, Sound
+from implementations.gemma3n.preprocessing.inputs import Media, Sound
 from implementations.mlx.altup import StreamProjections
 from implementations.mlx.attention import Chunk
 from implementations.mlx.audio.soft import soft_tokens

@@ -15,8 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gemma3n.banded import Banded
-from implementations.gemma3n.settings import PAD_TO, AudioSettings
+from implementations.gemma3n.preprocessing.banded import Banded
+from implementations.gemma3n.preprocessing.settings import PAD_TO, AudioSettings
 
 STRIP = 128
 """Frames transformed at a time: they stay in the cache."""

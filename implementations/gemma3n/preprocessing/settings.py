@@ -1,4 +1,4 @@
-"""How images and sound become the model's inputs: frozen settings, which `processor.py` reads from a checkpoint."""
+"""How images and sound become the model's inputs: settings, which `settings_reader.py` reads from a checkpoint."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gemma3n.media_file import requires
+from implementations.gemma3n.preprocessing.media_file import requires
 
 PRECISION = 22
 """Most fractional bits of a weight: 32 of the accumulator, less 8 of a pixel and 2 of headroom."""
@@ -35,7 +35,7 @@ def resize(read: Read, size: tuple[int, int], *, height: int, width: int) -> NDA
     """
     rows, columns = size
     with requires("numba"):
-        from implementations.gemma3n import resampling
+        from implementations.gemma3n.preprocessing import resampling
     planes = np.empty((CHANNELS, rows, width), np.uint8)
     for begin in range(0, rows, LINES):
         strip = read(begin, min(begin + LINES, rows))

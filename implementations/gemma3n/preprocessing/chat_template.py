@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from implementations.gemma3n.media_file import requires
+from implementations.gemma3n.preprocessing.media_file import requires
 from parity.errors import UsageError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The loops of `implementations.gemma3n.resize` in machine code: importing this takes Numba, half a second."""
+"""The loops of `preprocessing.resize` in machine code: importing this takes Numba, half a second."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numba  # this module is imported where images are resized, and nowhere el
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gemma3n.resize import CHANNELS
+from implementations.gemma3n.preprocessing.resize import CHANNELS
 
 TILE = 32
 """Rows that are transposed and added up together: with their channels, twelve vectors of 8 sums."""

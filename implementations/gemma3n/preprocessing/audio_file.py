@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gemma3n.media_file import Source, name_of, opened, requires
-from implementations.gemma3n.settings import AudioSettings
+from implementations.gemma3n.preprocessing.media_file import Source, name_of, opened, requires
+from implementations.gemma3n.preprocessing.settings import AudioSettings
 from parity.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gemma3n.audio_file import Clip, load_clip
-from implementations.gemma3n.conversation import Message, clips, encode, images
-from implementations.gemma3n.image import Image, load_image
-from implementations.gemma3n.inputs import NOTHING, Inputs, media_of
-from implementations.gemma3n.processor import ProcessorSettings
-from implementations.gemma3n.prompt import Tokenizer
+from implementations.gemma3n.preprocessing.audio_file import Clip, load_clip
+from implementations.gemma3n.preprocessing.conversation import Message, clips, encode, images
+from implementations.gemma3n.preprocessing.image import Image, load_image
+from implementations.gemma3n.preprocessing.inputs import NOTHING, Inputs, media_of
+from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
+from implementations.gemma3n.preprocessing.tokenizer import Tokenizer
 from parity import generation
 from parity.media import Part, Prompt
 from parity.tap import Tap

@@ -13,8 +13,20 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from implementations.gemma3n.settings import MOST_SAMPLES, PAD_TO, AudioSettings, ImageSettings, MediaTokens
-from implementations.gemma3n.settings_files import AudioFile, ImageFile, ModelFile, ProcessorFile, SettingsFile
+from implementations.gemma3n.preprocessing.settings import (
+    MOST_SAMPLES,
+    PAD_TO,
+    AudioSettings,
+    ImageSettings,
+    MediaTokens,
+)
+from implementations.gemma3n.preprocessing.settings_files import (
+    AudioFile,
+    ImageFile,
+    ModelFile,
+    ProcessorFile,
+    SettingsFile,
+)
 from parity.errors import UsageError
 
 File = TypeVar("File", bound=SettingsFile)

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gemma3n.media_file import Source, name_of, opened, requires
-from implementations.gemma3n.resize import resize
-from implementations.gemma3n.settings import ImageSettings
+from implementations.gemma3n.preprocessing.media_file import Source, name_of, opened, requires
+from implementations.gemma3n.preprocessing.resize import resize
+from implementations.gemma3n.preprocessing.settings import ImageSettings
 from parity.errors import UsageError
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from implementations.gemma3n.audio_file import Clip
-from implementations.gemma3n.chat_template import render
-from implementations.gemma3n.image import Image
-from implementations.gemma3n.processor import ProcessorSettings
-from implementations.gemma3n.prompt import Tokenizer
+from implementations.gemma3n.preprocessing.audio_file import Clip
+from implementations.gemma3n.preprocessing.chat_template import render
+from implementations.gemma3n.preprocessing.image import Image
+from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
+from implementations.gemma3n.preprocessing.tokenizer import Tokenizer
 from parity.errors import UsageError
 
 Part = str | Image | Clip

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gemma3n.audio_file import Clip
-from implementations.gemma3n.conversation import Message, clips, encode, images
-from implementations.gemma3n.image import Image
-from implementations.gemma3n.mel import frame_mask, log_mel, padded
-from implementations.gemma3n.processor import ProcessorSettings
-from implementations.gemma3n.prompt import Tokenizer
-from implementations.gemma3n.settings import AudioSettings
+from implementations.gemma3n.preprocessing.audio_file import Clip
+from implementations.gemma3n.preprocessing.conversation import Message, clips, encode, images
+from implementations.gemma3n.preprocessing.image import Image
+from implementations.gemma3n.preprocessing.mel import frame_mask, log_mel, padded
+from implementations.gemma3n.preprocessing.settings import AudioSettings
+from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
+from implementations.gemma3n.preprocessing.tokenizer import Tokenizer
 from parity.tap import SILENT, Tap
 
 
