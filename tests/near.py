@@ -1,6 +1,7 @@
 """Parties in the test's own process, around models that are loaded already: loading costs more than what is tested.
 
-Workers in processes of their own are covered by tests/test_compare.py, and by tests/test_diagnosis.py with variants.
+Workers in processes of their own are covered by tests/test_compare.py, and by tests/diagnosis/test_diagnosis.py with
+variants.
 """
 
 from __future__ import annotations

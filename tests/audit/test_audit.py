@@ -37,7 +37,7 @@ from tests.audited import CATALOGUE, SCALED, SHIFTED, SHUT, InProcess, Package
 from tests.third_party_page import PAGE, stale
 from tests.toy import Toy, write
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CHECKPOINT = Checkpoint(Path("/nowhere"), "tiny", "weights")
 PICTURE = ("gradient.png",)
 NAME = "tests.audited:Package"

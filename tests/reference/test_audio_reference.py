@@ -16,10 +16,10 @@ from parity.weave import locate  # noqa: E402
 from reference.audio import AUDIO_STEPS, audio_steps  # noqa: E402
 from reference.variants import catalogue  # noqa: E402
 from tests.audio_parties import SCENARIO, Audio, Clips  # noqa: E402
-from tests.test_reference import _Float32Watch  # noqa: E402
+from tests.reference.test_reference import _Float32Watch  # noqa: E402
 
 CLIPS = Clips.of(150, 61)
-# Of every part of the tower; tests/test_variants.py scores a tenth of the whole catalogue.
+# Of every part of the tower; tests/variants/test_variants.py scores a tenth of the whole catalogue.
 BUGS = (
     "audio-mask-shifted", "audio-mask-ignored", "sscp-layernorm", "sscp-eps", "sscp-padding-symmetric",
     "sscp-channels-outside", "mask-not-subsampled", "residual-weight-one", "per-dim-scale-dropped",

@@ -12,10 +12,10 @@ from parity.tap import ScopedTap
 from parity.weave import locate
 from reference.variants import catalogue
 from reference.vision import VISION_STEPS
-from tests.test_reference import _Float32Watch
+from tests.reference.test_reference import _Float32Watch
 from tests.vision_parties import Gallery, VisionReference, images
 
-# Of every part of the tower; tests/test_variants.py scores a tenth of the whole catalogue.
+# Of every part of the tower; tests/variants/test_variants.py scores a tenth of the whole catalogue.
 BUGS = (
     "gelu-erf", "stem-no-bias", "pad-symmetric", "pad-symmetric-exp", "pad-symmetric-keys", "image-transposed",
     "channels-reversed", "msfa-no-norm", "msfa-bilinear", "msfa-order", "msfa-max-pool", "vision-norm-epsilon",

@@ -18,9 +18,9 @@ from parity.judging.verdict import Status
 from parity.running.execute import Run, execute
 from parity.traces.trace import Trace
 from reference.variants import catalogue
-from tests.test_deviations import BUGS, REORDERINGS
+from tests.judging.test_deviations import BUGS, REORDERINGS
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NAMES = [entry.name for entry in find_catalogue().entries]
 TEXT = [name for name in NAMES if "." not in name]
 FAULTS = {

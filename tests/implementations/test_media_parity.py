@@ -21,7 +21,7 @@ from parity.running.progress import Silent
 from reference.media_scenarios import WITH_MEDIA
 from tests.harness import NAME, WEIGHTS, require_parity
 
-SAMPLES = Path(__file__).parents[1] / "samples"
+SAMPLES = Path(__file__).parents[2] / "samples"
 PICTURE = Part("image", str(SAMPLES / "three-blue-squares.png"))
 GRADIENT = Part("image", str(SAMPLES / "gradient.png"))
 """Every row and column is different, so that height and width cannot be swapped unseen."""

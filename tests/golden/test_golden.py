@@ -82,7 +82,7 @@ def made(original, tmp_path, monkeypatch):
 
 def judged(catalogue, name, dtype="float32"):
     """The judgement of a backend of this module, or of the toy's."""
-    backend = f"tests.test_golden:{name}" if name in globals() and name != "Toy" else f"tests.toy:{name}"
+    backend = f"tests.golden.test_golden:{name}" if name in globals() and name != "Toy" else f"tests.toy:{name}"
     return check(catalogue, backend, dtype, progress=Silent()).judgements[0]
 
 
@@ -263,7 +263,7 @@ class TestUpdate:
 
     def test_says_by_how_many_floors(self, made):
         """Tokens, values and floors that changed, in words."""
-        (change,) = update(replace(made, reference="tests.test_golden:Changed"), progress=Silent()).changes
+        (change,) = update(replace(made, reference="tests.golden.test_golden:Changed"), progress=Silent()).changes
         text = "\n".join(change.lines)
         assert change.word == "changed"
         assert "greedy tokens: 5 of 5 differ; first at prefill, row 0, token 0" in text
@@ -291,7 +291,7 @@ class TestUpdate:
 
         monkeypatch.setattr(store_module, "write_golden", full)
         with pytest.raises(UsageError, match=r"cannot write goldens to .*: No space left"):
-            update(replace(made, reference="tests.test_golden:Changed"), progress=Silent())
+            update(replace(made, reference="tests.golden.test_golden:Changed"), progress=Silent())
         assert contents(made.folder) == before
 
     def test_interrupted_between_the_renames(self, made):
@@ -322,9 +322,10 @@ class TestCommand:
         code, out, _ = parity("check", "--backend", TOY, "--report", str(tmp_path / "report"))
         assert (code, (tmp_path / "report" / "index.html").exists()) == (ExitCode.PARITY, True)
         assert "8 of 8 steps covered" in out
-        code, out, _ = parity("check", "--backend", "tests.test_golden:Wrong")
+        code, out, _ = parity("check", "--backend", "tests.golden.test_golden:Wrong")
         assert code == ExitCode.DIVERGED
-        assert "next       parity compare --candidates tests.test_golden:Wrong --dtype float32 --scenario toy" in out
+        again = "parity compare --candidates tests.golden.test_golden:Wrong --dtype float32 --scenario toy"
+        assert f"next       {again}" in out
 
     def test_json(self, parity):
         """What `parity compare --json` prints."""

@@ -23,7 +23,7 @@ from parity.traces.scale import family
 from parity.weave import Edit, weave
 from tests.harness import PROMPT, Here
 
-SAMPLES = Path(__file__).parents[1] / "samples"
+SAMPLES = Path(__file__).parents[2] / "samples"
 MEDIA = (Part("image", str(SAMPLES / "gradient.png")), Part("audio", str(SAMPLES / "rising-chirp.wav")))
 MLX, ANE, SHARED = "implementations.mlx", "implementations.ane", "implementations.gemma3n"
 

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 pytest_plugins = ["pytester"]
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 PORTS = """
 import numpy as np

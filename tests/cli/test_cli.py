@@ -24,7 +24,7 @@ from parity.report.json import read_comparison
 from tests import report_samples as samples
 from tests.toy import CONTRACT, Port, Toy, runs, write
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CHECKPOINT = Checkpoint(Path("/nowhere"), "tiny", "weights")
 
 

@@ -9,7 +9,7 @@ from parity.judging.verdict import Status
 from reference.variants import catalogue
 from tests.deviations import TAPPED
 
-# Of every part of the language model; tests/test_variants.py scores a tenth of the whole catalogue.
+# Of every part of the language model; tests/variants/test_variants.py scores a tenth of the whole catalogue.
 BUGS = (
     "ple-scale-hidden", "ple-missing", "altup-coefs-transposed", "altup-predict-not-transposed", "altup-no-plus-one",
     "kv-wrong-donor", "mask-no-window", "mask-window-plus-one", "mask-bool-added", "rope-bases-swapped",

@@ -18,7 +18,7 @@ from parity.judging.verdict import Status  # noqa: E402
 from parity.traces.runs import Runs  # noqa: E402  # behind importorskip
 from parity.traces.trace import Trace  # noqa: E402
 
-EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "foreign_trace.py"
+EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "foreign_trace.py"
 STEPS = 3
 
 

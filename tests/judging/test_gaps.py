@@ -20,8 +20,8 @@ from parity.traces.sketch import relative_error
 from parity.traces.statistics import Statistics
 from parity.weave import weave
 from reference.variants import catalogue
+from tests.diagnosis.test_planted import BUGS, MORE, SHORT, Bug
 from tests.gaps import FUSED, LAYERS, SCATTERS, Gapped, layer_of, scattered
-from tests.test_planted import BUGS, MORE, SHORT, Bug
 
 ALL = (*BUGS, *MORE)
 OWN = tuple(sorted({family(catalogue().get(bug.variant).at().first) for bug in ALL} - {"text.logits"}))

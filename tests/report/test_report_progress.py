@@ -16,7 +16,7 @@ import pytest
 from parity.report.progress import TerminalProgress
 from parity.running.progress import Progress, Silent
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def wait_for(condition):

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="needs the [hf] extra")
 from implementations.gemma3n.preprocessing import inputs  # noqa: E402  # behind importorskip
 from parity.discovery import find  # noqa: E402
 from tests.harness import Here  # noqa: E402
-from tests.test_media_parity import BEEPS, CHIRP  # noqa: E402
+from tests.implementations.test_media_parity import BEEPS, CHIRP  # noqa: E402
 
 CONVOLUTION = "audio.subsample_conv_projection.conv_0.conv"
 

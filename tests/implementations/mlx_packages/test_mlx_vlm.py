@@ -35,7 +35,7 @@ from reference.media_scenarios import WITH_MEDIA  # noqa: E402
 from reference.scenarios import MEANINGS, decode_steps  # noqa: E402
 from tests.third_party_page import require_documented  # noqa: E402
 
-SAMPLES = Path(__file__).parents[1] / "samples"
+SAMPLES = Path(__file__).parents[3] / "samples"
 GRADIENT = Part("image", str(SAMPLES / "gradient.png"))
 """Every row and column is different."""
 SQUARES = Part("image", str(SAMPLES / "three-blue-squares.png"))

@@ -33,7 +33,7 @@ from tests.deviations import TAPPED
 from tests.near import bring_near
 from tests.plant import plant_in
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 ALL = catalogue().variants
 
 # Bugs that ports really had: each must be in the catalogue under this name.

@@ -275,7 +275,8 @@ class Doubled(toy.Toy):
 @pytest.mark.parametrize("wanted", [True, False])
 def test_a_comparison_is_diagnosed_unless_told_not_to_be(wanted, tmp_path):
     """In worker processes; the toy's reference has no variants. A parity has no diagnosis."""
-    checkpoint, candidates = Checkpoint(tmp_path, "toy", "weights"), ("tests.test_diagnosis:Doubled", "tests.toy:Toy")
+    checkpoint = Checkpoint(tmp_path, "toy", "weights")
+    candidates = ("tests.diagnosis.test_diagnosis:Doubled", "tests.toy:Toy")
     request = Request(checkpoint, candidates, "float32", ("toy",), None, reference="tests.toy:Toy", diagnose=wanted)
     wrong, right = compare(request, progress=Silent()).judgements
     assert [said.causes[0].name for said in wrong.diagnoses] == ["factor"] * wanted
