@@ -109,6 +109,7 @@ def test_mlx_vlm_honours_it(coarse, media):
     require_parity(media.judge(vlm(coarse.checkpoint)))
 
 
+@pytest.mark.slow
 def test_epsilon_of_group_norms_has_another_name(coarse, media):
     """All else mended, mlx-vlm's cumulative group norms keep the default, and no other step is wrong."""
     rest = tuple(patch for patch in VLM_PATCHES if patch is not GROUP_NORM_EPSILON)

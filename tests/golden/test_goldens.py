@@ -75,6 +75,7 @@ def found(judgement, step):
     return judgement.exit_code is ExitCode.DIVERGED and (first.step, first.status) == (step, Status.INTRODUCED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in (*BUGS, *FURTHER) if name not in UNSEEN])
 def test_deviation_is_found_at_its_step(name, judge, deviant):
     """Known bugs, one at a time, without a tensor of the oracle's."""

@@ -194,7 +194,7 @@ def require_unaccused(judgement):
     assert not judgement.introduced
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("group", MLX_GROUPS)
 def test_rewrites_of_mlx_are_not_accused(text, group, dtype):
     require_unaccused(text("mlx", dtype, MLX_GROUPS[group]))
@@ -218,6 +218,7 @@ def test_preprocessing_of_another_precision_is_not_accused(media, way):
     require_unaccused(media("mlx", "float32", (MEL[way],)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_what_resembles_another_order_is_a_fault(text, fault):
     dtype, step, edit = FAULTS[fault]

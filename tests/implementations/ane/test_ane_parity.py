@@ -22,12 +22,9 @@ def ane(harness):
     return functools.cache(functools.partial(Backend.load, harness.checkpoint))
 
 
-QUICK = ("one-shot", "long", "batch")
-
-
 def marks(scenario):
     """What a newcomer's tests leave out, and what those of each change do."""
-    return pytest.mark.exhaustive if scenario == "grown" else () if scenario in QUICK else pytest.mark.slow
+    return {"one-shot": (), "grown": pytest.mark.exhaustive}.get(scenario, pytest.mark.slow)
 
 
 @pytest.mark.parametrize("scenario", [pytest.param(name, marks=marks(name)) for name in MEANINGS])
@@ -57,7 +54,7 @@ def test_parity_with_a_scaled_residual_stream(ane, harness):
     require_parity(harness.judge(ane("float32", alpha="0.125", context="64"), "float32", "one-shot"))
 
 
-@pytest.mark.parametrize("alpha", ["1", "0.125"])
+@pytest.mark.parametrize("alpha", [pytest.param("1", marks=pytest.mark.slow), "0.125"])
 def test_parity_in_the_engines_arithmetic(alpha, ane, harness):
     require_parity(harness.judge(ane("float16-ane", alpha=alpha, context="64"), "float16-ane", "one-shot"))
 
@@ -82,6 +79,7 @@ def test_a_fault_is_found_at_its_step(fault, first, ane, harness, monkeypatch):
     assert len(judgement.introduced) <= 3
 
 
+@pytest.mark.slow
 def test_a_ring_that_is_too_short_is_found(harness, monkeypatch):
     """Keys that are still seen are overwritten: the keys say so, not a later step."""
     monkeypatch.setattr(Shapes, "slots", lambda self, kind: 24 if kind == "sliding_attention" else self.context)
@@ -91,6 +89,7 @@ def test_a_ring_that_is_too_short_is_found(harness, monkeypatch):
     assert judgement.first_divergence.step == "text.layers.0.attn.keys"
 
 
+@pytest.mark.slow
 def test_a_window_that_is_too_wide_is_found(ane, harness, monkeypatch):
     right = masks.visible
     wide = lambda queries, keys, *, window: right(queries, keys, window=window and window + 1)  # noqa: E731
