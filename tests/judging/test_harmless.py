@@ -121,7 +121,7 @@ ANE_GROUPS = {
 }  # fmt: skip
 """Rewrites of our model for the Neural Engine."""
 
-FEATURES = f"{SHARED}.mel:_features"
+FEATURES = f"{SHARED}.preprocessing.mel:_features"
 RFFT = "np.fft.rfft(frames, axis=1)"
 MEL = {
     "rfft of scipy": Edit(FEATURES, RFFT, "__import__('scipy.fft').fft.rfft(frames, axis=1)"),
