@@ -1,7 +1,7 @@
 # Everything a newcomer types; `make` alone lists it. Works with GNU make 3.81 (macOS) and newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test slow stock calibrate lint typecheck bench doctor steps clean force
+.PHONY: help setup compare test slow stock exhaustive calibrate lint typecheck bench doctor steps clean force
 
 PYTHON ?= python3
 JUDGEMENTS ?= 3000
@@ -20,7 +20,7 @@ RUN = $(VENV)/bin/python -m
 ## DTYPE         compare: the candidates' arithmetic (default: float32)
 ## SCENARIO      compare: the schedule of chunks (default: the CLI's)
 ## REPORT        compare: where the report goes (default: the CLI's)
-## PYTEST_ARGS   test, bench: further arguments of pytest, e.g. '-k tap'
+## PYTEST_ARGS   test, slow, stock, exhaustive, bench: further arguments of pytest, e.g. '-k tap'
 ## JUDGEMENTS    calibrate: how many at least (default: 3000); a second start goes on where the first stopped
 ## CALIBRATE_ARGS  calibrate: further options, e.g. '--markdown docs/calibration.md'
 ## PYTHON        the interpreter that creates .venv, 3.11 or newer (default: python3)
@@ -78,6 +78,9 @@ slow: $(STAMP) ## run the tests that take more: those of whole models, of plante
 
 stock: $(STAMP) ## run the tests of the published geometry: minutes, and 12 GB of memory
 	@$(PYTEST) -m 'stock and not exhaustive' $(PYTEST_ARGS)
+
+exhaustive: $(STAMP) ## run the tests that ask more than every change needs: many minutes, and 12 GB of memory
+	@$(PYTEST) -m exhaustive $(PYTEST_ARGS)
 
 calibrate: $(STAMP) ## judge right candidates on drawn inputs: how often is right code accused? An hour, on two cores
 	@$(PARITY) calibrate --judgements $(JUDGEMENTS) $(CALIBRATE_ARGS)

@@ -18,7 +18,7 @@ def pytest_configure() -> None:
 
 
 SHARED = dict.fromkeys(("test_parity", "test_ane_parity", "test_deviations"), "text")
-"""Files that are judged by the same baselines: one process measures those once, a third of what these tests take."""
+"""Files that are judged by the same baselines: one process measures those once."""
 
 
 @pytest.hookimpl(tryfirst=True)

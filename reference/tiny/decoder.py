@@ -2,7 +2,7 @@
 
 The reference keeps AltUp's streams outermost and slices the per-layer inputs, which costs copies and, on the way back,
 a zero tensor of all layers per layer. Here streams are [batch, token, stream, hidden], so that both AltUp steps are one
-small matrix product each. `tests/test_tiny_training.py` holds it to the reference.
+small matrix product each. `tests/reference/tiny/test_tiny_training.py` holds it to the reference.
 """
 
 import math
