@@ -46,9 +46,15 @@ def _warm(name: str, prompt: Prompt, process: Process, facts: Facts) -> Scenario
 def _batch(name: str, prompt: Prompt, process: Process, facts: Facts) -> Scenario:
     """The prompt, its text alone, and the prompt with more text: rows of unequal length, one without media."""
     text = tuple(part for part in prompt if part.kind == "text") or (Part("text", "What"),)
-    prompts = (prompt, text, (*prompt, Part("text", " Say it in one word.")))
+    prompts = (prompt, text, _longer(prompt, " Say it in one word."))
     rows, padding = process(prompts)
     return Scenario(name, (Chunk("prefill", rows, prompts), *decode_steps(1, 2)), padding)
+
+
+def _longer(prompt: Prompt, text: str) -> Prompt:
+    """With more text at its end, in the same part: a template may drop the blanks between two."""
+    *before, last = prompt
+    return (*before, Part("text", last.value + text)) if last.kind == "text" else (*prompt, Part("text", text))
 
 
 def _chunk(process: Process, prompt: Prompt) -> Chunk:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from implementations.mlx_packages.patch import Patch
-from implementations.mlx_vlm.media import SOUND
+from implementations.mlx_vlm.media import SOUND, STEREO
 from parity.fault import Kind
 from parity.weave import Edit
 
@@ -49,4 +49,21 @@ GROUP_NORM_EPSILON = Patch(
     proof="test_epsilon_of_group_norms_has_another_name",
 )
 
-AUDIO_PATCHES = (GROUP_SUMS, GROUP_NORM_EPSILON)
+RESAMPLER = Patch(
+    name="resampler",
+    wrong="A sound at another rate than the processor's goes through a Kaiser-windowed filter of mlx-audio, the "
+    "reference's through soxr's of high quality: what is near the lower of both Nyquist rates is cut elsewhere.",
+    kind=Kind.DELIBERATE,
+    reached="A sound of any other rate than 16 kHz.",
+    edits=(
+        Edit(
+            "mlx_vlm.utils:load_audio",
+            "audio = resample_audio(audio, sample_rate, sr)",
+            "audio = __import__('soxr').resample(audio, sample_rate, sr, quality='HQ')",
+        ),
+    ),
+    steps=("processor.waveform",),
+    inputs=STEREO,
+)
+
+AUDIO_PATCHES = (GROUP_SUMS, GROUP_NORM_EPSILON, RESAMPLER)

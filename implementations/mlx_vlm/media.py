@@ -8,6 +8,8 @@ _PICTURE, _SOUND = "gradient.png", "rising-chirp.wav"
 """Of this picture every row and column is different."""
 
 BOTH = (_PICTURE, _SOUND)
+STEREO = Inputs("one-shot", ("stereo-chirps.wav",))
+"""A sound of two channels at 22.05 kHz."""
 PICTURE, SOUND = Inputs("one-shot", (_PICTURE,)), Inputs("one-shot", (_SOUND,))
 
 AUDITED = (

@@ -76,14 +76,14 @@ class Request:
         return Sitting(self.checkpoint, self.reference, self.candidates, self.seed, setting, folder)
 
 
-def require(request: Request) -> None:
-    """Refuse what cannot be, before anything is started.
+def require(request: Request, draw: int | None = None) -> None:
+    """Refuse what cannot be, before anything is started; of a single draw its own arithmetic alone must be there.
 
     Raises:
         UsageError: for an unknown backend, or an arithmetic that no candidate has.
     """
     known = [find(candidate).dtypes for candidate in request.candidates]
-    for dtype in request.dtypes:
+    for dtype in request.dtypes if draw is None else [setting_of(draw, request.settings()).dtype]:
         require_floor(dtype)
         if not any(dtype in dtypes for dtypes in known):
             raise UsageError(f"none of {', '.join(request.candidates)} has the dtype {dtype!r}")

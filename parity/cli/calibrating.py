@@ -55,7 +55,7 @@ def calibrate(
 
     backends, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
     request = Request(find_checkpoint(model), backends, dtypes, judgements, seed, workers)
-    require(request)
+    require(request, draw)
     if draw is not None:
         return _single(request, draw)
     misses = read_misses(score or ())

@@ -17,6 +17,7 @@ from parity.diagnosis.evidence import Float, Piece, missing_in, piece_of
 from parity.diagnosis.numerals import said
 from parity.diagnosis.rows import FAR, Rows, Share
 from parity.diagnosis.together import Plant, Remembered
+from parity.dtypes import unit_roundoff
 from parity.judging.cause import Cause, Diagnosis
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Status, StepVerdict
@@ -32,7 +33,8 @@ ALIKE = 0.9
 """What says something of the same steps looks the same where it explains nearly as much of their errors."""
 GENERIC = "generic"
 FACTOR = Variant("factor", GENERIC, "a factor", "", (), degree=Degree(1.0, 1.0001, "multiplied by {}"))
-"""What any step may be off by in all of its values, whatever the model; it need not be planted."""
+"""What any step may be off by in all of its values, whatever the model; it need not be planted. Within the arithmetic's
+unit roundoff it is no bug: a constant that was rounded once, as 2^-1/2 in bfloat16, is off by 1.1e-4 in every value."""
 
 
 @dataclass
@@ -99,10 +101,11 @@ class Accumulated:
         self._coarse = None if coarse is None else Remembered.of(coarse)
         self._notify = notify
         self._seen: dict[Variant, Seen] = {}
+        self._roundoff = 0.0
 
     def judged(self, judgement: Judgement, *, oracle: Trace, baseline: Trace, candidate: Trace) -> Judgement:
         """The judgement with what the evidence so far says of its steps; the three traces are of one scenario."""
-        pieces = dict(_pieces(judgement, oracle, baseline, candidate))
+        pieces, self._roundoff = dict(_pieces(judgement, oracle, baseline, candidate)), unit_roundoff(judgement.dtype)
         missing, contract = missing_in(oracle, candidate), oracle.contract
         fine, coarse = (self._wanted(judgement.dtype, pieces, contract, coarse=coarse) for coarse in (False, True))
         self._notify(f"{len(fine) + len(coarse)} known bugs, below the noise")
@@ -175,7 +178,9 @@ class Accumulated:
         correct = Share.of([rows.whole for each in seen for rows in each.correct])
         # where the baseline is off by as much the other way, the difference is its own
         own = abs(correct.alpha) <= FAR * abs(tensors.alpha)
-        sure = tensors.sure_by_degrees and own and first.degree.at(tensors.alpha) > 0
+        number = first.degree.at(tensors.alpha)
+        rounded = first.component == GENERIC and abs(number - first.degree.true) <= self._roundoff
+        sure = tensors.sure_by_degrees and own and number > 0 and not rounded
         return Find(tuple(variants), tensors, values) if sure else None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.backend import Reference
-from parity.errors import UsageError
+from parity.errors import ParityError, UsageError
 from parity.host_tensors import HostTensors
 from parity.media import resolve
 from parity.tap import ScopedTap
@@ -51,11 +51,19 @@ def planted(
     wanted: Collection[Key],
     missing: Collection[str] = (),
 ) -> dict[Key, NDArray[Any]]:
-    """The same with known bugs, which the reference loses again."""
+    """The same with known bugs, which the reference loses again.
+
+    Raises:
+        UsageError: where these inputs do not go through the reference with those bugs.
+    """
     reference.vary(variants)
     reference.focus(() if missing else {key.step for key in wanted})
     try:
         return probe(reference, oracle, wanted, missing)
+    except ParityError:
+        raise
+    except Exception as error:  # a bug that cannot run here is not the one that is looked for, and no crash
+        raise UsageError(f"{', '.join(name for name, _ in variants)}: {type(error).__name__}: {error}") from error
     finally:
         reference.vary([])
         reference.focus(())
