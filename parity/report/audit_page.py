@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 
 from parity.audit.outcome import Outcome, Part
 from parity.audit.result import Audit, Audits
-from parity.fault import ALL, Needed
+from parity.fault import ALL, Kind, Needed
 from parity.judging.judge import ALLOWED
 from parity.report.audit import effort, failed, far, inputs, size, tokens, unexplained
 from parity.report.audit_faults import section, summary
 from parity.report.markdown import code
-from parity.report.numbers import ratio
+from parity.report.numbers import count, ratio
 from parity.report.sentences import WORD
 
 INTRODUCTION = """\
@@ -32,7 +32,7 @@ fault, with `+` between the names several, `@patch=all` every one, and `@patch=a
 
 def markdown(audits: Audits, command: str) -> str:
     """The page: a chapter for each package."""
-    lines = ["# Other people's implementations", "", _introduction(audits, command)]
+    lines = ["# Other people's implementations", "", *_short(audits), "", _introduction(audits, command)]
     for audit in audits.audits:
         lines += ["", f"## {audit.name}", "", audit.subject.about.strip(), *_known(audit)]
         for dtype in dict.fromkeys(outcome.dtype for outcome in audit.outcomes):
@@ -41,6 +41,21 @@ def markdown(audits: Audits, command: str) -> str:
         for fault in audit.subject.faults:
             lines += ["", f"#### `{fault.name}`", "", *section(audit, fault, audits)]
     return "\n".join(lines) + "\n"
+
+
+def _short(audits: Audits) -> Iterator[str]:
+    """What is wrong in which package, and for whom: a line for each fault that is more than a rounding."""
+    for audit in audits.audits:
+        faults = [fault for fault in audit.subject.faults if fault.kind is not Kind.NUMERICS]
+        fine = count(len(audit.subject.faults) - len(faults), "more fault")
+        yield f"- **{audit.name}**; {fine} of rounding alone"
+        for fault in sorted(faults, key=lambda fault: list(Kind).index(fault.kind)):
+            yield f"  - {fault.kind}, `{fault.name}`: {_sentence(fault.wrong)} Reached by: {_sentence(fault.reached)}"
+
+
+def _sentence(text: str) -> str:
+    """The first one."""
+    return f"{text.partition('. ')[0].removesuffix('.')}."
 
 
 def _introduction(audits: Audits, command: str) -> str:
