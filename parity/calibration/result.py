@@ -66,6 +66,7 @@ class Result(_Strict):
         draw: its input's number.
         environment: where the comparison ran.
         elsewhere: the candidate's own environment, if it had one.
+        faint: whether bugs below the noise of each value were looked for.
         exit_code: of the judgement; with `refused` there is none, for the candidate cannot run such an input.
         counts: steps by status.
         lockstep, free: the worst step of each run; coarse ones are no false alarm at any K, and left out.
@@ -81,6 +82,7 @@ class Result(_Strict):
     scenario: str
     prompt: str
     media: tuple[str, ...] = ()
+    faint: bool = False
     exit_code: int = 0
     counts: dict[str, int] = {}
     lockstep: Worst | None = None

@@ -40,6 +40,11 @@ class Group:
         return sum(result.coarse is not None for result in self.results)
 
     @property
+    def faint(self) -> Group:
+        """Those of them in which bugs below the noise were looked for as well."""
+        return Group(f"{self.name}, faint", tuple(result for result in self.results if result.faint))
+
+    @property
     def bound(self) -> float:
         """What the false-alarm rate is at most, with 95 % confidence."""
         return upper_bound(len(self.flagged), len(self.results))

@@ -48,6 +48,11 @@ def totals(summary: Summary) -> Iterator[str]:
         f" {len(whole.flagged)} flagged, {whole.coarse} with coarse steps"
     )
     yield f"false-alarm rate at most {100 * whole.bound:.2g} % of the judgements, with 95 % confidence"
+    faint = whole.faint
+    yield (
+        f"bugs below the noise of each value were looked for in {count(len(faint.results), 'judgement')} of these:"
+        f" {len(faint.flagged)} flagged"
+    )
     for (candidate, why), number in summary.refused.most_common():
         yield f"left out: {count(number, 'input')} that {candidate} cannot run: {why}"
 

@@ -20,7 +20,7 @@ from parity.checkpoint import Checkpoint
 from parity.errors import UsageError
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Deviation, Status, StepVerdict
-from parity.report.calibration import command
+from parity.report.calibration import command, totals
 from parity.report.calibration_page import markdown
 from parity.report.calibration_plot import svg
 from parity.running.progress import Silent
@@ -198,6 +198,38 @@ def test_one_draw_alone_is_the_same_again(tmp_path):
     (one,), (two,) = (list(single(asked, 3)) for _ in range(2))
     assert one == two
     assert (one.draw, one.dtype, one.environment) == (3, "float16", "as it is")
+
+
+def test_of_eleven_draws_one_has_bugs_below_the_noise_looked_for(tmp_path):
+    """In an arithmetic in which they can hide."""
+    asked = request(tmp_path, RIGHT)
+    for number in (9, 11, 22, 33):
+        (found,) = single(asked, number)
+        assert found.faint == (number != 9 and found.dtype == "float16")
+    assert {single_dtype(asked, number) for number in (11, 22, 33)} == {"float32", "float16"}
+
+
+def test_the_page_says_how_often_bugs_below_the_noise_were_looked_for():
+    group = Summary(HEAD, (result(1, 1.0), result(2, 1.0, faint=True), result(3, 1.0, faint=True, exit_code=1)))
+    assert [found.draw for found in group.whole.faint.results] == [2, 3]
+    assert any("in 2 judgements of these: 1 flagged" in text for text in totals(group))
+
+
+def test_one_draw_alone_needs_its_own_arithmetic_only(tmp_path):
+    """The command that a false alarm is printed with names all of the calibration, which choose the draw's."""
+    checkpoint = Checkpoint(tmp_path, "toy", "weights")
+    asked = Request(checkpoint, (RIGHT,), ("float32", "bfloat16"), 1, 1, 1, "tests.calibrated:Drawing")
+    draws = {single_dtype(asked, number): number for number in range(4)}
+    require(asked, draws["float32"])
+    with pytest.raises(UsageError, match="has the dtype 'bfloat16'"):
+        require(asked, draws["bfloat16"])
+    with pytest.raises(UsageError, match="has the dtype 'bfloat16'"):
+        require(asked)
+
+
+def single_dtype(asked, number):
+    """The arithmetic of a draw."""
+    return setting_of(number, asked.settings()).dtype
 
 
 def test_a_failing_worker_ends_the_calibration(tmp_path):

@@ -19,8 +19,10 @@ from parity.placing import placed
 from parity.report import causes
 from parity.traces.runs import Runs
 from parity.variant import sample
+from parity.weave import Edit, weave
 from reference.variants import catalogue
 from reference.variants.writing import LAYER
+from tests.harness import PROMPT
 from tests.plant import plant_in
 
 SHORT = "one-shot"
@@ -218,3 +220,25 @@ def test_right_candidates_have_no_faint_bug(backend, dtype, harness):
     found = evidence.judged(plain, oracle=oracle, baseline=base.lockstep, candidate=lockstep)
     assert not found.introduced
     assert found.diagnoses == ()
+
+
+LAUREL = "implementations.mlx.layer:DecoderLayer._attention"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("factor", "told"), [("2.0**-0.5", False), ("2.0**-0.5 * 0.994", True)])
+def test_a_rounded_constant_is_no_bug(factor, told, harness):
+    """2^-1/2 in bfloat16 is off by 1.1e-4 of every value, and correct; what is off by more than a rounding is not."""
+    from parity.discovery import find
+
+    oracle = harness.oracle_trace(SHORT, 5 * PROMPT)
+    base = harness.baseline_runs("bfloat16", SHORT, 5 * PROMPT)
+    candidate = find("mlx").load(harness.checkpoint, "bfloat16")
+    with weave((), print, [Edit(LAUREL, "/ self._sqrt2)", f"* ({factor}))")]):
+        lockstep = harness.trace(candidate, "bfloat16", oracle=oracle.path, mode="lockstep")
+    plain = judge(oracle=oracle, baseline=base, candidate=Runs(None, lockstep))
+    evidence = Accumulated(dataclasses.replace(catalogue(), variants=()), plant_in(harness.oracle))
+    found = evidence.judged(plain, oracle=oracle, baseline=base.lockstep, candidate=lockstep)
+    assert {step.step for step in found.introduced} == (
+        {f"text.layers.{layer}.attn_laurel" for layer in range(25)} if told else set()
+    )
