@@ -28,8 +28,9 @@ from parity.traces.trace import Mode, Trace
 
 MODES: tuple[Mode, Mode] = ("free", "lockstep")
 FAINT = 11
-"""One of so many draws, prime to meet every setting, is judged with bugs below the noise as well, as comparisons are where
-the arithmetic is coarse: planting some 300 of them takes as long as all else of a draw."""
+"""One of so many draws is judged with bugs below the noise as well, which a comparison looks for in every run of a
+coarse arithmetic: planting some 300 of them takes as long as all else of a draw. Prime, so that it meets every setting.
+"""
 THREADS = 1
 """Of each party, unless its environment says otherwise: sessions run side by side, one on each core."""
 
