@@ -1,7 +1,7 @@
 # Everything a newcomer types; `make` alone lists it. Works with GNU make 3.81 (macOS) and newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test slow stock exhaustive calibrate lint typecheck bench doctor steps clean force
+.PHONY: help setup compare test slow stock exhaustive calibrate lint typecheck bench figures doctor steps clean force
 
 PYTHON ?= python3
 JUDGEMENTS ?= 3000
@@ -23,6 +23,7 @@ RUN = $(VENV)/bin/python -m
 ## PYTEST_ARGS   test, slow, stock, exhaustive, bench: further arguments of pytest, e.g. '-k tap'
 ## JUDGEMENTS    calibrate: how many at least (default: 3000); a second start goes on where the first stopped
 ## CALIBRATE_ARGS  calibrate: further options, e.g. '--markdown docs/calibration.md'
+## JUNIT         figures: the report of a run of the tests, which PYTEST_ARGS=--junitxml=FILE writes
 ## PYTHON        the interpreter that creates .venv, 3.11 or newer (default: python3)
 FORWARDED = PROMPT IMAGE AUDIO MODEL CANDIDATES DTYPE SCENARIO REPORT
 
@@ -94,6 +95,9 @@ typecheck: $(STAMP) ## check types
 
 bench: $(STAMP) ## run the benchmarks
 	@$(RUN) pytest --benchmark-enable --benchmark-only $(PYTEST_ARGS) benchmarks
+
+figures: $(STAMP) ## say how the rooms of the code depend on each other, and what is large or small
+	@$(VENV)/bin/python tools/house.py $(JUNIT)
 
 doctor: $(STAMP) ## say what is installed and which backends can run
 	@$(PARITY) doctor

@@ -16,7 +16,7 @@ from parity.judging.verdict import Status, StepVerdict
 
 
 @dataclass(frozen=True)
-class Part:
+class Component:
     """One component of the model in one trial: steps by name, in however many phases.
 
     Attributes:
@@ -56,7 +56,7 @@ class Outcome:
     crashed: bool = False
     first: StepVerdict | None = None
     introduced: tuple[str, ...] = ()
-    parts: tuple[Part, ...] = ()
+    parts: tuple[Component, ...] = ()
     hidden: int = 0
     unexpected: int = 0
     uncovered: int = 0
@@ -126,12 +126,12 @@ def _names(judgement: Judgement, *statuses: Status) -> tuple[str, ...]:
     return tuple(dict.fromkeys(step.step for step in judgement.steps if step.status in statuses))
 
 
-def _parts(judgement: Judgement) -> Iterator[Part]:
+def _parts(judgement: Judgement) -> Iterator[Component]:
     compared = [step for step in judgement.steps if step.status.compared]
     for name in dict.fromkeys(step.step.partition(".")[0] for step in compared):
         steps = [step for step in compared if step.step.partition(".")[0] == name]
         own = {step.step for step in steps if step.status.origin}
-        yield Part(name, len({step.step for step in steps}), len(own), _worst(steps))
+        yield Component(name, len({step.step for step in steps}), len(own), _worst(steps))
 
 
 def _worst(steps: Sequence[StepVerdict]) -> float:

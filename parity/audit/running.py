@@ -27,7 +27,7 @@ EVERY = "*"
 
 
 @dataclass(frozen=True)
-class Request:
+class AuditRequest:
     """What to audit.
 
     Attributes:
@@ -43,7 +43,7 @@ class Request:
     only: str = EVERY
 
 
-def audit(request: Request, catalogue: Catalogue, progress: Progress) -> Audits:
+def audit(request: AuditRequest, catalogue: Catalogue, progress: Progress) -> Audits:
     """Run every package, as it is installed and mended, and measure each of its faults.
 
     Raises:
@@ -76,7 +76,7 @@ def _machine() -> str:
     return f"{found['system']} {found['processor']} with {os.cpu_count()} cores, Python {found['python']}"
 
 
-def _planned(request: Request, subjects: Mapping[str, Subject]) -> list[Trial]:
+def _planned(request: AuditRequest, subjects: Mapping[str, Subject]) -> list[Trial]:
     """Every run, in each arithmetic."""
     found: list[Trial] = []
     for package, subject in subjects.items():

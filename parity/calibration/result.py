@@ -45,7 +45,7 @@ class Head(_Strict):
     allowed: float
 
 
-class Worst(_Strict):
+class WorstStep(_Strict):
     """The step with the largest ratio of one kind of run.
 
     Attributes:
@@ -85,10 +85,10 @@ class Result(_Strict):
     faint: bool = False
     exit_code: int = 0
     counts: dict[str, int] = {}
-    lockstep: Worst | None = None
-    free: Worst | None = None
-    coarse: Worst | None = None
-    first: Worst | None = None
+    lockstep: WorstStep | None = None
+    free: WorstStep | None = None
+    coarse: WorstStep | None = None
+    first: WorstStep | None = None
     failure: str = ""
     refused: str = ""
 
@@ -135,13 +135,13 @@ def _why(first: StepVerdict | None, judgement: Judgement) -> str:
     return ""
 
 
-def _worst(steps: Sequence[StepVerdict], *runs: str) -> Worst | None:
+def _worst(steps: Sequence[StepVerdict], *runs: str) -> WorstStep | None:
     found = [(deviation, step) for step in steps for run in runs if (deviation := getattr(step, run))]
     if not found:
         return None
     deviation, step = max(found, key=lambda pair: pair[0].ratio)
     whole = deviation.error / deviation.floor if deviation.floor else deviation.ratio
-    return Worst(step=step.step, phase=step.phase, ratio=deviation.ratio, whole=whole)
+    return WorstStep(step=step.step, phase=step.phase, ratio=deviation.ratio, whole=whole)
 
 
 def described(drawn: Drawn) -> Fields:

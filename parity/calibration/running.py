@@ -30,7 +30,7 @@ after longer ones a calibration that was cut short has hardly seen some settings
 
 
 @dataclass(frozen=True)
-class Request:
+class CalibrationRequest:
     """What to calibrate with.
 
     Attributes:
@@ -76,7 +76,7 @@ class Request:
         return Sitting(self.checkpoint, self.reference, self.candidates, self.seed, setting, folder)
 
 
-def require(request: Request, draw: int | None = None) -> None:
+def require(request: CalibrationRequest, draw: int | None = None) -> None:
     """Refuse what cannot be, before anything is started; of a single draw its own arithmetic alone must be there.
 
     Raises:
@@ -89,7 +89,7 @@ def require(request: Request, draw: int | None = None) -> None:
             raise UsageError(f"none of {', '.join(request.candidates)} has the dtype {dtype!r}")
 
 
-def single(request: Request, number: int) -> Iterator[Result]:
+def single(request: CalibrationRequest, number: int) -> Iterator[Result]:
     """The judgements of one draw, in this process."""
     setting = setting_of(number, request.settings())
     with ExitStack() as stack:
@@ -98,7 +98,7 @@ def single(request: Request, number: int) -> Iterator[Result]:
         yield from session.results(number)
 
 
-def calibrate(request: Request, results: Results, progress: Progress) -> None:
+def calibrate(request: CalibrationRequest, results: Results, progress: Progress) -> None:
     """Judge until there are as many results as asked for, beginning where the file of results ends."""
     among = request.settings()
     each = 1 + request.judgements // (len(among) * 2 * len(request.candidates))
@@ -133,7 +133,7 @@ class _Ledger:
         self._failed = True
 
 
-def _work(request: Request, folder: Path, left: Iterator[Stretch], ledger: _Ledger) -> None:
+def _work(request: CalibrationRequest, folder: Path, left: Iterator[Stretch], ledger: _Ledger) -> None:
     """One worker: a process that holds a session, and is told which draws to judge.
 
     A process and no thread, for half of a judgement is Python's own work, which threads would do one after the other.

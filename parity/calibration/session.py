@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parity.backend import Reference
 from parity.calibration.result import Fields, Result, described, outcome
-from parity.calibration.settings import Environment, Setting, Trial, trials
+from parity.calibration.settings import Entrant, Environment, Setting, trials
 from parity.checkpoint import Checkpoint
 from parity.diagnosis.naming import Knowledge
 from parity.discovery import BACKENDS, REFERENCES, Choice, find
@@ -64,8 +64,8 @@ class Session:
 
     def __init__(self, sitting: Sitting) -> None:
         self._sitting, self._setting = sitting, sitting.setting
-        self._candidates: dict[Trial, Party] = {}
-        self._refused: dict[Trial, str] = {}
+        self._candidates: dict[Entrant, Party] = {}
+        self._refused: dict[Entrant, str] = {}
         self._stack = ExitStack()
         self._oracle, self._baseline = (
             self._party(name, sitting.reference, REFERENCES) for name in ("oracle", "baseline")
@@ -98,7 +98,7 @@ class Session:
         """Whether bugs below the noise are looked for with the input of that number."""
         return number % FAINT == 0 and unit_roundoff(self._setting.dtype) >= COARSE
 
-    def _outcomes(self, drawn: Drawn, folder: Path, *, faint: bool) -> Iterator[tuple[Trial, Fields]]:
+    def _outcomes(self, drawn: Drawn, folder: Path, *, faint: bool) -> Iterator[tuple[Entrant, Fields]]:
         """Each candidate's, under a baseline that all share; an input that the reference refuses is no one's."""
         try:
             plan = plan_of(self._oracle, drawn.scenario, drawn.prompt, drawn.media)
@@ -111,7 +111,7 @@ class Session:
             yield trial, self._judged(trial, folder, oracle, baseline, faint=faint)
 
     @property
-    def _trials(self) -> Iterator[Trial]:
+    def _trials(self) -> Iterator[Entrant]:
         """Every candidate that has the setting's arithmetic, everywhere that it runs."""
         for candidate in self._sitting.candidates:
             found = find(candidate)
@@ -120,7 +120,7 @@ class Session:
                 is_baseline = Choice.parse(candidate) == Choice(self._sitting.reference)
                 yield from trials(candidate, others, self._setting, is_baseline=is_baseline)
 
-    def _judged(self, trial: Trial, folder: Path, oracle: Trace, baseline: Baseline, *, faint: bool) -> Fields:
+    def _judged(self, trial: Entrant, folder: Path, oracle: Trace, baseline: Baseline, *, faint: bool) -> Fields:
         output = folder / "candidate"
         if trial in self._refused:
             return {"refused": self._refused[trial]}
@@ -143,7 +143,7 @@ class Session:
             for mode in MODES:
                 shutil.rmtree(_output(output, mode), ignore_errors=True)
 
-    def _result(self, number: int, drawn: Drawn, trial: Trial, became: Fields) -> Result:
+    def _result(self, number: int, drawn: Drawn, trial: Entrant, became: Fields) -> Result:
         return Result(
             draw=number,
             candidate=trial.candidate,
@@ -154,7 +154,7 @@ class Session:
             **became,
         )
 
-    def _loaded(self, trial: Trial) -> Party:
+    def _loaded(self, trial: Entrant) -> Party:
         """A candidate is loaded when it is first needed."""
         if trial not in self._candidates:
             party = self._party(trial.candidate, trial.candidate, BACKENDS, trial.elsewhere)

@@ -44,7 +44,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Trial:
+class Entrant:
     """A candidate somewhere.
 
     Attributes:
@@ -71,12 +71,12 @@ def settings(dtypes: Sequence[str], environments: Sequence[Environment]) -> tupl
     return tuple(Setting(dtype, environments[at], at) for dtype, at in places)
 
 
-def trials(candidate: str, others: Sequence[Environment], setting: Setting, *, is_baseline: bool) -> Iterator[Trial]:
+def trials(candidate: str, others: Sequence[Environment], setting: Setting, *, is_baseline: bool) -> Iterator[Entrant]:
     """Where a candidate runs: here, unless it would be the baseline again, and in another environment of its own."""
     if not is_baseline:
-        yield Trial(candidate)
+        yield Entrant(candidate)
     if left := [other for other in others if other != setting.here]:
-        yield Trial(candidate, left[setting.turn % len(left)])
+        yield Entrant(candidate, left[setting.turn % len(left)])
 
 
 def setting_of(number: int, among: Sequence[Setting]) -> Setting:

@@ -15,7 +15,7 @@ from parity.cli.options import Dtypes, Json, Model, Page, Scenarios, names
 
 if TYPE_CHECKING:
     from parity.audit.result import Audits
-    from parity.audit.running import Request
+    from parity.audit.running import AuditRequest
 
 Packages = Annotated[list[str], typer.Argument(metavar="PACKAGE...", help="Backends that declare faults, e.g. mlx-lm.")]
 Only = Annotated[str, typer.Option("--only", metavar="GLOB", help="Measure faults of such names alone.")]
@@ -32,7 +32,7 @@ def audit(
     as_json: Json = False,
 ) -> int:
     """Judge installed packages as they are, and each of their known faults alone; exit 1 where more is found."""
-    from parity.audit.running import Request
+    from parity.audit.running import AuditRequest
     from parity.audit.running import audit as run
     from parity.checkpoint import find_checkpoint
     from parity.report.audit_page import markdown as page
@@ -41,7 +41,7 @@ def audit(
     from parity.variant import find_variants
 
     dtypes, scenarios = names(dtype, "--dtype"), scenarios_of(scenario, ())
-    request = Request(tuple(dict.fromkeys(packages)), find_checkpoint(model), dtypes, scenarios, only)
+    request = AuditRequest(tuple(dict.fromkeys(packages)), find_checkpoint(model), dtypes, scenarios, only)
     with TerminalProgress() as progress:
         audits = run(request, find_variants(), progress)
     if markdown:
@@ -50,7 +50,7 @@ def audit(
     return audits.exit_code
 
 
-def _command(request: Request, model: str | None, scenario: str, page: Path) -> str:
+def _command(request: AuditRequest, model: str | None, scenario: str, page: Path) -> str:
     """What wrote the page, with its options only where they are not the usual."""
     options = {"--model": model, "--dtype": ",".join(request.dtypes), "--markdown": str(page)}
     options |= {"--scenario": "" if scenario == "all" else scenario, "--only": request.only.removesuffix("*")}

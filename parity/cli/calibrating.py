@@ -13,7 +13,7 @@ from parity.cli.options import Candidates, Dtypes, Model, Page, names
 from parity.errors import ExitCode
 
 if TYPE_CHECKING:
-    from parity.calibration.running import Request
+    from parity.calibration.running import CalibrationRequest
     from parity.calibration.summary import Summary
 
 RIGHT = "mlx,ane,ane@batch=16,mlx-lm@patch=all,mlx-vlm@patch=all,transformers,transformers@variant=attention-fused"
@@ -50,11 +50,11 @@ def calibrate(
 ) -> int:
     """Judge candidates that are right on drawn inputs: how often is right code accused? Exit 1 where any was."""
     from parity.calibration.misses import read_misses
-    from parity.calibration.running import Request, require
+    from parity.calibration.running import CalibrationRequest, require
     from parity.checkpoint import find_checkpoint
 
     backends, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
-    request = Request(find_checkpoint(model), backends, dtypes, judgements, seed, workers)
+    request = CalibrationRequest(find_checkpoint(model), backends, dtypes, judgements, seed, workers)
     require(request, draw)
     if draw is not None:
         return _single(request, draw)
@@ -76,7 +76,7 @@ def _require_plot(page: Path) -> None:
     require_plot()
 
 
-def _run(request: Request, file: Path) -> Summary:
+def _run(request: CalibrationRequest, file: Path) -> Summary:
     from parity.calibration.result import Results
     from parity.calibration.running import calibrate as run
     from parity.calibration.summary import Summary
@@ -90,7 +90,7 @@ def _run(request: Request, file: Path) -> Summary:
     return Summary(results.head, tuple(results.found))
 
 
-def _single(request: Request, number: int) -> int:
+def _single(request: CalibrationRequest, number: int) -> int:
     from parity.calibration.running import single
     from parity.report.calibration import line
     from parity.report.console import console, plain, print_line
@@ -102,7 +102,7 @@ def _single(request: Request, number: int) -> int:
     return ExitCode.DIVERGED if flagged else ExitCode.PARITY
 
 
-def _print(summary: Summary, request: Request) -> int:
+def _print(summary: Summary, request: CalibrationRequest) -> int:
     from parity.report.calibration import print_summary
     from parity.report.console import console
 
@@ -110,7 +110,7 @@ def _print(summary: Summary, request: Request) -> int:
     return ExitCode.DIVERGED if summary.whole.flagged else ExitCode.PARITY
 
 
-def _command(request: Request, results: Path, scores: Sequence[Path], page: Path) -> str:
+def _command(request: CalibrationRequest, results: Path, scores: Sequence[Path], page: Path) -> str:
     """What wrote the page, with its options only where they are not the usual."""
     options = [("--judgements", str(request.judgements)), ("--seed", str(request.seed))]
     if (asked := ",".join(request.candidates)) != RIGHT:

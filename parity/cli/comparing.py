@@ -121,7 +121,7 @@ def _gatherer(request: Request) -> Gatherer:
 
 
 def _write(comparison: Comparison, gatherer: Gatherer, folder: Path) -> Path:
-    from parity.report.folder import write_report
+    from parity.reports import write_report
 
     return write_report(gatherer.report(comparison), folder)
 

@@ -38,10 +38,10 @@ def check(
     from parity.golden.catalogue import find_catalogue
     from parity.golden.checking import check as run
     from parity.report.detail import Report as Rendered
-    from parity.report.folder import write_report
     from parity.report.html import require_templates
     from parity.report.json import prepare
     from parity.report.progress import TerminalProgress
+    from parity.reports import write_report
 
     if report:
         require_templates()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.traces import Case, cases, kept_cases
+from parity.cli.traces import Recorded, cases, kept_cases
 from parity.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def report(
 ) -> int:
     """Render index.html, report.md, report.json and Model Explorer overlays of a comparison, or of traces on disk."""
     from parity.report.console import plain
-    from parity.report.folder import write_report
     from parity.report.html import require_templates
+    from parity.reports import write_report
 
     require_templates()
     folder, made = _report(paths, baseline or [], tokenizer)
@@ -61,7 +61,7 @@ def _report(paths: Sequence[Path], baselines: Sequence[Path], tokenizer: Path | 
     return DEFAULT, _judged(kept_cases(only) if only is not None else _cases(paths, baselines), _gatherer(tokenizer))
 
 
-def _cases(paths: Sequence[Path], baselines: Iterable[Path]) -> Iterator[Case]:
+def _cases(paths: Sequence[Path], baselines: Iterable[Path]) -> Iterator[Recorded]:
     """Single traces: the oracle's is the one with a contract beside it, wherever it stands."""
     oracles = [path for path in paths if (path / "contract.json").is_file()]
     if len(oracles) != 1:
@@ -76,7 +76,7 @@ def _gatherer(tokenizer: Path | None) -> Gatherer:
     return Gatherer(lambda: read_vocabulary(tokenizer) if tokenizer else {})
 
 
-def _judged(found: Iterable[Case], gatherer: Gatherer) -> Report:
+def _judged(found: Iterable[Recorded], gatherer: Gatherer) -> Report:
     """Judge each case, and look at it while its traces are open."""
     from parity.judging.judge import judge
     from parity.judging.judgement import Comparison

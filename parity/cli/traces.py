@@ -21,7 +21,7 @@ ORACLE = "oracle"
 
 
 @dataclass(frozen=True)
-class Case:
+class Recorded:
     """A candidate's runs, with what they are judged against."""
 
     name: str
@@ -83,7 +83,7 @@ def require_candidates(oracle: Trace, candidates: Iterable[Path]) -> None:
             )
 
 
-def cases(oracle: Path, candidates: Iterable[Path], baselines: Iterable[Path]) -> Iterator[Case]:
+def cases(oracle: Path, candidates: Iterable[Path], baselines: Iterable[Path]) -> Iterator[Recorded]:
     """Single traces as cases, one a party.
 
     Raises:
@@ -95,10 +95,10 @@ def cases(oracle: Path, candidates: Iterable[Path], baselines: Iterable[Path]) -
     for (backend, dtype), runs in parties(candidates).items():
         if floors and dtype not in floors:
             raise UsageError(f"no baseline in {dtype}, as {backend} has; a floor holds for its own arithmetic only")
-        yield Case(backend, true, floors.get(dtype), runs)
+        yield Recorded(backend, true, floors.get(dtype), runs)
 
 
-def kept_cases(folder: Path) -> Iterator[Case]:
+def kept_cases(folder: Path) -> Iterator[Recorded]:
     """What ``parity compare --keep`` left in a folder, by scenario (and dtype, where there were several).
 
     Raises:
@@ -113,7 +113,7 @@ def kept_cases(folder: Path) -> Iterator[Case]:
         yield from _beside(oracle)
 
 
-def _beside(oracle: Path) -> Iterator[Case]:
+def _beside(oracle: Path) -> Iterator[Recorded]:
     """The cases of one scenario: an oracle, its baseline, and whoever else has a trace beside them."""
     from parity.judging.baseline import NAME, kept
 
@@ -123,4 +123,4 @@ def _beside(oracle: Path) -> Iterator[Case]:
             groups.setdefault(path.name.rpartition(".")[0] or path.name, []).append(path)
     for name, paths in groups.items():
         for case in cases(oracle, paths, []):
-            yield Case(name, case.oracle, kept(case.oracle, case.candidate), case.candidate)
+            yield Recorded(name, case.oracle, kept(case.oracle, case.candidate), case.candidate)

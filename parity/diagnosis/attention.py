@@ -76,7 +76,7 @@ class Attention:
 
 
 @dataclass(frozen=True)
-class Layout:
+class HeadLayout:
     """How the steps of one attention stand.
 
     Attributes:
@@ -112,7 +112,7 @@ class Layout:
 class _Found:
     """The attention that a step is: phase by phase, and of which steps."""
 
-    layout: Layout
+    layout: HeadLayout
     phases: tuple[Attention, ...]
     names: dict[str, str]
 
@@ -128,7 +128,7 @@ def attentions(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
 class _Reader:
     """Earlier steps in one layout."""
 
-    def __init__(self, evidence: Evidence, earlier: Earlier, layout: Layout) -> None:
+    def __init__(self, evidence: Evidence, earlier: Earlier, layout: HeadLayout) -> None:
         self.layout, self.earlier = layout, earlier
         self.pieces = tuple(layout.piece(piece) for piece in evidence.pieces)
         self._shape = evidence.pieces[0].oracle.shape
@@ -164,11 +164,11 @@ class _Reader:
 
 
 def _layouts(evidence: Evidence, earlier: Earlier) -> Iterator[_Reader]:
-    yield _Reader(evidence, earlier, Layout())
+    yield _Reader(evidence, earlier, HeadLayout())
     shape = evidence.pieces[0].oracle.shape
     widths = {earlier.shape(name)[1] for name in earlier.names if len(earlier.shape(name)) == DIMENSIONS}
     for width in sorted(width for width in widths if width < shape[1] and shape[1] % width == 0):
-        yield _Reader(evidence, earlier, Layout(width))
+        yield _Reader(evidence, earlier, HeadLayout(width))
 
 
 def _recognised(reader: _Reader) -> _Found | None:

@@ -31,7 +31,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class GoldenSet:
     """A set of goldens.
 
     Attributes:
@@ -69,13 +69,13 @@ class Catalogue:
         return self.renew.format(only=f" --only {','.join(names)}" if names else "")
 
 
-def find_catalogue(name: str = DEFAULT) -> Catalogue:
+def find_catalogue(name: str = DEFAULT) -> GoldenSet:
     """The installed set of goldens of that name; its entry point is a function that makes it.
 
     Raises:
         UsageError: for an unknown name, or a target that makes no catalogue.
     """
     made = load(name, GOLDENS, "set of goldens")()
-    if not isinstance(made, Catalogue):
-        raise UsageError(f"set of goldens {name!r} is no parity Catalogue")
+    if not isinstance(made, GoldenSet):
+        raise UsageError(f"set of goldens {name!r} is no set of goldens")
     return made

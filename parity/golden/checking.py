@@ -13,7 +13,7 @@ from typing import TypeVar
 from parity.checkpoint import Checkpoint, find_checkpoint
 from parity.contract import Contract
 from parity.errors import StaleTrace
-from parity.golden.catalogue import Catalogue, Entry
+from parity.golden.catalogue import Entry, GoldenSet
 from parity.golden.format import Golden, read_golden
 from parity.golden.judging import judge_golden, require_floors
 from parity.golden.stage import staged
@@ -45,7 +45,7 @@ class Fresh:
 
 
 def check(
-    catalogue: Catalogue, backend: str, dtype: str, *, only: tuple[str, ...] = (), progress: Progress
+    catalogue: GoldenSet, backend: str, dtype: str, *, only: tuple[str, ...] = (), progress: Progress
 ) -> Comparison:
     """Run a backend in the scenario of every golden (or of those named), and judge it.
 
@@ -63,7 +63,7 @@ def check(
         return Comparison(fresh.contract, oracle, tuple(judgement for _, judgement in judged))
 
 
-def require_fresh(catalogue: Catalogue, only: tuple[str, ...] = ()) -> Fresh:
+def require_fresh(catalogue: GoldenSet, only: tuple[str, ...] = ()) -> Fresh:
     """The goldens of the catalogue, or those named, if they are all there and of this checkpoint and contract.
 
     Raises:
@@ -86,7 +86,7 @@ def require_fresh(catalogue: Catalogue, only: tuple[str, ...] = ()) -> Fresh:
     return Fresh(tuple(goldens), contract, checkpoint)
 
 
-def _require_present(catalogue: Catalogue, present: Collection[str], only: tuple[str, ...]) -> None:
+def _require_present(catalogue: GoldenSet, present: Collection[str], only: tuple[str, ...]) -> None:
     known = [entry.name for entry in catalogue.entries]
     if missing := [name for name in only or known if name not in present]:
         raise _stale(catalogue, missing, "missing")
@@ -115,12 +115,12 @@ def _files(entry: Entry) -> set[str]:
     return {digest(path) for path in paths if path.is_file()}
 
 
-def _steps_reason(golden: Golden, catalogue: Catalogue) -> str:
+def _steps_reason(golden: Golden, catalogue: GoldenSet) -> str:
     same = golden.manifest.steps == catalogue.steps
     return "" if same else f"made with another contract (steps {golden.manifest.steps}, now {catalogue.steps})"
 
 
-def _stale(catalogue: Catalogue, names: list[str], why: str) -> StaleTrace:
+def _stale(catalogue: GoldenSet, names: list[str], why: str) -> StaleTrace:
     every = len(names) == len(catalogue.entries)
     return StaleTrace(f"{_list(names)} {why}; renew: {catalogue.command(() if every else tuple(names))}")
 

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from parity.errors import StaleTrace, UsageError
-from parity.golden.tables import Choice, FamilyFloor, read_choices, read_floors, write_choices, write_floors
+from parity.golden.tables import FamilyFloor, GreedyChoice, read_choices, read_floors, write_choices, write_floors
 from parity.media import FOLDER
 from parity.traces.trace import Phase
 
@@ -81,7 +81,7 @@ class Golden:
 
     manifest: GoldenManifest
     arrays: dict[str, Arrays]
-    choices: tuple[Choice, ...]
+    choices: tuple[GreedyChoice, ...]
     floors: tuple[FamilyFloor, ...]
     media: Path | None = None
 

@@ -16,10 +16,10 @@ from parity.checkpoint import Checkpoint, find_checkpoint
 from parity.contract import Contract
 from parity.discovery import REFERENCES, find
 from parity.dtypes import as_float64
-from parity.golden.catalogue import Catalogue, Entry
+from parity.golden.catalogue import Entry, GoldenSet
 from parity.golden.format import Golden, GoldenManifest
 from parity.golden.packing import held_to, pack
-from parity.golden.tables import Choice, FamilyFloor
+from parity.golden.tables import FamilyFloor, GreedyChoice
 from parity.judging.baseline import Baseline
 from parity.judging.floors import Floors
 from parity.judging.judge import require_whole
@@ -42,7 +42,7 @@ class Maker:
         dtypes: arithmetics whose floors are measured; the oracle's is not one.
     """
 
-    def __init__(self, catalogue: Catalogue, work: Path, progress: Progress) -> None:
+    def __init__(self, catalogue: GoldenSet, work: Path, progress: Progress) -> None:
         self._catalogue = catalogue
         self._work = work
         self._progress = progress
@@ -102,7 +102,7 @@ class Maker:
         return Golden(manifest, arrays, choices, tuple(_families(oracle, floors)), media if media.is_dir() else None)
 
 
-def _choices(oracle: Trace, baselines: Iterable[Trace | None]) -> Iterator[Choice]:
+def _choices(oracle: Trace, baselines: Iterable[Trace | None]) -> Iterator[GreedyChoice]:
     """The oracle's greedy token at every real position, its margin, and each baseline's largest error there."""
     runs = [run for run in baselines if run is not None]
     for chunk in oracle.scenario.chunks:
@@ -112,7 +112,7 @@ def _choices(oracle: Trace, baselines: Iterable[Trace | None]) -> Iterator[Choic
         second, first = np.sort(true, axis=-1)[..., -2:].transpose(2, 0, 1)
         noise = [np.max(np.abs(other - true), axis=-1) for other in others]
         for row, token in np.argwhere(valid).tolist():
-            yield Choice(
+            yield GreedyChoice(
                 chunk.phase,
                 row,
                 token,

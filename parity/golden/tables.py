@@ -11,7 +11,7 @@ DIGITS = 6
 
 
 @dataclass(frozen=True)
-class Choice:
+class GreedyChoice:
     """The oracle's greedy token at one position.
 
     Attributes:
@@ -40,21 +40,21 @@ class FamilyFloor:
     free: tuple[float, ...]
 
 
-def write_choices(choices: Iterable[Choice], dtypes: Sequence[str], path: Path) -> None:
+def write_choices(choices: Iterable[GreedyChoice], dtypes: Sequence[str], path: Path) -> None:
     """Write ``tokens.tsv``."""
     head = ("phase", "row", "token", "id", "margin", *(f"noise {dtype}" for dtype in dtypes))
     rows = ((c.phase, c.row, c.token, c.id, _number(c.margin), *map(_number, c.noise)) for c in choices)
     _write(path, head, rows)
 
 
-def read_choices(dtypes: Sequence[str], path: Path) -> tuple[Choice, ...]:
+def read_choices(dtypes: Sequence[str], path: Path) -> tuple[GreedyChoice, ...]:
     """Read ``tokens.tsv``.
 
     Raises:
         OSError, ValueError: when it is missing or malformed.
     """
     return tuple(
-        Choice(phase, int(row), int(token), int(id_), float(margin), tuple(map(float, noise)))
+        GreedyChoice(phase, int(row), int(token), int(id_), float(margin), tuple(map(float, noise)))
         for phase, row, token, id_, margin, *noise in _read(path, 5 + len(dtypes))
     )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from parity.contract import Contract
 from parity.errors import ParityError, UsageError
-from parity.golden.catalogue import Catalogue, Entry
+from parity.golden.catalogue import Entry, GoldenSet
 from parity.golden.difference import Change, difference
 from parity.golden.format import Golden, read_golden, write_golden
 from parity.golden.making import Maker
@@ -32,7 +32,7 @@ class Update:
     size: int
 
 
-def update(catalogue: Catalogue, *, only: tuple[str, ...] = (), allow_ci: bool = False, progress: Progress) -> Update:
+def update(catalogue: GoldenSet, *, only: tuple[str, ...] = (), allow_ci: bool = False, progress: Progress) -> Update:
     """Make goldens anew; all of the catalogue, and no others stay, or those of the names in `only`.
 
     Raises:
@@ -62,7 +62,7 @@ def require_leave(*, allow_ci: bool) -> None:
         raise UsageError("goldens are not renewed in CI (the variable CI is set); add --allow-ci if it must be")
 
 
-def _make(catalogue: Catalogue, entries: tuple[Entry, ...], folder: Path, progress: Progress) -> tuple[Made, Contract]:
+def _make(catalogue: GoldenSet, entries: tuple[Entry, ...], folder: Path, progress: Progress) -> tuple[Made, Contract]:
     """The new goldens as they will be read: what is compared is what is kept."""
     made, contracts = {}, []
     for golden, contract in Maker(catalogue, folder / "traces", progress).make(entries):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from parity.audit.outcome import Outcome, Part
+from parity.audit.outcome import Component, Outcome
 from parity.audit.result import Audit, Audits
 from parity.fault import ALL, Kind, Needed
 from parity.judging.judge import ALLOWED
@@ -139,5 +139,5 @@ def _part(name: str, outcome: Outcome, mended: Outcome | None) -> str:
     return f"{before.introduced} of {before.compared:,}, {ratio(before.worst)} → {after}"
 
 
-def _named(parts: Iterable[Part], name: str) -> Part | None:
+def _named(parts: Iterable[Component], name: str) -> Component | None:
     return next((part for part in parts if part.name == name), None)

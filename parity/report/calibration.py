@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from parity.calibration.result import Result, Worst
+from parity.calibration.result import Result, WorstStep
 from parity.calibration.summary import QUANTILES, Group, Summary
 from parity.errors import ExitCode
 from parity.report.console import plain, print_line
@@ -85,5 +85,5 @@ def command(result: Result, summary: Summary) -> str:
     return shlex.join(["parity", "calibrate", *(word for option in options.items() for word in option)])
 
 
-def _far(name: str, worst: Worst) -> str:
+def _far(name: str, worst: WorstStep) -> str:
     return f"{name} {floors(worst.ratio)} at {worst.step} ({worst.phase})"

@@ -35,7 +35,7 @@ _STATISTICS = ("min", "max", "mean", "std", "rms", "abs_max", "zero_fraction", "
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Examined:
     """A judgement and the traces that it rests on."""
 
     judgement: Judgement
@@ -65,7 +65,7 @@ class Evidence:
         )
 
 
-def examine(step: StepVerdict, evidence: Evidence, maps: LayerMaps) -> Detail:
+def examine(step: StepVerdict, evidence: Examined, maps: LayerMaps) -> Detail:
     """Everything that the step's page shows."""
     key = step.key
     mode: Mode = "lockstep" if evidence.candidate.lockstep is not None else "free"
@@ -101,7 +101,7 @@ class _Tensors:
     labels: tuple[str, ...]
 
     @classmethod
-    def read(cls, key: Key, evidence: Evidence, mode: Mode) -> _Tensors | None:
+    def read(cls, key: Key, evidence: Examined, mode: Mode) -> _Tensors | None:
         """None where tensors were not kept, or the candidate's has another shape."""
         record = evidence.oracle.records[key]
         runs = {"reference": evidence.oracle, "baseline": _run(evidence.baseline, mode), "candidate": None}
@@ -155,7 +155,7 @@ class _Tensors:
         return Element(place, token, value["reference"], value.get("baseline"), value["candidate"])
 
 
-def _columns(key: Key, evidence: Evidence) -> Iterator[Column]:
+def _columns(key: Key, evidence: Examined) -> Iterator[Column]:
     yield _column("reference", evidence.oracle, key, None)
     parties: tuple[tuple[Role, Runs | None], ...] = (
         ("baseline", evidence.baseline),

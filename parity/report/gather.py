@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from parity.judging.judgement import Comparison, Judgement
 from parity.report.chosen import MOST, chosen
 from parity.report.detail import Detail, Report
-from parity.report.examine import Evidence, examine
+from parity.report.examine import Examined, examine
 from parity.report.layers import LayerMaps
 from parity.scenario import Scenario
 from parity.traces.runs import Runs
@@ -32,7 +32,7 @@ class Gatherer:
         self._scenarios[judgement.scenario] = oracle.scenario
         if self._pieces is None:
             self._pieces = self._vocabulary()
-        evidence = Evidence(judgement, oracle, baseline, candidate, self._pieces)
+        evidence = Examined(judgement, oracle, baseline, candidate, self._pieces)
         maps = LayerMaps(evidence)
         for step in chosen(judgement, left=MOST - len(self._details)):
             if step.status.compared:

@@ -17,7 +17,7 @@ from parity.traces.scale import layout_of
 from parity.traces.trace import Mode, Trace
 
 if TYPE_CHECKING:
-    from parity.report.examine import Evidence
+    from parity.report.examine import Examined
 
 MOST_ELEMENTS = 1 << 28
 """Elements of a step in all layers together beyond which the map is left out: reading them would take minutes."""
@@ -29,7 +29,7 @@ Family = tuple[str, str, str]
 class LayerMaps:
     """Maps of one judgement; steps of one family share theirs."""
 
-    def __init__(self, evidence: Evidence) -> None:
+    def __init__(self, evidence: Examined) -> None:
         self._evidence = evidence
         self._made: dict[Family, tuple[Heat, ...]] = {}
         self._members: dict[Family, list[tuple[int, StepVerdict]]] = {}

@@ -17,7 +17,7 @@ _UNITS = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
 
 
 @dataclass(frozen=True)
-class Scale:
+class LevelScale:
     """Levels for one K (`parity.judging.judge.ALLOWED`)."""
 
     allowed: float

@@ -10,7 +10,7 @@ import pytest
 
 from parity.entries import targets
 from parity.errors import UsageError
-from parity.golden.catalogue import GOLDENS, Catalogue, Entry, find_catalogue
+from parity.golden.catalogue import GOLDENS, Entry, GoldenSet, find_catalogue
 
 DEFAULT_SCENARIOS = ("one-shot",)
 
@@ -75,7 +75,7 @@ class Asked:
         return tuple(self.scenarios)
 
     @property
-    def catalogue(self) -> Catalogue:
+    def catalogue(self) -> GoldenSet:
         """The goldens that are asked for.
 
         Raises:
@@ -86,7 +86,7 @@ class Asked:
             return find_catalogue(self.golden)
         entries = tuple(Entry(name, name, self.prompt) for name in self.names)
         again = f"pytest {self.test.partition('[')[0]!r} --parity-update-golden".replace("{", "{{").replace("}", "}}")
-        return Catalogue(self.beside / self.golden, entries, self.checkpoint, self.reference, renew=again)
+        return GoldenSet(self.beside / self.golden, entries, self.checkpoint, self.reference, renew=again)
 
     @property
     def _installed(self) -> bool:

@@ -103,10 +103,10 @@ class ParityResult:
 def run(request: pytest.FixtureRequest) -> ParityResult:
     """Compare what the test asks for. What cannot be compared fails the test in one line."""
     from parity.checkpoint import find_checkpoint
-    from parity.report.folder import write_report
     from parity.report.gather import Gatherer
     from parity.report.html import require_templates
     from parity.report.vocabulary import read_vocabulary
+    from parity.reports import write_report
 
     item = request.node
     report = item.config.getoption("parity_report")

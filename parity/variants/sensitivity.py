@@ -65,7 +65,7 @@ class Sensitivity:
     smallest: tuple[Smallest, ...]
 
 
-class Fault:
+class Planted:
     """Measures a step of the baseline as if it had a fault: what `judge` takes for the measure of a candidate.
 
     Args:
@@ -104,12 +104,12 @@ def sensitivities(*, oracle: Trace, baseline: Runs, allowed: float = ALLOWED) ->
     for key in oracle.records:
         if (step := oracle.contract.get(key.step)) is None:
             continue
-        fault = Fault(key, step, oracle=oracle, lockstep=baseline.lockstep)
+        fault = Planted(key, step, oracle=oracle, lockstep=baseline.lockstep)
         judging = Judge(oracle=oracle, candidate=runs, floors=floors, allowed=allowed, measure=fault)
         yield smallest(key, step, judging, fault, allowed)
 
 
-def smallest(key: Key, step: Step, judging: Judge, fault: Fault, allowed: float = ALLOWED) -> Smallest:
+def smallest(key: Key, step: Step, judging: Judge, fault: Planted, allowed: float = ALLOWED) -> Smallest:
     """Search one step's."""
 
     def seen(size: float) -> bool:

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from parity.contract import Step
-from parity.golden.catalogue import Catalogue, Entry
+from parity.golden.catalogue import Entry, GoldenSet
 from parity.media import Kind, Part
 from reference.steps import StepAt
 
@@ -49,9 +49,9 @@ TABLE = (
 )
 
 
-def catalogue() -> Catalogue:
+def catalogue() -> GoldenSet:
     """The set, for the entry point."""
-    return Catalogue(ROOT / "tiny", TABLE, steps=_steps())
+    return GoldenSet(ROOT / "tiny", TABLE, steps=_steps())
 
 
 def _steps() -> str:

@@ -18,7 +18,7 @@ from parity import cli
 from parity.audit import parties, running
 from parity.audit.effect import Effect, effect
 from parity.audit.outcome import Outcome
-from parity.audit.running import Request, audit
+from parity.audit.running import AuditRequest, audit
 from parity.audit.trial import Trial, trials
 from parity.backend import Backend
 from parity.checkpoint import Checkpoint
@@ -51,7 +51,9 @@ def audits(monkeypatch):
     monkeypatch.setattr(InProcess, "log", [])
 
     def run(kind, **changes):
-        request = Request((f"tests.audited:{kind.__name__}",), CHECKPOINT, ("float32",), ("cached", "batch", "warm"))
+        request = AuditRequest(
+            (f"tests.audited:{kind.__name__}",), CHECKPOINT, ("float32",), ("cached", "batch", "warm")
+        )
         return audit(dataclasses.replace(request, **changes), CATALOGUE, Silent())
 
     return run

@@ -12,9 +12,9 @@ import pytest
 
 from parity.calibration.bound import upper_bound
 from parity.calibration.misses import Misses, read_misses
-from parity.calibration.result import Head, Result, Results, Worst, outcome
-from parity.calibration.running import Request, calibrate, require, single
-from parity.calibration.settings import Environment, Trial, setting_of, settings, stretches, trials
+from parity.calibration.result import Head, Result, Results, WorstStep, outcome
+from parity.calibration.running import CalibrationRequest, calibrate, require, single
+from parity.calibration.settings import Entrant, Environment, setting_of, settings, stretches, trials
 from parity.calibration.summary import Summary
 from parity.checkpoint import Checkpoint
 from parity.errors import UsageError
@@ -35,7 +35,7 @@ RIGHT, WRONG, REFUSING = (f"tests.calibrated:{name}" for name in ("Right", "Wron
 
 
 def result(draw, ratio, **fields):
-    worst = Worst(step="text.norm", phase="prefill", ratio=ratio, whole=ratio / 2)
+    worst = WorstStep(step="text.norm", phase="prefill", ratio=ratio, whole=ratio / 2)
     made = {
         "draw": draw,
         "candidate": "a",
@@ -74,9 +74,9 @@ def test_stretches_hold_every_draw_once_in_its_own_setting():
 def test_a_candidate_that_is_the_baseline_runs_elsewhere_alone():
     others = (Environment("x"), Environment("y"))
     here = settings(("f",), (Environment(), *others))[1]
-    assert list(trials("ref", others, here, is_baseline=True)) == [Trial("ref", others[1])]
-    assert list(trials("mlx", others, here, is_baseline=False)) == [Trial("mlx"), Trial("mlx", others[1])]
-    assert list(trials("mlx", (), here, is_baseline=False)) == [Trial("mlx")]
+    assert list(trials("ref", others, here, is_baseline=True)) == [Entrant("ref", others[1])]
+    assert list(trials("mlx", others, here, is_baseline=False)) == [Entrant("mlx"), Entrant("mlx", others[1])]
+    assert list(trials("mlx", (), here, is_baseline=False)) == [Entrant("mlx")]
 
 
 def test_results_go_on_behind_the_last_whole_one(tmp_path):
@@ -172,7 +172,7 @@ def test_the_figure_is_whole():
 def request(tmp_path, *candidates, judgements=4, workers=2):
     checkpoint = Checkpoint(tmp_path, "toy", "weights")
     reference = "tests.calibrated:Drawing"
-    return Request(checkpoint, candidates, ("float32", "float16"), judgements, 1, workers, reference)
+    return CalibrationRequest(checkpoint, candidates, ("float32", "float16"), judgements, 1, workers, reference)
 
 
 @pytest.mark.slow
@@ -218,7 +218,7 @@ def test_the_page_says_how_often_bugs_below_the_noise_were_looked_for():
 def test_one_draw_alone_needs_its_own_arithmetic_only(tmp_path):
     """The command that a false alarm is printed with names all of the calibration, which choose the draw's."""
     checkpoint = Checkpoint(tmp_path, "toy", "weights")
-    asked = Request(checkpoint, (RIGHT,), ("float32", "bfloat16"), 1, 1, 1, "tests.calibrated:Drawing")
+    asked = CalibrationRequest(checkpoint, (RIGHT,), ("float32", "bfloat16"), 1, 1, 1, "tests.calibrated:Drawing")
     draws = {single_dtype(asked, number): number for number in range(4)}
     require(asked, draws["float32"])
     with pytest.raises(UsageError, match="has the dtype 'bfloat16'"):
@@ -243,6 +243,6 @@ def test_a_failing_worker_ends_the_calibration(tmp_path):
 def test_an_arithmetic_that_nobody_has_is_refused(tmp_path):
     checkpoint = Checkpoint(tmp_path, "toy", "weights")
     with pytest.raises(UsageError, match="has the dtype"):
-        require(Request(checkpoint, (RIGHT,), ("bfloat16",), 1, 1, 1, "tests.calibrated:Drawing"))
+        require(CalibrationRequest(checkpoint, (RIGHT,), ("bfloat16",), 1, 1, 1, "tests.calibrated:Drawing"))
     with pytest.raises(UsageError, match="oracle's arithmetic"):
-        require(Request(checkpoint, (RIGHT,), ("float64",), 1, 1, 1, "tests.calibrated:Drawing"))
+        require(CalibrationRequest(checkpoint, (RIGHT,), ("float64",), 1, 1, 1, "tests.calibrated:Drawing"))

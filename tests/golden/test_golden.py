@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from parity.dtypes import unit_roundoff
 from parity.errors import ExitCode, StaleTrace, UsageError
 from parity.golden import store as store_module
-from parity.golden.catalogue import Catalogue, Entry
+from parity.golden.catalogue import Entry, GoldenSet
 from parity.golden.checking import check, require_fresh
 from parity.golden.format import read_golden
 from parity.golden.packing import stored_floors
@@ -66,7 +66,7 @@ def original(tmp_path_factory):
     (folder / "checkpoint").mkdir()
     (folder / "checkpoint" / "config.json").write_text('{"model_type": "toy"}')
     save_file({"w": np.zeros(1, np.float32)}, folder / "checkpoint" / "model.safetensors")
-    catalogue = Catalogue(folder / "goldens", (Entry("toy", "toy", None),), str(folder / "checkpoint"), TOY)
+    catalogue = GoldenSet(folder / "goldens", (Entry("toy", "toy", None),), str(folder / "checkpoint"), TOY)
     update(catalogue, allow_ci=True, progress=Silent())
     return folder, catalogue
 

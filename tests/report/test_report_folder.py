@@ -9,10 +9,10 @@ import sys
 import pytest
 
 from parity.report.explorer import COLOURS, LARGEST, file_name, graph, overlay
-from parity.report.folder import write_report
 from parity.report.json import read_report
 from parity.report.levels import LEVELS
 from parity.report.markdown import markdown
+from parity.reports import write_report
 from tests import report_pages as pages
 from tests import report_samples as samples
 from tests.toy import Toy, runs, write

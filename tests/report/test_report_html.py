@@ -21,7 +21,7 @@ from parity.report.html import render
 from parity.report.html.axis import HEIGHT, Axis
 from parity.report.html.figures import heat_figure, histogram_figure
 from parity.report.html.points import points
-from parity.report.levels import LEVELS, Scale, compact
+from parity.report.levels import LEVELS, LevelScale, compact
 from parity.report.place import Place, locate
 from tests import report_pages as pages
 from tests import report_samples as samples
@@ -188,7 +188,7 @@ def test_locate(name, place):
 @given(st.floats(min_value=0, allow_nan=False))
 def test_levels_rise_with_the_ratio(ratio):
     """The scale is monotonous, and what is allowed is neutral."""
-    scale = Scale(4.0)
+    scale = LevelScale(4.0)
     assert 0 <= scale.level(ratio) < LEVELS
     assert scale.level(ratio) <= scale.level(ratio * 10)
     assert (scale.level(ratio) < 2) == (ratio <= 4)
@@ -201,7 +201,7 @@ def test_compact():
     assert [compact(value) for value in values] == [
         "0.0", "0.9", "10", "100", "1.0k", "1.2k", "3.9M", "1e15", "∞", "–",
     ]  # fmt: skip
-    assert Scale(4.0).level(math.nan) == -1
+    assert LevelScale(4.0).level(math.nan) == -1
 
 
 def test_axis():
@@ -229,7 +229,7 @@ def test_points_stand_for_several_steps_where_there_are_too_many():
 
 def test_figures_have_their_numbers():
     """Each cell of a small map and each bin that is not empty is in a table; of a large map, each row's worst."""
-    scale = Scale(4.0)
+    scale = LevelScale(4.0)
     small = heat_figure(pages.heat("layer", ("a", "b"), ("0", "1", "2")), scale)
     assert len(small.table) == 3
     assert len(small.table[1]) == 4

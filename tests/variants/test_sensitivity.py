@@ -20,7 +20,7 @@ from parity.report import sentences
 from parity.report.sensitivity import print_sensitivity, sensitivity_json
 from parity.traces.runs import Runs
 from parity.traces.trace import Key
-from parity.variants.sensitivity import Fault, Sensitivity, Smallest, sensitivities, smallest
+from parity.variants.sensitivity import Planted, Sensitivity, Smallest, sensitivities, smallest
 from tests import toy
 from tests.near import bring_near
 
@@ -46,7 +46,7 @@ def judge_of(runs, key):
     """The judge, and the fault that it is shown."""
     oracle, baseline = runs
     step = toy.CONTRACT.get(key.step)
-    fault = Fault(key, step, oracle=oracle, lockstep=baseline.lockstep)
+    fault = Planted(key, step, oracle=oracle, lockstep=baseline.lockstep)
     floors = Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep)
     candidate = Runs(None, baseline.lockstep)
     return step, fault, Judge(oracle=oracle, candidate=candidate, floors=floors, allowed=ALLOWED, measure=fault)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from parity.report.detail import Heat, Histogram
-from parity.report.levels import Scale, compact
+from parity.report.levels import LevelScale, compact
 
 HEIGHT = 100
 """Of a histogram, in its own units."""
@@ -51,7 +51,7 @@ class HeatFigure:
         return _HEATS
 
 
-def heat_figure(heat: Heat, scale: Scale) -> HeatFigure:
+def heat_figure(heat: Heat, scale: LevelScale) -> HeatFigure:
     """Draw a map."""
     levels = [[scale.level(value) for value in line] for line in heat.values]
     paths = tuple(_runs(levels).items())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Status, StepVerdict
-from parity.report.levels import Scale, compact
+from parity.report.levels import LevelScale, compact
 from parity.report.place import Place, locate
 from parity.traces.trace import Key, Mode
 
@@ -41,7 +41,7 @@ _SHORT = {
 
 
 @dataclass
-class Floor:
+class Storey:
     """A stack of layers: rooms by part and layer."""
 
     scope: str
@@ -55,7 +55,7 @@ class Tower:
 
     name: str
     rooms: dict[str, Room] = field(default_factory=dict)
-    floors: list[Floor] = field(default_factory=list)
+    floors: list[Storey] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class House:
     runs: tuple[tuple[Mode, list[Tower]], ...]
 
 
-def house(judgement: Judgement, scale: Scale, pages: Mapping[Key, str]) -> House:
+def house(judgement: Judgement, scale: LevelScale, pages: Mapping[Key, str]) -> House:
     """The maps of one judgement, over all phases; a run that was not made has none."""
     lockstep = any(step.lockstep for step in judgement.steps)
     free = any(step.free for step in judgement.steps) or not lockstep
@@ -75,12 +75,12 @@ def house(judgement: Judgement, scale: Scale, pages: Mapping[Key, str]) -> House
     return House(judgement, tuple((mode, _towers(judgement, mode, scale, pages)) for mode in modes))
 
 
-def _towers(judgement: Judgement, mode: Mode, scale: Scale, pages: Mapping[Key, str]) -> list[Tower]:
+def _towers(judgement: Judgement, mode: Mode, scale: LevelScale, pages: Mapping[Key, str]) -> list[Tower]:
     found: dict[Place, list[StepVerdict]] = {}
     for step in judgement.steps:
         found.setdefault(locate(step.step), []).append(step)
     towers: dict[str, Tower] = {}
-    floors: dict[str, Floor] = {}
+    floors: dict[str, Storey] = {}
     for place, steps in found.items():
         tower = towers.setdefault(place.tower, Tower(place.tower))
         room = _room(steps, mode, scale, pages)
@@ -88,19 +88,19 @@ def _towers(judgement: Judgement, mode: Mode, scale: Scale, pages: Mapping[Key, 
             tower.rooms[place.part] = room
             continue
         if place.scope not in floors:
-            floors[place.scope] = Floor(place.scope)
+            floors[place.scope] = Storey(place.scope)
             tower.floors.append(floors[place.scope])
         _move_in(floors[place.scope], place.part, place.layer, room)
     return list(towers.values())
 
 
-def _move_in(floor: Floor, part: str, layer: int, room: Room) -> None:
+def _move_in(floor: Storey, part: str, layer: int, room: Room) -> None:
     if layer not in floor.layers:
         floor.layers = sorted([*floor.layers, layer])
     floor.rows.setdefault(part, {})[layer] = room
 
 
-def _room(steps: Sequence[StepVerdict], mode: Mode, scale: Scale, pages: Mapping[Key, str]) -> Room:
+def _room(steps: Sequence[StepVerdict], mode: Mode, scale: LevelScale, pages: Mapping[Key, str]) -> Room:
     """The worst of its steps; a fault without a number outranks all, a step that was not compared none."""
     own = any(step.status.origin for step in steps)
     worst = max(steps, key=lambda step: _size(step, mode))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Deviation, Status, StepVerdict, TokenVerdict
 from parity.report.html.points import name_of, places
-from parity.report.levels import Scale
+from parity.report.levels import LevelScale
 from parity.report.numbers import error, ratio
 from parity.traces.trace import Key
 
@@ -64,7 +64,7 @@ _NONE = Cell(-1, "–", "–", "–")
 
 
 def listing(
-    judgements: Sequence[Judgement], scale: Scale, pages: Mapping[int, Mapping[Key, str]], *, most: int
+    judgements: Sequence[Judgement], scale: LevelScale, pages: Mapping[int, Mapping[Key, str]], *, most: int
 ) -> Listing:
     """List the `most` worst steps: faults first, then by ratio."""
     found = [{step.key: step for step in judgement.steps} for judgement in judgements]
@@ -85,7 +85,9 @@ def listing(
     )
 
 
-def _row(order: int, grave: StepVerdict, found: Sequence[Mapping[Key, StepVerdict]], page: str, scale: Scale) -> Row:
+def _row(
+    order: int, grave: StepVerdict, found: Sequence[Mapping[Key, StepVerdict]], page: str, scale: LevelScale
+) -> Row:
     key = grave.key
     cells = tuple(_cell(run, scale) for one in found for run in _runs(one.get(key)))
     name = f"{key.step}#{key.occurrence}" if key.occurrence else key.step
@@ -115,7 +117,7 @@ def _runs(step: StepVerdict | None) -> tuple[Deviation | None, Deviation | None]
     return (step.lockstep, step.free) if step else (None, None)
 
 
-def _cell(run: Deviation | None, scale: Scale) -> Cell:
+def _cell(run: Deviation | None, scale: LevelScale) -> Cell:
     if run is None:
         return _NONE
     return Cell(scale.level(run.ratio), ratio(run.ratio), error(run.error), error(run.floor))

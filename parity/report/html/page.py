@@ -23,7 +23,7 @@ from parity.report.html.pages import by_series, identities, pages, whose
 from parity.report.html.points import MOST, name_of, points
 from parity.report.html.policy import policy
 from parity.report.html.timeline import Timeline, timeline
-from parity.report.levels import Scale
+from parity.report.levels import LevelScale
 from parity.report.numbers import error, number, ratio
 from parity.traces.trace import Key
 
@@ -56,7 +56,7 @@ def render(report: Report) -> str:
         UsageError: where jinja2 is not installed.
     """
     environment = require_templates()
-    scale = Scale(next((one.allowed for one in report.comparison.judgements if one.allowed), ALLOWED))
+    scale = LevelScale(next((one.allowed for one in report.comparison.judgements if one.allowed), ALLOWED))
     identified = identities(report)
     script = "\n".join(_static(name) for name in SCRIPTS)
     style = _static("style.css")
@@ -119,7 +119,7 @@ def _static(name: str) -> str:
 
 
 def _chapters(
-    report: Report, scale: Scale, identified: Mapping[tuple[str, str, str], Mapping[Key, str]]
+    report: Report, scale: LevelScale, identified: Mapping[tuple[str, str, str], Mapping[Key, str]]
 ) -> list[Chapter]:
     """A chapter per scenario that was compared at all, the budgets shared among them."""
     comparison = report.comparison
@@ -133,7 +133,7 @@ def _chapters(
 def _chapter(
     name: str,
     report: Report,
-    scale: Scale,
+    scale: LevelScale,
     identified: Mapping[tuple[str, str, str], Mapping[Key, str]],
     *,
     most: int,

@@ -12,7 +12,7 @@ from parity.judging.verdict import StepVerdict
 from parity.report import sentences
 from parity.report.detail import Column, Detail, Report
 from parity.report.html.figures import HeatFigure, HistogramFigure, heat_figure, histogram_figure
-from parity.report.levels import Scale
+from parity.report.levels import LevelScale
 from parity.report.numbers import error, number
 from parity.traces.trace import Key
 
@@ -54,7 +54,7 @@ def identities(report: Report) -> dict[tuple[str, str, str], dict[Key, str]]:
     return found
 
 
-def pages(report: Report, scale: Scale) -> Iterator[Page]:
+def pages(report: Report, scale: LevelScale) -> Iterator[Page]:
     """A page for every step whose details were taken."""
     verdicts = {
         (*whose(judgement), step.phase, step.step, step.occurrence): Judged(step, judgement.allowed)
@@ -71,7 +71,7 @@ def whose(judgement: Judgement) -> tuple[str, str, str]:
     return judgement.candidate, judgement.dtype, judgement.scenario
 
 
-def _page(identity: str, detail: Detail, judged: Judged, report: Report, scale: Scale) -> Page:
+def _page(identity: str, detail: Detail, judged: Judged, report: Report, scale: LevelScale) -> Page:
     return Page(
         id=identity,
         detail=detail,

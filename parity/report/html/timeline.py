@@ -10,7 +10,7 @@ from parity.judging.judgement import Judgement
 from parity.judging.verdict import StepVerdict
 from parity.report.html.house import EMPTY, Room
 from parity.report.html.points import name_of
-from parity.report.levels import Scale, compact
+from parity.report.levels import LevelScale, compact
 from parity.scenario import Scenario
 
 
@@ -42,7 +42,7 @@ class Timeline:
 
 
 def timeline(
-    judgements: Sequence[Judgement], scenario: Scenario | None, scale: Scale, pieces: Mapping[int, str]
+    judgements: Sequence[Judgement], scenario: Scenario | None, scale: LevelScale, pieces: Mapping[int, str]
 ) -> Timeline | None:
     """The phases of one scenario; None where there is a single one."""
     names = list(dict.fromkeys(step.phase for judgement in judgements for step in judgement.steps))
@@ -61,7 +61,7 @@ def _phase(name: str, scenario: Scenario | None, pieces: Mapping[int, str]) -> P
     return Phase(name, f"{chunk.length:,}", fed)
 
 
-def _line(judgement: Judgement, names: Sequence[str], scale: Scale) -> Line:
+def _line(judgement: Judgement, names: Sequence[str], scale: LevelScale) -> Line:
     phases = {name: [step for step in judgement.steps if step.phase == name] for name in names}
     return Line(
         label=name_of(judgement),
@@ -71,7 +71,7 @@ def _line(judgement: Judgement, names: Sequence[str], scale: Scale) -> Line:
     )
 
 
-def _worst(steps: Sequence[StepVerdict], scale: Scale) -> Room:
+def _worst(steps: Sequence[StepVerdict], scale: LevelScale) -> Room:
     measured = [step for step in steps if not math.isnan(step.ratio)]
     if not measured:
         return EMPTY
