@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from enum import IntEnum
+
+DEBUG = "PARITY_DEBUG"
+"""The variable of the environment that shows tracebacks: of the command, and of a party's process."""
+
+
+def debugging() -> bool:
+    """Whether tracebacks are shown."""
+    return os.environ.get(DEBUG, "0") not in ("", "0")
 
 
 class ExitCode(IntEnum):

@@ -90,6 +90,15 @@ def test_crash_is_the_candidates_verdict(checkpoint, name, said):
     assert good.exit_code is ExitCode.PARITY
 
 
+def test_a_crash_shows_its_traceback_where_it_is_asked_for(checkpoint, monkeypatch, capsys):
+    """PARITY_DEBUG=1 shows the lines of the port that threw; without it, the verdict is one line."""
+    for wanted in ("0", "1"):
+        monkeypatch.setenv("PARITY_DEBUG", wanted)
+        compare(request(checkpoint, "tests.toy:Throwing", TOY), progress=Silent())
+        shown = capsys.readouterr().err
+        assert ("Traceback (most recent call last)" in shown and "tests/toy.py" in shown) == (wanted == "1")
+
+
 def test_refusal_is_passed_on(checkpoint):
     """What a backend refuses ends the comparison with its own words."""
     with pytest.raises(UsageError, match="architecture 'other'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Thread
 
 from parity.backend import Reference
 from parity.calibration.result import Head, Result, Results
@@ -159,6 +160,14 @@ _HELD: dict[Sitting, Session] = {}
 def _begin() -> None:
     """An interrupt is the parent's to handle: it ends this process when its draw is done."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed says nothing: this process would wait for a draw for ever, and hold a dozen parties."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _draw(sitting: Sitting, number: int) -> list[Result]:

@@ -7,9 +7,8 @@ import os
 import sys
 from collections.abc import Callable
 
-from parity.errors import ExitCode, ParityError
+from parity.errors import DEBUG, ExitCode, ParityError, debugging
 
-DEBUG = "PARITY_DEBUG"
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -41,7 +40,7 @@ def complain(message: str) -> None:
 def _failed(error: Exception) -> int:
     if _asks_to_exit(error):
         return int(getattr(error, "exit_code", 0))
-    if os.environ.get(DEBUG, "0") not in ("", "0"):
+    if debugging():
         import traceback
 
         traceback.print_exception(error)

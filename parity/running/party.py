@@ -15,7 +15,7 @@ from typing import Any, Self, get_args
 
 from parity.checkpoint import Checkpoint
 from parity.discovery import BACKENDS, find, worker_environment
-from parity.errors import BackendUnavailable, error_named
+from parity.errors import BackendUnavailable, debugging, error_named
 from parity.running.progress import Progress
 from parity.traces.coverage import NOTHING, Missing
 from parity.traces.measure import Error
@@ -182,6 +182,8 @@ class Party:
 
     def _failure(self, event: dict[str, Any]) -> Exception:
         if event["kind"] == "Crash":
+            if debugging():
+                print(self._all_said(), file=sys.stderr)
             return Crash(f"{self._where()}: {event['message']}")
         return error_named(event["kind"], event["message"])
 
@@ -199,9 +201,13 @@ class Party:
         return f"{name}{f': {said}' if said else ''}"
 
     def _said(self) -> str:
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        """The last line that the process wrote to standard error."""
+        lines = self._all_said().splitlines()
         return lines[-1] if lines else ""
+
+    def _all_said(self) -> str:
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace").strip()
 
 
 def both(party: Party, output: Path, oracle: Trace) -> Runs:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import random
+import subprocess
+import sys
 from itertools import islice, pairwise
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -230,6 +234,41 @@ def test_one_draw_alone_needs_its_own_arithmetic_only(tmp_path):
 def single_dtype(asked, number):
     """The arithmetic of a draw."""
     return setting_of(number, asked.settings()).dtype
+
+
+POOL = """
+import multiprocessing, os, sys
+from concurrent.futures import ProcessPoolExecutor
+from parity.calibration.running import _begin
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        sys.stdin.read()
+"""
+
+
+def test_a_process_ends_with_its_parent(tmp_path):
+    """Also where that is killed and can say nothing."""
+    script = tmp_path / "pool.py"
+    script.write_text(POOL)
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        child = int(parent.stdout.readline())
+        os.kill(child, 0)
+        parent.kill()
+        # the pipe's other end is the child's too: it closes when that has ended
+        assert parent.communicate(timeout=60) == ("", None)
+    assert not is_alive(child)
+
+
+def is_alive(process):
+    """Whether there is such a process, and not what is left of one for its parent to ask."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
 
 
 def test_a_failing_worker_ends_the_calibration(tmp_path):
