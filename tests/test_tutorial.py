@@ -8,9 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import scipy.special
+
+from parity.tap import ScopedTap
 
 TUTORIAL = Path(__file__).parents[1] / "docs" / "port-your-own-model.md"
+README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"^```(\w+) ?(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -64,3 +69,17 @@ def test_the_page(shell, tmp_path):
             for command, shown in commands(text):
                 require_shown(shown, shell(command))
     assert [kinds.count(kind) for kind in ("python", "diff", "console")] == [8, 1, 6]
+
+
+def test_the_readme_s_tap_records_and_gives_back():
+    """Its Python is run: silent it computes attention, and in lockstep it goes on with the scores that it is given."""
+    (source,) = [text for kind, _, text in BLOCK.findall(README.read_text()) if kind == "python"]
+    found: dict = {}
+    exec(source, found)
+    queries, keys, values = np.random.default_rng(0).standard_normal((3, 4, 8))
+    weights = scipy.special.softmax(queries @ keys.T, axis=-1)
+    np.testing.assert_allclose(found["attend"](queries, keys, values), weights @ values, rtol=1e-12)
+    seen = {}
+    given = ScopedTap(lambda name, value: np.zeros_like(value) if name == "scores" else seen.setdefault(name, value))
+    found["attend"](queries, keys, values, given)
+    np.testing.assert_allclose(seen["context"], np.broadcast_to(values.mean(0), (4, 8)), rtol=1e-12)

@@ -150,6 +150,21 @@ def test_a_bug_that_cannot_be_there_costs_itself_alone(harness):
     assert runs == [["norm-no-gain", "laurel-half"], ["norm-no-gain"], ["laurel-half"]]
 
 
+def test_a_bug_that_throws_is_no_crash(harness, monkeypatch):
+    """Inputs may not go through it, as rows of unequal length do not through some: the oracle's process is not gone."""
+
+    def throwing(*given, **more):
+        raise RuntimeError("the size of tensor a must match")
+
+    oracle, bug = harness.oracle_trace(SHORT), catalogue().get("laurel-half").at("3")
+    key = next(key for key in oracle.records if key.step == bug.first)
+    with monkeypatch.context() as patched:
+        patched.setattr(harness.oracle, "forward", throwing)
+        with pytest.raises(UsageError, match="laurel-half: RuntimeError: the size of tensor a"):
+            plant_in(harness.oracle)([bug], oracle, [key])
+    assert key in plant_in(harness.oracle)([bug], oracle, [key])
+
+
 @pytest.fixture(scope="module")
 def judged(harness):
     """Judges the bfloat16 reference with a bug in some layers, in scenario after scenario."""

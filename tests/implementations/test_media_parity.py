@@ -159,6 +159,14 @@ def test_schedules_that_media_cannot_run_in_are_refused(harness):
         harness.oracle.scenario("chunked", "What?", (PICTURE,))
 
 
+def test_a_row_with_more_text_has_it_in_the_same_part(harness):
+    """A chat template drops the blanks at the ends of each part, and a package may take one text alone."""
+    _, text, longer = harness.oracle.scenario("batch", "What?", (PICTURE,)).chunks[0].prompts
+    assert [part.value for part in text] == ["What?"]
+    assert [part.value for part in longer[-1:]] == ["What? Say it in one word."]
+    assert longer[:-1] == (PICTURE,)
+
+
 def test_a_sound_that_is_too_long_is_refused(harness, tmp_path):
     """By the reference too, which would crash; just as much as fits is taken."""
     for samples in (512 * 160, 513 * 160 + 512):
