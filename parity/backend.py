@@ -181,6 +181,8 @@ class Reference(Backend):
     """The backend that is true: it also knows the contract and the scenarios.
 
     Attributes:
+        model_types: what a checkpoint's ``config.json`` calls the models that it is true for; with these, nobody need
+            name it.
         scenarios: name and one-line meaning of each scenario.
         with_media: names of those that a prompt with pictures or sounds can run in.
         executions: names of the further executions of the loaded arithmetic that are as right as the usual one, and
@@ -188,6 +190,7 @@ class Reference(Backend):
         plain: whether it has the execution that adds one term after the other (`parity.traces.measured.PLAIN`).
     """
 
+    model_types: ClassVar[tuple[str, ...]] = ()
     scenarios: ClassVar[Mapping[str, str]]
     with_media: ClassVar[tuple[str, ...]] = ()
     executions: Mapping[str, float] = MappingProxyType({})

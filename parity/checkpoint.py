@@ -33,6 +33,15 @@ class Checkpoint:
     name: str
     weights: str
 
+    @property
+    def model_type(self) -> str:
+        """What its configuration calls the model, e.g. ``gemma3n``.
+
+        Raises:
+            UsageError: where that cannot be read.
+        """
+        return _require_config(self.path)
+
 
 def find_checkpoint(spec: str | None) -> Checkpoint:
     """The checkpoint that `spec` means: a local directory, a hub id, or (None) the embedded one.
@@ -83,7 +92,8 @@ def _download(spec: str) -> Path:
         raise BackendUnavailable(f"checkpoint {spec}: no such directory, nor can it be fetched ({reason})") from error
 
 
-def _require_config(path: Path) -> None:
+def _require_config(path: Path) -> str:
+    """The type of model that a configuration names."""
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -92,6 +102,7 @@ def _require_config(path: Path) -> None:
         raise UsageError(f"checkpoint {path}: config.json cannot be read ({error})") from error
     if not isinstance(config, dict) or "model_type" not in config:
         raise UsageError(f"checkpoint {path}: config.json names no model_type")
+    return str(config["model_type"])
 
 
 def _weight_files(path: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
 from parity.diagnosis.naming import Knowledge, Namer
-from parity.discovery import BACKENDS, REFERENCES
+from parity.discovery import BACKENDS, REFERENCES, reference_of
 from parity.judging.baseline import Baseline, judged
 from parity.judging.judgement import Comparison, Judgement
 from parity.media import Part
@@ -38,6 +38,7 @@ class Request:
         scenarios: names of the reference's scenarios.
         prompt: None for the lightest debugging case.
         media: pictures and sounds that go before it.
+        reference: the backend that is true; None for the installed one of the checkpoint's type of model.
         keep: folder in which the traces stay; None for a temporary one.
         diagnose: whether the cause of each introduced step is looked for.
         strict: whether a coarse step counts as a divergence.
@@ -49,7 +50,7 @@ class Request:
     scenarios: tuple[str, ...]
     prompt: str | None
     media: tuple[Part, ...] = ()
-    reference: str = "transformers"
+    reference: str | None = None
     keep: Path | None = None
     diagnose: bool = True
     strict: bool = False
@@ -90,9 +91,10 @@ class _Session:
         self._pool = stack.enter_context(ThreadPoolExecutor())
         self._crashes: dict[str, str] = {}
         self._namers: dict[str, Namer] = {}
-        self._oracle = self._party("oracle", request.reference, REFERENCES)
-        self._baseline = self._party("baseline", request.reference, REFERENCES)
-        self._known = Knowledge.of(request.reference, oracle=self._oracle, baseline=self._baseline)
+        reference = reference_of(request.checkpoint, request.reference)
+        self._oracle = self._party("oracle", reference, REFERENCES)
+        self._baseline = self._party("baseline", reference, REFERENCES)
+        self._known = Knowledge.of(reference, oracle=self._oracle, baseline=self._baseline)
         self._candidates = [self._party(name, name, BACKENDS) for name in request.candidates]
         self._load()
 

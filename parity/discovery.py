@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from parity.backend import Backend
+from parity.backend import Backend, Reference
+from parity.checkpoint import Checkpoint
 from parity.entries import load, targets
 from parity.errors import UsageError
 
@@ -67,6 +68,35 @@ def find(spec: str, group: str = BACKENDS) -> type[Backend]:
         raise UsageError(f"backend {choice.name} has no option {unknown[0]!r}; it has {known}")
     found.check(dict(choice.options))
     return found
+
+
+def find_reference(spec: str) -> type[Reference]:
+    """The reference class that `spec` names.
+
+    Raises:
+        UsageError: for an unknown name, or a backend that is no reference.
+    """
+    found = find(spec, REFERENCES)
+    if not issubclass(found, Reference):
+        raise UsageError(f"backend {spec!r} is no reference: it has no contract and no scenarios")
+    return found
+
+
+def reference_of(checkpoint: Checkpoint, spec: str | None = None) -> str:
+    """The reference that is named, or the first installed one that is true for models of the checkpoint's type.
+
+    Raises:
+        UsageError: where none is named and none is for such models, or what is named is no reference.
+    """
+    if spec is not None:
+        find_reference(spec)
+        return spec
+    installed, model_type = available(REFERENCES), checkpoint.model_type
+    for name in installed:
+        if model_type in find_reference(name).model_types:
+            return name
+    known = ", ".join(installed) or "none"
+    raise UsageError(f"no installed reference is for models of type {model_type!r}; name one of {known}, or your own")
 
 
 def worker_environment(backend: type[Backend]) -> dict[str, str]:

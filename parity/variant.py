@@ -20,7 +20,6 @@ from parity.media import Kind, Part
 from parity.weave import Edit
 
 VARIANTS = "parity.variants"
-DEFAULT = "transformers"
 
 PLACE = "{place}"
 """In a variant's first step and module: where it is planted."""
@@ -142,7 +141,7 @@ class Catalogue:
     variants: tuple[Variant, ...]
     prompt: str
     samples: Path
-    reference: str = DEFAULT
+    reference: str
 
     def __post_init__(self) -> None:
         names = [variant.name for variant in self.variants]
@@ -226,7 +225,7 @@ def sample(variants: Sequence[Variant], number: int, of: int) -> tuple[Variant, 
     return tuple(sorted(variants, key=lambda variant: variant.component)[number - 1 :: of])
 
 
-def find_variants(name: str = DEFAULT) -> Catalogue:
+def find_variants(name: str) -> Catalogue:
     """The installed catalogue of that reference; its entry point is a function that makes it.
 
     Raises:

@@ -23,6 +23,7 @@ from parity.placing import require
 from parity.scenario import Drawn, Scenario
 from parity.tap import SILENT, Tap
 from parity.weave import locate
+from reference import MODEL_TYPES
 from reference.contract import ALL_STEPS, contract
 from reference.conversation import NAME as CONVERSATION
 from reference.conversation import build_conversation
@@ -46,6 +47,7 @@ class Reference(backend.Reference):
 
     name: ClassVar[str] = "transformers"
     dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32", "bfloat16", "float16", *available())
+    model_types: ClassVar[tuple[str, ...]] = MODEL_TYPES
     scenarios: ClassVar[Mapping[str, str]] = MEANINGS
     with_media: ClassVar[tuple[str, ...]] = WITH_MEDIA
     options: ClassVar[Mapping[str, str]] = {

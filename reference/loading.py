@@ -10,8 +10,8 @@ import torch
 from transformers import AutoTokenizer, Gemma3nForConditionalGeneration
 
 from parity.errors import BackendUnavailable, UsageError
+from reference import MODEL_TYPES
 
-ARCHITECTURE = "gemma3n"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 
 
@@ -23,8 +23,9 @@ def load(checkpoint: Path, dtype: str) -> Gemma3nForConditionalGeneration:
         BackendUnavailable: when transformers cannot take the files.
     """
     found = json.loads((checkpoint / "config.json").read_text(encoding="utf-8")).get("model_type")
-    if found != ARCHITECTURE:
-        raise UsageError(f"checkpoint {checkpoint}: architecture {found!r}; this reference is for {ARCHITECTURE!r}")
+    if found not in MODEL_TYPES:
+        known = " and ".join(map(repr, MODEL_TYPES))
+        raise UsageError(f"checkpoint {checkpoint}: architecture {found!r}; this reference is for {known}")
     try:
         loaded: Any = Gemma3nForConditionalGeneration.from_pretrained(
             checkpoint,

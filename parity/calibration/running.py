@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
 
-from parity.backend import Reference
 from parity.calibration.result import Head, Result, Results
 from parity.calibration.session import Session, Sitting
 from parity.calibration.settings import Environment, Setting, Stretch, setting_of, settings, stretches
 from parity.checkpoint import Checkpoint
-from parity.discovery import REFERENCES, find
+from parity.discovery import find, find_reference
 from parity.errors import UsageError
 from parity.judging.judge import ALLOWED
 from parity.running.plan import require_floor
@@ -47,13 +46,11 @@ class CalibrationRequest:
     judgements: int
     seed: int
     workers: int
-    reference: str = "transformers"
+    reference: str
 
     def environments(self) -> tuple[Environment, ...]:
         """The machine as it is, and what else it can be."""
-        reference = find(self.reference, REFERENCES)
-        assert issubclass(reference, Reference)
-        return Environment.all_of(reference.environments())
+        return Environment.all_of(find_reference(self.reference).environments())
 
     def settings(self) -> tuple[Setting, ...]:
         """Of all draws, in turn."""

@@ -9,12 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.backend import Reference
 from parity.calibration.result import Fields, Result, described, outcome
 from parity.calibration.settings import Entrant, Environment, Setting, trials
 from parity.checkpoint import Checkpoint
 from parity.diagnosis.naming import Knowledge
-from parity.discovery import BACKENDS, REFERENCES, Choice, find
+from parity.discovery import BACKENDS, REFERENCES, Choice, find, find_reference
 from parity.dtypes import COARSE, unit_roundoff
 from parity.errors import ParityError, UsageError
 from parity.judging.baseline import Baseline, judged
@@ -53,10 +52,7 @@ class Sitting:
 
     def drawn(self, number: int, folder: Path) -> Drawn:
         """The input of that number, which depends on it and the seed alone; its files are written to a folder."""
-        reference = find(self.reference, REFERENCES)
-        if not issubclass(reference, Reference):
-            raise UsageError(f"{self.reference} is no reference")
-        return reference.draw(random.Random(f"{self.seed} {number}"), folder)
+        return find_reference(self.reference).draw(random.Random(f"{self.seed} {number}"), folder)
 
 
 class Session:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.comparing import scenarios_of
-from parity.cli.options import Dtypes, Json, Model, Page, Scenarios, names
+from parity.cli.comparing import loadable, scenarios_of
+from parity.cli.options import Dtypes, Json, Model, Page, Reference, Scenarios, names
 
 if TYPE_CHECKING:
     from parity.audit.result import Audits
@@ -25,6 +25,7 @@ def audit(
     packages: Packages,
     *,
     model: Model = None,
+    reference: Reference = None,
     dtype: Dtypes = "float32",
     scenario: Scenarios = "all",
     only: Only = "*",
@@ -34,16 +35,16 @@ def audit(
     """Judge installed packages as they are, and each of their known faults alone; exit 1 where more is found."""
     from parity.audit.running import AuditRequest
     from parity.audit.running import audit as run
-    from parity.checkpoint import find_checkpoint
     from parity.report.audit_page import markdown as page
     from parity.report.json import write_whole
     from parity.report.progress import TerminalProgress
     from parity.variant import find_variants
 
-    dtypes, scenarios = names(dtype, "--dtype"), scenarios_of(scenario, ())
-    request = AuditRequest(tuple(dict.fromkeys(packages)), find_checkpoint(model), dtypes, scenarios, only)
+    checkpoint, true = loadable(model, reference)
+    dtypes, scenarios = names(dtype, "--dtype"), scenarios_of(scenario, (), true)
+    request = AuditRequest(tuple(dict.fromkeys(packages)), checkpoint, dtypes, scenarios, only)
     with TerminalProgress() as progress:
-        audits = run(request, find_variants(), progress)
+        audits = run(request, find_variants(true), progress)
     if markdown:
         write_whole(markdown, page(audits, _command(request, model, scenario, markdown)))
     _print(audits, as_json=as_json)

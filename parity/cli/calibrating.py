@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import Candidates, Dtypes, Model, Page, names
+from parity.cli.comparing import loadable
+from parity.cli.options import Candidates, Dtypes, Model, Page, Reference, names
 from parity.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ Single = Annotated[int | None, typer.Option("--draw", metavar="N", min=0, help="
 def calibrate(
     *,
     model: Model = None,
+    reference: Reference = None,
     candidates: Candidates = RIGHT,
     dtype: Dtypes = ARITHMETICS,
     judgements: Judgements = 3000,
@@ -51,10 +53,10 @@ def calibrate(
     """Judge candidates that are right on drawn inputs: how often is right code accused? Exit 1 where any was."""
     from parity.calibration.misses import read_misses
     from parity.calibration.running import CalibrationRequest, require
-    from parity.checkpoint import find_checkpoint
 
+    checkpoint, true = loadable(model, reference)
     backends, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
-    request = CalibrationRequest(find_checkpoint(model), backends, dtypes, judgements, seed, workers)
+    request = CalibrationRequest(checkpoint, backends, dtypes, judgements, seed, workers, true)
     require(request, draw)
     if draw is not None:
         return _single(request, draw)

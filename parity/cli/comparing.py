@@ -19,6 +19,7 @@ from parity.cli.options import (
     Keep,
     Model,
     Prompt,
+    Reference,
     Report,
     Scenarios,
     Strict,
@@ -29,12 +30,11 @@ from parity.cli.options import (
 from parity.errors import UsageError
 
 if TYPE_CHECKING:
+    from parity.checkpoint import Checkpoint
     from parity.compare import Request
     from parity.judging.judgement import Comparison
     from parity.media import Part
     from parity.report.gather import Gatherer
-
-REFERENCE = "transformers"
 
 
 def compare(
@@ -43,6 +43,7 @@ def compare(
     image: Images = None,
     audio: Audios = None,
     model: Model = None,
+    reference: Reference = None,
     candidates: Candidates = "mlx",
     dtype: Dtypes = "float32",
     scenario: Scenarios = "one-shot",
@@ -53,14 +54,14 @@ def compare(
     as_json: Json = False,
 ) -> int:
     """Run the reference and the candidates, and judge every step against the measured floor."""
-    from parity.checkpoint import find_checkpoint
     from parity.compare import Request
     from parity.report.json import prepare
     from parity.running.plan import require_dtype
 
     prompt, given = given_prompt(prompt), media(image, audio)
     backends, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
-    scenarios = scenarios_of(scenario, given)
+    checkpoint, true = loadable(model, reference)
+    scenarios = scenarios_of(scenario, given, true)
     for name in dtypes:
         require_dtype(backends, name)
     if report:
@@ -68,7 +69,7 @@ def compare(
     for folder in filter(None, (report, keep)):
         prepare(folder)
     _require_free(keep, dtypes, scenarios)
-    request = Request(find_checkpoint(model), backends, dtypes[0], scenarios, prompt, given)
+    request = Request(checkpoint, backends, dtypes[0], scenarios, prompt, given, true)
     request = replace(request, diagnose=diagnosis, strict=strict)
     gatherer = _gatherer(request) if report else None
     comparison = _compare([replace(request, dtype=name, keep=_kept(keep, name, dtypes)) for name in dtypes], gatherer)
@@ -77,13 +78,20 @@ def compare(
     return comparison.exit_code
 
 
-def scenarios_of(text: str, given: Sequence[Part]) -> tuple[str, ...]:
-    """The scenarios that are named, refused here where one cannot be: loading takes long."""
-    from parity.backend import Reference
-    from parity.discovery import REFERENCES, find
+def loadable(model: str | None, named: str | None) -> tuple[Checkpoint, str]:
+    """The checkpoint, and the reference that is true for it."""
+    from parity.checkpoint import find_checkpoint
+    from parity.discovery import reference_of
 
-    reference = find(REFERENCE, REFERENCES)
-    assert issubclass(reference, Reference)
+    checkpoint = find_checkpoint(model)
+    return checkpoint, reference_of(checkpoint, named)
+
+
+def scenarios_of(text: str, given: Sequence[Part], true: str) -> tuple[str, ...]:
+    """The scenarios of a reference that are named, refused here where one cannot be: loading takes long."""
+    from parity.discovery import find_reference
+
+    reference = find_reference(true)
     known = reference.with_media if given else tuple(reference.scenarios)
     found = names(text, "--scenario")
     if unknown := [name for name in found if name not in known and name != "all"]:

@@ -21,6 +21,15 @@ Model = Annotated[
         help="Checkpoint: a directory or a hub id (default: the embedded tiny one).",
     ),
 ]
+Reference = Annotated[
+    str | None,
+    typer.Option(
+        "--reference",
+        envvar="PARITY_REFERENCE",
+        metavar="NAME",
+        help="The backend that is true (default: the installed one for the checkpoint's type of model).",
+    ),
+]
 Prompt = Annotated[
     str | None,
     typer.Option(

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from parity.cli.options import Audios, Dtype, Images, Model, Prompt, Scenario, given_prompt, media, names, one_name
+from parity.cli.options import (
+    Audios,
+    Dtype,
+    Images,
+    Model,
+    Prompt,
+    Reference,
+    Scenario,
+    given_prompt,
+    media,
+    names,
+    one_name,
+)
 from parity.errors import ExitCode
 
 
@@ -16,6 +28,7 @@ def trace(
     backend: Annotated[str, typer.Option("--backend", metavar="NAME|oracle", help="Who runs; oracle: the reference.")],
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="The trace's folder.")],
     model: Model = None,
+    reference: Reference = None,
     dtype: Dtype = "float32",
     scenario: Scenario = "one-shot",
     prompt: Prompt = None,
@@ -47,6 +60,7 @@ def trace(
             oracle=oracle,
             keep_tensors=not no_tensors,
             progress=progress,
+            reference=reference,
         )
     print(plain(path))
     return ExitCode.PARITY

@@ -7,11 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.comparing import REFERENCE, scenarios_of
-from parity.cli.options import Audios, Dtype, Images, Json, Model, Prompt, Scenario, given_prompt, media, one_name
+from parity.cli.comparing import loadable, scenarios_of
+from parity.cli.options import (
+    Audios,
+    Dtype,
+    Images,
+    Json,
+    Model,
+    Prompt,
+    Reference,
+    Scenario,
+    given_prompt,
+    media,
+    one_name,
+)
 from parity.errors import ExitCode
 
 if TYPE_CHECKING:
+    from parity.checkpoint import Checkpoint
     from parity.contract import Contract
     from parity.media import Part
     from parity.variants.sensitivity import Sensitivity
@@ -20,6 +33,7 @@ if TYPE_CHECKING:
 def steps(
     *,
     model: Model = None,
+    reference: Reference = None,
     layer: Annotated[int | None, typer.Option("--layer", min=0, metavar="N", help="One layer's steps alone.")] = None,
     grep: Annotated[
         str, typer.Option("--grep", metavar="TEXT", help="Steps whose name, meaning or source has it.")
@@ -46,14 +60,14 @@ def steps(
     from parity.report.sensitivity import print_sensitivity, sensitivity_json
 
     if sensitivity:
-        found = _measured(model, given_prompt(prompt), media(image, audio), dtype, scenario)
+        found = _measured(loadable(model, reference), given_prompt(prompt), media(image, audio), dtype, scenario)
         names = [step.name for step in select(found.contract, layer=layer, text=grep)]
         if as_json:
             print(json.dumps(sensitivity_json(found, names)))
         else:
             print_sensitivity(found, names, console(), folded=not every)
         return ExitCode.PARITY
-    contract = _contract(model)
+    contract = _contract(*loadable(model, reference))
     chosen = select(contract, layer=layer, text=grep)
     if as_json:
         print(json.dumps(contract_json(contract, chosen)))
@@ -62,25 +76,32 @@ def steps(
     return ExitCode.PARITY
 
 
-def _contract(model: str | None) -> Contract:
-    from parity.checkpoint import find_checkpoint
+def _contract(checkpoint: Checkpoint, reference: str) -> Contract:
     from parity.running.single import contract_of
 
-    return contract_of(find_checkpoint(model))
+    return contract_of(checkpoint, reference)
 
 
-def _measured(model: str | None, prompt: str | None, given: tuple[Part, ...], dtype: str, scenario: str) -> Sensitivity:
+def _measured(
+    of: tuple[Checkpoint, str], prompt: str | None, given: tuple[Part, ...], dtype: str, scenario: str
+) -> Sensitivity:
     """What is asked for is looked at before anything is loaded."""
-    from parity.checkpoint import find_checkpoint
     from parity.report.progress import TerminalProgress
     from parity.running.plan import require_dtype, require_floor, require_prompt
     from parity.variants.sensitivity import measured
 
-    arithmetic, (name,) = one_name(dtype, "--dtype"), scenarios_of(one_name(scenario, "--scenario"), given)
+    checkpoint, true = of
+    arithmetic, (name,) = one_name(dtype, "--dtype"), scenarios_of(one_name(scenario, "--scenario"), given, true)
     require_floor(arithmetic)
-    require_dtype([REFERENCE], arithmetic)
+    require_dtype([true], arithmetic)
     require_prompt(prompt)
     with TerminalProgress() as progress:
         return measured(
-            find_checkpoint(model), dtype=arithmetic, scenario=name, prompt=prompt, media=given, progress=progress
+            checkpoint,
+            dtype=arithmetic,
+            scenario=name,
+            prompt=prompt,
+            media=given,
+            progress=progress,
+            reference=true,
         )

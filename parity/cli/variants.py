@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import Dtype, Dtypes, Json, Model, Page, names, one_name
+from parity.cli.comparing import loadable
+from parity.cli.options import Dtype, Dtypes, Json, Model, Page, Reference, names, one_name
 from parity.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -27,44 +28,41 @@ variants = typer.Typer(no_args_is_help=True, help="Known bugs as code: what the 
 
 
 @variants.command("list")
-def list_variants(component: Component = "") -> int:
+def list_variants(component: Component = "", reference: Reference = None) -> int:
     """List the variants: name, component, the step at which each must be found, the scenario that it needs."""
     from parity.report.console import console
     from parity.report.variants import print_list
-    from parity.variant import find_variants
 
-    catalogue = find_variants()
+    catalogue = _catalogue(None, reference)
     print_list(catalogue.of(component) if component else catalogue.variants, console())
     return ExitCode.PARITY
 
 
 @variants.command()
-def show(name: Name) -> int:
+def show(name: Name, reference: Reference = None) -> int:
     """Show one variant: what is wrong, where it was seen, which lines of the reference it changes."""
     from parity.report.console import console
     from parity.report.variants import print_variant
-    from parity.variant import find_variants
 
-    catalogue = find_variants()
+    catalogue = _catalogue(None, reference)
     print_variant(catalogue.get(name), catalogue, console())
     return ExitCode.PARITY
 
 
 @variants.command()
-def run(name: Name, model: Model = None, dtype: Dtype = "float32", at: At = "") -> int:
+def run(name: Name, model: Model = None, reference: Reference = None, dtype: Dtype = "float32", at: At = "") -> int:
     """Compare one variant with the reference in the scenario that it needs."""
-    from parity.checkpoint import find_checkpoint
     from parity.compare import Request, compare
     from parity.report.console import console
     from parity.report.progress import TerminalProgress
     from parity.report.terminal import print_comparison
-    from parity.variant import find_variants
 
-    catalogue, arithmetic = find_variants(), one_name(dtype, "--dtype")
+    checkpoint, true = loadable(model, reference)
+    catalogue, arithmetic = _catalogue(model, true), one_name(dtype, "--dtype")
     chosen = catalogue.get(name).at(at)
     candidate = f"{catalogue.reference}@variant={name}" + (f":at={at}" if at else "")
     media, prompt = catalogue.parts(chosen), catalogue.prompt
-    request = Request(find_checkpoint(model), (candidate,), arithmetic, (chosen.scenario,), prompt, media)
+    request = Request(checkpoint, (candidate,), arithmetic, (chosen.scenario,), prompt, media, true)
     with TerminalProgress() as progress:
         comparison = compare(request, progress=progress)
     print_comparison(comparison, console())
@@ -75,6 +73,7 @@ def run(name: Name, model: Model = None, dtype: Dtype = "float32", at: At = "") 
 def score(
     *,
     model: Model = None,
+    reference: Reference = None,
     dtype: Dtypes = "float32",
     only: Only = "*",
     component: Component = "",
@@ -83,15 +82,20 @@ def score(
     as_json: Json = False,
 ) -> int:
     """Run each variant as a candidate, and say which are found and where; exit 1 where a promise is not kept."""
-    from parity.variant import find_variants
-
-    catalogue = find_variants()
+    catalogue = _catalogue(model, reference)
     chosen = _chosen(catalogue, only, component, sample)
     every = [_scored(catalogue, chosen, model, each) for each in names(dtype, "--dtype")]
     if markdown:
         _write(every, markdown, catalogue)
     _print(every, as_json=as_json)
     return max(totals.exit_code for totals in every)
+
+
+def _catalogue(model: str | None, reference: str | None) -> Catalogue:
+    """The known bugs of a reference, or of the one for a checkpoint's type of model."""
+    from parity.variant import find_variants
+
+    return find_variants(loadable(model, reference)[1])
 
 
 def _chosen(catalogue: Catalogue, only: str, component: str, text: str) -> tuple[Variant, ...]:

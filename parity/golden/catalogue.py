@@ -38,7 +38,7 @@ class GoldenSet:
         folder: where they are kept.
         entries: what they are made from, in the order of reports.
         model: the checkpoint, as `parity.checkpoint.find_checkpoint` takes it; None for the embedded one.
-        reference: the backend that is true.
+        reference: the backend that is true; None for the installed one of the checkpoint's type of model.
         dtypes: arithmetics whose floors are measured; none for all that the reference has.
         steps: digest of the reference's table of steps. It is known without the reference's framework, so that a
             golden of older steps is recognised where that is not installed; empty where there is no such table.
@@ -48,7 +48,7 @@ class GoldenSet:
     folder: Path
     entries: tuple[Entry, ...]
     model: str | None = None
-    reference: str = "transformers"
+    reference: str | None = None
     dtypes: tuple[str, ...] = ()
     steps: str = ""
     renew: str = "parity golden update{only}"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from parity.checkpoint import Checkpoint, find_checkpoint
 from parity.contract import Contract
-from parity.discovery import REFERENCES, find
+from parity.discovery import REFERENCES, find_reference, reference_of
 from parity.dtypes import as_float64
 from parity.golden.catalogue import Entry, GoldenSet
 from parity.golden.format import Golden, GoldenManifest
@@ -48,7 +48,8 @@ class Maker:
         self._progress = progress
         self._stack = ExitStack()
         self._checkpoint: Checkpoint = find_checkpoint(catalogue.model)
-        known = catalogue.dtypes or find(catalogue.reference, REFERENCES).dtypes
+        self._reference = reference_of(self._checkpoint, catalogue.reference)
+        known = catalogue.dtypes or find_reference(self._reference).dtypes
         self.dtypes = tuple(dtype for dtype in known if dtype != ORACLE_DTYPE)
 
     def make(self, entries: Sequence[Entry]) -> Iterator[tuple[Golden, Contract]]:
@@ -70,7 +71,7 @@ class Maker:
         return oracle, {dtype: self._party(dtype, dtype) for dtype in self.dtypes}
 
     def _party(self, name: str, dtype: str) -> Party:
-        party = Party(name, self._catalogue.reference, group=REFERENCES, progress=self._progress)
+        party = Party(name, self._reference, group=REFERENCES, progress=self._progress)
         return self._stack.enter_context(party).load(self._checkpoint, dtype)
 
     def _golden(self, entry: Entry, oracle: Trace, runs: Mapping[str, Runs]) -> Golden:

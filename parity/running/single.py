@@ -10,7 +10,7 @@ from pathlib import Path
 
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
-from parity.discovery import BACKENDS, REFERENCES
+from parity.discovery import BACKENDS, REFERENCES, reference_of
 from parity.generation import Message, Sampling
 from parity.media import Part
 from parity.running.party import Party
@@ -31,21 +31,23 @@ def write_trace(
     oracle: Path | None,
     keep_tensors: bool,
     progress: Progress,
-    reference: str = "transformers",
+    reference: str | None = None,
 ) -> Path:
     """Write one trace: the oracle's (``backend="oracle"``), a lockstep run against an oracle's trace, or a free run.
 
-    Without an oracle's trace the scenario and the contract are the reference's, so it must be installed.
+    Without an oracle's trace the scenario and the contract are the reference's, so it must be installed; None for the
+    one of the checkpoint's type of model.
     """
+    true_one = reference_of(checkpoint, reference)
 
     def write_oracle(target: Path, *, keep: bool) -> Trace:
-        with Party("oracle", reference, group=REFERENCES, progress=progress) as party:
+        with Party("oracle", true_one, group=REFERENCES, progress=progress) as party:
             plan = plan_of(party.load(checkpoint, ORACLE_DTYPE), scenario, prompt, media)
             return party.run(target, scenario=plan, keep_tensors=keep)
 
     if backend == "oracle":
         return write_oracle(output, keep=keep_tensors).path
-    group = REFERENCES if backend == reference else BACKENDS
+    group = REFERENCES if backend == true_one else BACKENDS
     mode: Mode = "lockstep" if oracle else "free"
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         true = Trace.read(oracle) if oracle else write_oracle(Path(folder) / "oracle", keep=False)
@@ -54,9 +56,9 @@ def write_trace(
     return output
 
 
-def contract_of(checkpoint: Checkpoint, reference: str = "transformers") -> Contract:
-    """The contract of a checkpoint, from the reference."""
-    with _loaded(reference, REFERENCES, checkpoint, "float32") as party:
+def contract_of(checkpoint: Checkpoint, reference: str | None = None) -> Contract:
+    """The contract of a checkpoint, from the reference; None for the one of its type of model."""
+    with _loaded(reference_of(checkpoint, reference), REFERENCES, checkpoint, "float32") as party:
         return Contract.from_json(party.call("contract"))
 
 

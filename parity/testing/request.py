@@ -24,6 +24,7 @@ class Asked:
         model: a checkpoint's folder (beside the test, or from where pytest was started) or hub id; None: the embedded.
         scenarios: of the reference, or names of goldens; None: one-shot, or all goldens of an installed set.
         golden: a folder beside the test, or the name of an installed set; None: the reference runs.
+        reference: the backend that is true; None for the installed one of the checkpoint's type of model.
         beside: the folder of the test's file.
         test: the test's id.
     """
@@ -33,7 +34,7 @@ class Asked:
     scenarios: Sequence[str] | None = None
     dtype: str = "float32"
     prompt: str | None = None
-    reference: str = "transformers"
+    reference: str | None = None
     golden: str | None = None
     beside: Path = field(default_factory=Path)
     test: str = ""

@@ -141,7 +141,7 @@ def measured(
     prompt: str | None,
     media: tuple[Part, ...],
     progress: Progress,
-    reference: str = "transformers",
+    reference: str,
 ) -> Sensitivity:
     """Run oracle and baseline, and search.
 

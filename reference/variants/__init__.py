@@ -41,4 +41,5 @@ COMPONENTS = (
 @functools.cache
 def catalogue() -> Catalogue:
     """All variants, for the entry point."""
-    return Catalogue(tuple(each for component in COMPONENTS for each in component.VARIANTS), PROMPT, SAMPLES)
+    every = tuple(each for component in COMPONENTS for each in component.VARIANTS)
+    return Catalogue(every, PROMPT, SAMPLES, "transformers")

@@ -34,6 +34,7 @@ def steady(monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setattr("parity.checkpoint.find_checkpoint", lambda spec: replace(CHECKPOINT, name=spec or "tiny"))
+    monkeypatch.setattr("parity.discovery.reference_of", lambda checkpoint, spec=None: spec or "transformers")
 
 
 @pytest.fixture
@@ -315,7 +316,7 @@ def test_generate_refuses_nothing_and_what_is_no_file(parity, said, tmp_path):
 
 def test_steps(parity, monkeypatch):
     """Folded, by layer, by text, in full, or as JSON."""
-    monkeypatch.setattr("parity.running.single.contract_of", lambda checkpoint: samples.contract())
+    monkeypatch.setattr("parity.running.single.contract_of", lambda checkpoint, reference: samples.contract())
     assert "text.layers.{0-9}.attn.q_rope" in parity("steps")[1]
     assert "text.layers.7.attn.q_rope" in parity("steps", "--all")[1]
     assert "text.layers.3.attn.q_rope  batch token hidden" in parity("steps", "--layer", "3")[1]

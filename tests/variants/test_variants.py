@@ -85,7 +85,7 @@ def test_every_seen_bug_is_in_the_catalogue():
 
 
 def test_the_catalogue_is_found_through_its_entry_point():
-    assert find_variants().variants == ALL
+    assert find_variants("transformers").variants == ALL
 
 
 @pytest.mark.slow
@@ -250,7 +250,7 @@ def test_cases_share_the_oracle():
 
 def test_two_of_a_name_are_refused():
     with pytest.raises(UsageError, match="several variants have the same name: wrong"):
-        Catalogue((BUG, BUG), "", SAMPLES)
+        Catalogue((BUG, BUG), "", SAMPLES, "toy")
 
 
 def test_a_missing_sample_is_named():
