@@ -6,6 +6,7 @@
 PYTHON ?= python3
 JUDGEMENTS ?= 3000
 CALIBRATE_ARGS ?=
+JUNIT ?=
 VENV = .venv
 PARITY = $(VENV)/bin/parity
 EXTRAS = hf,media,mlx,ane,report,fast,test,dev,bench
