@@ -9,7 +9,7 @@ from functools import cached_property
 from parity.audit.effect import Effect
 from parity.audit.trial import Trial
 from parity.errors import ExitCode
-from parity.fault import ALL, Fault
+from parity.fault import ALL, Fault, Kind
 from parity.judging.cause import Diagnosis
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Status, StepVerdict
@@ -119,7 +119,9 @@ class Outcome:
                 if fault.shows_in(self.dtype)
                 else f"{fault.name} alone shows, though not in {self.dtype} as declared"
             )
-        return f"{fault.name} alone shows nothing" if fault.shows_in(self.dtype) else self._left
+        # another order of a sum is coarse at most, where the floors do not take it in
+        shows = fault.shows_in(self.dtype) and fault.kind is not Kind.NUMERICS
+        return f"{fault.name} alone shows nothing" if shows else self._left
 
 
 def _names(judgement: Judgement, *statuses: Status) -> tuple[str, ...]:

@@ -26,8 +26,9 @@ the same dtype, and {allowed:g} are allowed; a step counts once, in however many
 
 A known fault is proven by an edit of the source in memory that mends it. The last column of the first tables has all
 of them mended and must be at parity; the figures of a fault are of runs with all others mended, in which its own steps
-must be introduced and no other. Where that does not hold, it is listed as unexplained. `NAME@patch=FAULT` mends one
-fault, with `+` between the names several, `@patch=all` every one, and `@patch=all-FAULT` all but that."""
+must be introduced and no other; one of rounding alone may stay within the floors, or be coarse. Where that does not
+hold, it is listed as unexplained. `NAME@patch=FAULT` mends one fault, with `+` between the names several, `@patch=all`
+every one, and `@patch=all-FAULT` all but that."""
 
 
 def markdown(audits: Audits, command: str) -> str:

@@ -24,7 +24,7 @@ from parity.backend import Backend
 from parity.checkpoint import Checkpoint
 from parity.discovery import find
 from parity.errors import ExitCode, UsageError
-from parity.fault import Inputs, Needed, Subject, chosen
+from parity.fault import Inputs, Kind, Needed, Subject, chosen
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Deviation, Status, StepVerdict
 from parity.report.audit import as_json, print_audits
@@ -138,6 +138,7 @@ def test_what_nobody_knows_is_unexplained(audits):
         ({"steps": ("logits",)}, "shifted alone is introduced at embed, which is none of its steps"),
         ({"dtypes": ("bfloat16",)}, "shifted alone shows, though not in float32 as declared"),
         ({"name": "other", "steps": ()}, "other alone shows nothing"),
+        ({"name": "other", "kind": Kind.NUMERICS, "steps": ()}, None),
         ({"name": "other", "dtypes": ("bfloat16",)}, None),
     ],
 )
