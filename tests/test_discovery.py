@@ -29,7 +29,7 @@ def test_a_named_one_is_taken_whatever_the_checkpoint_is(tmp_path):
 
 
 def test_a_candidate_is_no_reference(tmp_path):
-    with pytest.raises(UsageError, match="'mlx' is no reference|unknown backend 'mlx'"):
+    with pytest.raises(UsageError, match="unknown backend 'mlx'"):
         reference_of(Checkpoint(tmp_path, "mine", "weights"), "mlx")
     with pytest.raises(UsageError, match="is no reference: it has no contract"):
         reference_of(Checkpoint(tmp_path, "mine", "weights"), "implementations.mlx:Backend")
