@@ -68,7 +68,7 @@ def test_the_page(shell, tmp_path):
         else:
             for command, shown in commands(text):
                 require_shown(shown, shell(command))
-    assert [kinds.count(kind) for kind in ("python", "diff", "console")] == [8, 1, 6]
+    assert [kinds.count(kind) for kind in ("python", "diff", "console")] == [8, 1, 7]
 
 
 def test_the_readme_s_tap_records_and_gives_back():
