@@ -88,7 +88,7 @@ def climbs(graph: Mapping[str, set[str]]) -> Iterator[tuple[str, str]]:
 
 
 def classes(modules: Trees) -> dict[str, list[str]]:
-    """Modules that have a class of a name which another module has too; a Protocol or a test's double counts as one."""
+    """Modules that have a class of a name which another module has too; private ones are their module's own."""
     found: dict[str, list[str]] = defaultdict(list)
     for module, tree in modules.items():
         for node in tree.body:

@@ -66,8 +66,8 @@ class Session:
         self._oracle, self._baseline = (
             self._party(name, sitting.reference, REFERENCES) for name in ("oracle", "baseline")
         )
-        self._known = Knowledge.of(sitting.reference, oracle=self._oracle, baseline=self._baseline)
         try:
+            self._known = Knowledge.of(sitting.reference, oracle=self._oracle, baseline=self._baseline)
             self._oracle.load(sitting.checkpoint, ORACLE_DTYPE)
             self._baseline.load(sitting.checkpoint, self._setting.dtype)
         except BaseException:

@@ -46,14 +46,14 @@ def audit(
     with TerminalProgress() as progress:
         audits = run(request, find_variants(true), progress)
     if markdown:
-        write_whole(markdown, page(audits, _command(request, model, scenario, markdown)))
+        write_whole(markdown, page(audits, _command(request, model, reference, scenario, markdown)))
     _print(audits, as_json=as_json)
     return audits.exit_code
 
 
-def _command(request: AuditRequest, model: str | None, scenario: str, page: Path) -> str:
+def _command(request: AuditRequest, model: str | None, reference: str | None, scenario: str, page: Path) -> str:
     """What wrote the page, with its options only where they are not the usual."""
-    options = {"--model": model, "--dtype": ",".join(request.dtypes), "--markdown": str(page)}
+    options = {"--model": model, "--reference": reference, "--dtype": ",".join(request.dtypes), "--markdown": str(page)}
     options |= {"--scenario": "" if scenario == "all" else scenario, "--only": request.only.removesuffix("*")}
     given = [word for option, value in options.items() if value for word in (option, value)]
     return shlex.join(["parity", "audit", *request.packages, *given])

@@ -56,9 +56,10 @@ def run(name: Name, model: Model = None, reference: Reference = None, dtype: Dty
     from parity.report.console import console
     from parity.report.progress import TerminalProgress
     from parity.report.terminal import print_comparison
+    from parity.variant import find_variants
 
     checkpoint, true = loadable(model, reference)
-    catalogue, arithmetic = _catalogue(model, true), one_name(dtype, "--dtype")
+    catalogue, arithmetic = find_variants(true), one_name(dtype, "--dtype")
     chosen = catalogue.get(name).at(at)
     candidate = f"{catalogue.reference}@variant={name}" + (f":at={at}" if at else "")
     media, prompt = catalogue.parts(chosen), catalogue.prompt

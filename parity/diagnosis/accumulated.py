@@ -101,11 +101,10 @@ class Accumulated:
         self._coarse = None if coarse is None else Remembered.of(coarse)
         self._notify = notify
         self._seen: dict[Variant, Seen] = {}
-        self._roundoff = 0.0
 
     def judged(self, judgement: Judgement, *, oracle: Trace, baseline: Trace, candidate: Trace) -> Judgement:
         """The judgement with what the evidence so far says of its steps; the three traces are of one scenario."""
-        pieces, self._roundoff = dict(_pieces(judgement, oracle, baseline, candidate)), unit_roundoff(judgement.dtype)
+        pieces, roundoff = dict(_pieces(judgement, oracle, baseline, candidate)), unit_roundoff(judgement.dtype)
         missing, contract = missing_in(oracle, candidate), oracle.contract
         fine, coarse = (self._wanted(judgement.dtype, pieces, contract, coarse=coarse) for coarse in (False, True))
         self._notify(f"{len(fine) + len(coarse)} known bugs, below the noise")
@@ -118,7 +117,7 @@ class Accumulated:
                     effect = pieces[key].effect(tensor) - _correct(pieces[key], baseline)
                     self._add(variant, pieces[key], effect, baseline)
         factors = [self._factor(piece, baseline) for piece in pieces.values()]
-        return _with(judgement, _best(self._finds({*fine, *coarse, *factors})), pieces)
+        return _with(judgement, _best(self._finds({*fine, *coarse, *factors}, roundoff)), pieces)
 
     def _wanted(
         self, dtype: str, keys: Collection[Key], contract: Contract, *, coarse: bool
@@ -148,25 +147,25 @@ class Accumulated:
             if variant.degree is not None:
                 seen.correct.append(_rows(piece, _correct(piece, baseline), effect))
 
-    def _finds(self, here: Collection[Variant]) -> Iterator[Find]:
+    def _finds(self, here: Collection[Variant], roundoff: float) -> Iterator[Find]:
         """Each known bug in all its places together, in those of one kind, or in single ones, if any can be here."""
         for name in dict.fromkeys(variant.name for variant in self._seen):
             variants = [variant for variant in self._seen if variant.name == name]
             if any(variant in here for variant in variants):
-                yield from self._grouped(variants, 0 if variants[0].component != GENERIC else 1)
+                yield from self._grouped(variants, 0 if variants[0].component != GENERIC else 1, roundoff)
 
-    def _grouped(self, variants: Sequence[Variant], level: int) -> Iterator[Find]:
+    def _grouped(self, variants: Sequence[Variant], level: int, roundoff: float) -> Iterator[Find]:
         groups: dict[str, list[Variant]] = {}
         for variant in variants:
             kind = ("", family(variant.first), variant.first)[level]
             groups.setdefault(kind, []).append(variant)
         for group in groups.values():
-            if found := self._find(group):
+            if found := self._find(group, roundoff):
                 yield found
             elif level < SINGLE:
-                yield from self._grouped(group, level + 1)
+                yield from self._grouped(group, level + 1, roundoff)
 
-    def _find(self, variants: Sequence[Variant]) -> Find | None:
+    def _find(self, variants: Sequence[Variant], roundoff: float) -> Find | None:
         seen = [self._seen[variant] for variant in variants]
         share = Share.of([rows for each in seen for rows in each.rows])
         values, first = sum(each.values for each in seen), variants[0]
@@ -179,7 +178,7 @@ class Accumulated:
         # where the baseline is off by as much the other way, the difference is its own
         own = abs(correct.alpha) <= FAR * abs(tensors.alpha)
         number = first.degree.at(tensors.alpha)
-        rounded = first.component == GENERIC and abs(number - first.degree.true) <= self._roundoff
+        rounded = first.component == GENERIC and abs(number - first.degree.true) <= roundoff
         sure = tensors.sure_by_degrees and own and number > 0 and not rounded
         return Find(tuple(variants), tensors, values) if sure else None
 

@@ -77,5 +77,5 @@ def find_catalogue(name: str = DEFAULT) -> GoldenSet:
     """
     made = load(name, GOLDENS, "set of goldens")()
     if not isinstance(made, GoldenSet):
-        raise UsageError(f"set of goldens {name!r} is no set of goldens")
+        raise UsageError(f"{name!r} makes no set of goldens")
     return made

@@ -186,10 +186,9 @@ class Court:
         judgement, held_to = judged(oracle=self._oracle, baseline=self._baseline(dtype), candidate=runs)
         if dtype == "float32":
             return judgement
+        # what a comparison says in bfloat16, where bugs may be below the noise
         evidence = Accumulated(catalogue(), self._plant, coarse=self._coarse(dtype))
-        return evidence.judged(
-            judgement, oracle=self._oracle, baseline=held_to.lockstep, candidate=runs.lockstep
-        )  # what a comparison says in bfloat16, where bugs may be below the noise
+        return evidence.judged(judgement, oracle=self._oracle, baseline=held_to.lockstep, candidate=runs.lockstep)
 
 
 @pytest.fixture(scope="module")
