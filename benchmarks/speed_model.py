@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from parity.tap import SILENT, ScopedTap, Tap
-from reference.tiny.weights import draw
+from tools.tiny.weights import draw
 
 LAYERS, SHARED, VOCABULARY = 12, 4, 16_640
 OPENING, TURNS, CONVERSATIONS = [2, 5, 7], 32, 3

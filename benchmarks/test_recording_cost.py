@@ -17,8 +17,8 @@ import pytest
 from parity.running.recorder import Recorder
 from parity.tap import SILENT
 from parity.traces.writer import TraceWriter
-from reference.huggingface import Reference
-from reference.tiny import config as tiny
+from reference.gemma3n.huggingface import Reference
+from tools.tiny import config as tiny
 
 TOKENS, LAYERS, ROUNDS = 256, 8, 15
 STATISTICS, TENSORS = 1.5, 3.0

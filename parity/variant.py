@@ -17,7 +17,7 @@ from typing import Self
 from parity.entries import load
 from parity.errors import UsageError
 from parity.media import Kind, Part
-from parity.weave import Edit
+from parity.site import Edit
 
 VARIANTS = "parity.variants"
 

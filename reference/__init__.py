@@ -1,4 +1,1 @@
-"""What is true: transformers' Gemma 3n, its contract, its oracle, and the embedded checkpoint."""
-
-MODEL_TYPES = ("gemma3n",)
-"""What ``config.json`` calls the models whose reference this is."""
+"""What is true: transformers' models, their contracts and oracles, and the embedded checkpoint."""

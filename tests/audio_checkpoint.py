@@ -13,9 +13,10 @@ from transformers import Gemma3nAudioConfig
 from transformers.initialization import no_init_weights
 from transformers.models.gemma3n.modeling_gemma3n import Gemma3nAudioEncoder
 
-from reference.arithmetics import arithmetic, prepare
+from reference.common.arithmetics import arithmetic, prepare
+from reference.gemma3n.tables import TABLES
 from reference.tiny import path
-from reference.tiny.weights import Bell, rule
+from tools.tiny.weights import Bell, rule
 
 TOWER = "model.audio_tower."
 
@@ -53,7 +54,7 @@ class Alone(nn.Module):
             self.audio_tower = Gemma3nAudioEncoder(config).to(getattr(torch, chosen.storage)).eval()
         weights = load_file(folder / "model.safetensors")
         self.audio_tower.load_state_dict({name.removeprefix(TOWER): value for name, value in weights.items()})
-        prepare(self, chosen)
+        prepare(self, TABLES, chosen)
 
     @property
     def dtype(self) -> torch.dtype:

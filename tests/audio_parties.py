@@ -13,11 +13,12 @@ from parity.backend import Backend, Reference
 from parity.contract import Contract
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, ScopedTap
-from reference.arithmetics import arithmetic, running
-from reference.audio import audio_steps
-from reference.executions import Executions
-from reference.torch_tensors import TorchTensors
-from reference.woven import Woven
+from reference.common.arithmetics import arithmetic, running
+from reference.common.executions import Executions
+from reference.common.torch_tensors import TorchTensors
+from reference.common.woven import Woven
+from reference.gemma3n.steps.audio import audio_steps
+from reference.gemma3n.steps.contract import ALL_STEPS
 
 SCENARIO = Scenario("audio", (Chunk("prefill", ((0,),)),))
 SOFT_TOKENS = 32
@@ -63,7 +64,7 @@ class Audio(Reference):
         self._arithmetic = arithmetic(dtype)
         self._executions, self._execution = Executions(self._arithmetic), ""
         self.executions, self.plain = self._executions.excess, True
-        self._woven = Woven(model, edits)
+        self._woven = Woven(model, ALL_STEPS, edits)
 
     @classmethod
     def versions(cls):

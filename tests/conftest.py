@@ -52,7 +52,7 @@ def parity(capfd, monkeypatch):
 @pytest.fixture
 def deviant(harness):
     """Makes a candidate around the baseline's model: with known bugs, by name, or with a wrong tap of `deviations`."""
-    from reference.huggingface import Reference
+    from reference.gemma3n.huggingface import Reference
     from tests import deviations
 
     def make(*names):

@@ -1,6 +1,6 @@
 """Wrong taps that tests hand to the harness as candidates, ``tests.deviations:<name>``.
 
-Known bugs are variants of the reference: see `reference.variants`.
+Known bugs are variants of the reference: see `reference.gemma3n.variants`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from parity.tap import Tap
-from reference.huggingface import Reference
+from reference.gemma3n.huggingface import Reference
 
 
 class _Tapping(Reference):

@@ -25,7 +25,7 @@ from parity.traces.coverage import Missing
 from parity.traces.measured import Errors
 from parity.traces.runs import Runs
 from parity.traces.trace import Mode, Trace
-from reference.huggingface import Reference
+from reference.gemma3n.huggingface import Reference
 from reference.tiny import path
 
 NAME, WEIGHTS = "tiny", "weights"

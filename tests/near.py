@@ -12,7 +12,7 @@ from typing import Any
 from parity.discovery import Choice
 from parity.running.party import Party
 from parity.running.worker import Worker
-from reference.huggingface import Reference
+from reference.gemma3n.huggingface import Reference
 
 ALONE = threading.Lock()
 """Weaving changes functions that all models share, so one party works at a time."""

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.tiny import path
-from reference.tiny.config import config
-from reference.tiny.safetensors_file import write
-from reference.tiny.weights import Bell, rule, shapes, to_bfloat16
+from tools.tiny.config import config
+from tools.tiny.safetensors_file import write
+from tools.tiny.weights import Bell, rule, shapes, to_bfloat16
 
 SIDE = 768
 RESOLUTION = 16

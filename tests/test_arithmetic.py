@@ -9,9 +9,9 @@ import torch
 from parity import arithmetic
 from parity.dtypes import number_format, unit_roundoff
 from parity.errors import UsageError
-from reference.arithmetics import arithmetic as chosen
-from reference.arithmetics import running
-from reference.huggingface import Reference
+from reference.common.arithmetics import arithmetic as chosen
+from reference.common.arithmetics import running
+from reference.gemma3n.huggingface import Reference
 
 ANE = "float16-ane"
 

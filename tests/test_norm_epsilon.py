@@ -23,8 +23,8 @@ from implementations.mlx_vlm.audio_patches import GROUP_NORM_EPSILON
 from implementations.mlx_vlm.patches import PATCHES as VLM_PATCHES
 from parity.judging.baseline import Baseline, judged
 from parity.media import Part
+from parity.site import Edit
 from parity.traces.trace import Trace
-from parity.weave import Edit
 from reference.tiny import path
 from tests.harness import PROMPT, Harness, require_parity
 

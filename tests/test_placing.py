@@ -9,8 +9,8 @@ import pytest
 from parity.contract import Contract, Step
 from parity.errors import UsageError
 from parity.placing import behind, placed, require
+from parity.site import Edit
 from parity.variant import Variant
-from parity.weave import Edit
 
 NORM, SUM = "Norm.forward: x", "Block.forward: out"
 CONTRACT = Contract(

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from parity.errors import UsageError
 from parity.media import Part
 from parity.scenario import Chunk, Scenario
-from reference.conversation import QUESTION, REPLY, build_conversation
-from reference.scenarios import BLOCK, BUILDERS, Facts, build
+from reference.common.conversation import QUESTION, REPLY, build_conversation
+from reference.common.schedules import BLOCK, Facts
+from reference.gemma3n.scenarios import BUILDERS, build
 
 FACTS = Facts(window=16, context=1024, text_ids=512, ids=768)
 PROMPT = [2, 375, 20]

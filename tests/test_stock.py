@@ -31,7 +31,7 @@ from parity.judging.judge import judge
 from parity.traces.runs import Runs
 from parity.traces.trace import Trace
 from reference import tiny
-from reference.huggingface import Reference
+from reference.gemma3n.huggingface import Reference
 from tests import audio_worker
 from tests.audio_checkpoint import Alone, write
 from tests.audio_parties import SCENARIO, AneTower, Clips, Tower

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from parity.errors import BackendUnavailable, UsageError
-from parity.weave import Assigned, Edit, Parameter, Passed, Returned, Site, locate, weave
+from parity.site import Assigned, Edit, Parameter, Passed, Returned, Site
+from parity.weave import locate, weave
 from tests.woven_source import Scale, outer
 
 FORWARD = "tests.woven_source:Scale.forward"
@@ -16,9 +17,9 @@ def heard(sites, run, answer=lambda site, value: value):
     """Run with taps at `sites`; return what `run` returned and what was heard, as (site, value, used)."""
     said = []
 
-    def handle(site, owner, value, used):
-        said.append((site, value, dict(used)))
-        return answer(site, value)
+    def handle(found):
+        said.append((found.site, found.value, dict(found.used)))
+        return answer(found.site, found.value)
 
     with weave(sites, handle):
         return run(), said
@@ -60,7 +61,7 @@ def test_owner_is_self():
     """The handler is told whose method it is."""
     owners = []
     scale = Scale()
-    with weave([Site(FORWARD, Returned())], lambda site, owner, value, used: owners.append(owner) or value):
+    with weave([Site(FORWARD, Returned())], lambda found: owners.append(found.owner) or found.value):
         scale.forward(1)
     assert owners == [scale]
 

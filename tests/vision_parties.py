@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
-from unittest import mock
 
 import numpy as np
 import torch
@@ -23,9 +22,9 @@ from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, Tap
 from parity.traces.runs import Runs
 from parity.traces.trace import Trace
-from reference.huggingface import Reference
-from reference.vision import VISION_STEPS, vision_steps
-from reference.woven import Woven
+from reference.common.woven import Woven
+from reference.gemma3n.huggingface import Reference
+from reference.gemma3n.steps.vision import VISION_STEPS, vision_steps
 from tests.harness import passing_trace
 
 NO_LOGITS = np.zeros((1, 1, 2))
@@ -46,8 +45,7 @@ class VisionReference(Reference):
         super().__init__(loaded._model, loaded._checkpoint, loaded._arithmetic.storage)
         self._compute_in(loaded._arithmetic)  # which need not be its storage's
         self._pixels = torch.from_numpy(pixels)
-        with mock.patch("reference.woven.ALL_STEPS", VISION_STEPS):
-            self._woven = Woven(loaded._model, edits)
+        self._woven = Woven(loaded._model, VISION_STEPS, edits)
 
     def contract(self) -> Contract:
         """The vision path's steps, all of them expected in the one chunk that there is."""

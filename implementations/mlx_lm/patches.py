@@ -13,7 +13,7 @@ from implementations.mlx_packages.common_patches import (
 )
 from implementations.mlx_packages.patch import Patch
 from parity.fault import Inputs, Kind
-from parity.weave import Edit
+from parity.site import Edit
 
 MODELING = "mlx_lm.models.gemma3n"
 TEXT = f"{MODELING}:LanguageModel.__call__"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from implementations.mlx_packages.at import At, Module
 from implementations.mlx_packages.text import around_layers, in_layer
 from implementations.mlx_packages.views import POSITIONS, Mask
-from parity.weave import Assigned, Site
+from parity.site import Assigned, Site
 
 SOURCE = Module("mlx_lm.models.gemma3n")
 TEXT = "LanguageModel.__call__"

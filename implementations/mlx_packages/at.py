@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from implementations.mlx_packages.views import PLAIN, View
-from parity.weave import Assigned, Parameter, Passed, Returned, Site
+from parity.site import Assigned, Parameter, Passed, Returned, Site
 
 LINEAR = Site("mlx.nn.layers.linear:Linear.__call__", Returned())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from implementations.mlx_packages.patch import Patch
 from parity.fault import Inputs, Kind
-from parity.weave import Edit
+from parity.site import Edit
 
 _MAGNITUDE = (
     "mags = mx.{} ** 0.5\n    h[1:] = h[1:] * (target_magnitude / mx.maximum(mags, mx.finfo(h0.dtype).min))\n{}"

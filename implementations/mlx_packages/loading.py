@@ -10,11 +10,12 @@ import mlx.core as mx
 
 from implementations.mlx_packages.at import At
 from parity.errors import BackendUnavailable
-from parity.weave import Edit, Site, weave
+from parity.site import Edit, Heard
+from parity.weave import weave
 
 
-def _as_it_is(site: Site, owner: Any, value: Any, used: Any) -> Any:
-    return value
+def _as_it_is(heard: Heard) -> Any:
+    return heard.value
 
 
 def require_sites(package: str, cure: str, steps: Iterable[At], edits: Sequence[Edit]) -> None:

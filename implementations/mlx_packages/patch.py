@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from parity.fault import Fault
-from parity.weave import Edit, resolve
+from parity.site import Edit
+from parity.weave import resolve
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ function runs its Python once, to record the operations, and would call no tap a
 from __future__ import annotations
 
 import string
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,8 +15,9 @@ import mlx.core as mx
 from mlx.nn.layers.base import Module
 
 from implementations.mlx_packages.at import At
+from parity.site import Edit, Heard, Site
 from parity.tap import SILENT, Tap
-from parity.weave import Edit, Site, weave
+from parity.weave import weave
 
 PlaceOf = Callable[[str, Module], Mapping[str, str]]
 """Where a module stands, from its name in the model: what the placeholders of a step's name stand for."""
@@ -45,14 +45,12 @@ class Woven:
     def listening(self, tap: Tap) -> Iterator[None]:
         """Send every site's value through `tap` while the context is open, with the edits in force."""
 
-        def handle(site: Site, owner: Any, value: Any, used: Mapping[str, Any]) -> Any:
-            # handle, the weaver's dispatch, the woven function, its caller
-            caller = sys._getframe(3)
-            owner = caller.f_locals.get("self") if owner is None else owner
-            place = {**used, **self._places.get(id(owner), {})}
-            for step in self._steps[site]:
-                if _is_there(step, place, caller.f_code.co_name):
-                    value = _through(tap, step, step.name.format(**place), value, used)
+        def handle(heard: Heard) -> Any:
+            value = heard.value
+            place = {**heard.used, **self._places.get(id(heard.owner), {})}
+            for step in self._steps[heard.site]:
+                if _is_there(step, place, heard.caller):
+                    value = _through(tap, step, step.name.format(**place), value, heard.used)
             return value
 
         if tap is SILENT and not self._edits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from implementations.mlx_packages.patch import Patch
 from implementations.mlx_vlm.media import SOUND, STEREO
 from parity.fault import Kind
-from parity.weave import Edit
+from parity.site import Edit
 
 _NORM = "mlx_vlm.models.gemma3n.audio:Gemma3nCumulativeGroupNorm.__call__"
 _VALUES = "mx.sum(\n        x_masked_for_sum, axis=self.reduction_axes, keepdims=True\n    )"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from implementations.mlx_packages.patch import Patch
 from implementations.mlx_vlm.media import SOUND
 from parity.fault import Kind, Needed
-from parity.weave import Edit
+from parity.site import Edit
 
 _CALLED = 'if "add_special_tokens" in parameters:'
 _BUILT = "tokenizer=tokenizer,\n        **proc_kwargs,"

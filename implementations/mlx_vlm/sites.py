@@ -13,7 +13,7 @@ from implementations.mlx_packages.views import Mask
 from implementations.mlx_vlm.audio_sites import AUDIO_STEPS
 from implementations.mlx_vlm.views import CLIPS
 from implementations.mlx_vlm.vision_sites import VISION_STEPS
-from parity.weave import Assigned, Site
+from parity.site import Assigned, Site
 
 SOURCE, MODEL = Module("mlx_vlm.models.gemma3n.language"), Module("mlx_vlm.models.gemma3n.gemma3n")
 TEXT, HEAD, EMBED = "Gemma3Model.__call__", "LanguageModel.__call__", "Model.get_input_embeddings"

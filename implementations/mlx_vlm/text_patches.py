@@ -13,7 +13,7 @@ from implementations.mlx_packages.common_patches import (
 from implementations.mlx_packages.patch import Patch
 from implementations.mlx_vlm.media import BOTH
 from parity.fault import Inputs, Kind
-from parity.weave import Edit
+from parity.site import Edit
 
 MODELING, MODEL = "mlx_vlm.models.gemma3n.language", "mlx_vlm.models.gemma3n.gemma3n:Model"
 TEXT, EMBED = f"{MODELING}:Gemma3Model.__call__", f"{MODEL}.get_input_embeddings"

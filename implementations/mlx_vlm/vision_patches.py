@@ -5,7 +5,7 @@ from __future__ import annotations
 from implementations.mlx_packages.patch import Patch
 from implementations.mlx_vlm.media import PICTURE
 from parity.fault import Inputs, Kind, Needed
-from parity.weave import Edit
+from parity.site import Edit
 
 VISION = "mlx_vlm.models.gemma3n.vision"
 _TOWER = f"{VISION}:VisionTower"

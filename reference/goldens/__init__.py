@@ -12,7 +12,7 @@ from pathlib import Path
 from parity.contract import Step
 from parity.golden.catalogue import Entry, GoldenSet
 from parity.media import Kind, Part
-from reference.steps import StepAt
+from reference.common.steps import StepAt
 
 ROOT = Path(__file__).resolve().parent
 SAMPLES = ROOT.parents[1] / "samples"
@@ -56,8 +56,8 @@ def catalogue() -> GoldenSet:
 
 def _steps() -> str:
     """Digest of what the table of steps says of their values; it is there without torch, other than the contract."""
-    from reference.contract import ALL_STEPS
-    from reference.inputs import INPUT_STEPS
+    from reference.gemma3n.steps.contract import ALL_STEPS
+    from reference.gemma3n.steps.inputs import INPUT_STEPS
 
     steps: tuple[Step | StepAt, ...] = (*INPUT_STEPS, *ALL_STEPS)
     binding = [(step.name, step.axes, step.kind, step.needs) for step in steps]

@@ -1,7 +1,7 @@
 """The embedded checkpoint: a complete multimodal Gemma 3n of 18 million parameters.
 
 `path()` is where it lies. The import is light: no torch, no transformers, no NumPy.
-Rebuild it with `python -m reference.tiny.build`; see README.md beside this file.
+Rebuild it with `python -m tools.tiny.build`; see README.md beside this file.
 """
 
 from pathlib import Path

@@ -28,8 +28,8 @@ from parity.report.calibration import command, totals
 from parity.report.calibration_page import markdown
 from parity.report.calibration_plot import svg
 from parity.running.progress import Silent
-from reference.drawn import WEIGHTS, drawn
-from reference.scenarios import MEANINGS
+from reference.common.drawn import WEIGHTS, drawn
+from reference.gemma3n.scenarios import MEANINGS
 
 HEAD = Head(
     seed=1, reference="toy", model="toy", weights="w", candidates=("a",), dtypes=("float32",),

@@ -17,11 +17,12 @@ from parity.judging.judge import judge
 from parity.judging.verdict import Status
 from parity.placing import placed
 from parity.report import causes
+from parity.site import Edit
 from parity.traces.runs import Runs
 from parity.variant import sample
-from parity.weave import Edit, weave
-from reference.variants import catalogue
-from reference.variants.writing import LAYER
+from parity.weave import weave
+from reference.gemma3n.variants import catalogue
+from reference.gemma3n.variants.writing import LAYER
 from tests.harness import PROMPT
 from tests.plant import plant_in
 

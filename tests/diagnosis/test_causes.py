@@ -14,9 +14,9 @@ from parity.judging.judge import judge
 from parity.tap import ScopedTap
 from parity.traces.runs import Runs
 from parity.variant import sample
-from reference.huggingface import Reference
-from reference.variants import catalogue
-from reference.variants.writing import LAYER
+from reference.gemma3n.huggingface import Reference
+from reference.gemma3n.variants import catalogue
+from reference.gemma3n.variants.writing import LAYER
 from tests.harness import PROMPT
 from tests.plant import plant_in
 

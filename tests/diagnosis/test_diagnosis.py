@@ -37,7 +37,7 @@ from parity.running.party import Party
 from parity.running.progress import Silent
 from parity.traces.trace import Key
 from parity.variant import Variant
-from reference.variants import catalogue
+from reference.gemma3n.variants import catalogue
 from tests import toy
 
 AXES = ("batch", "token", "hidden")

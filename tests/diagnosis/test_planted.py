@@ -18,10 +18,11 @@ from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.matched import Filter
 from parity.discovery import find
 from parity.judging.judge import judge
+from parity.site import Edit
 from parity.traces.runs import Runs
 from parity.traces.scale import family
-from parity.weave import Edit, weave
-from reference.variants import catalogue
+from parity.weave import weave
+from reference.gemma3n.variants import catalogue
 from tests.plant import plant_in
 
 SHORT = "one-shot"

@@ -12,9 +12,9 @@ from parity.diagnosis.matched import Filter
 from parity.diagnosis.sequences import difference
 from parity.judging.judge import judge
 from parity.report import causes
+from parity.site import Edit
 from parity.traces.runs import Runs
 from parity.variant import Catalogue, Variant
-from parity.weave import Edit
 from tests import toy
 
 

@@ -13,9 +13,9 @@ from parity.diagnosis import together
 from parity.diagnosis.evidence import missing_in
 from parity.diagnosis.matched import missing_before
 from parity.diagnosis.together import Remembered, batches
+from parity.site import Edit
 from parity.traces.trace import Key
 from parity.variant import Variant
-from parity.weave import Edit
 from tests import toy
 
 

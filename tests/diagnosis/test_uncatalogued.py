@@ -23,11 +23,12 @@ from parity.diagnosis.together import Remembered
 from parity.discovery import find
 from parity.judging.cause import Cause
 from parity.judging.judge import judge
+from parity.site import Edit
 from parity.traces.runs import Runs
 from parity.traces.scale import family
-from parity.weave import Edit, weave
-from reference.variants import catalogue
-from reference.variants.writing import PICTURE, SOUND
+from parity.weave import weave
+from reference.gemma3n.variants import catalogue
+from reference.gemma3n.variants.writing import PICTURE, SOUND
 from tests.harness import PROMPT
 from tests.plant import plant_in
 

@@ -18,7 +18,7 @@ from parity.golden.store import Store
 from parity.judging.verdict import Status
 from parity.running.execute import Run, execute
 from parity.traces.trace import Trace
-from reference.variants import catalogue
+from reference.gemma3n.variants import catalogue
 from tests.judging.test_deviations import BUGS, REORDERINGS
 
 ROOT = Path(__file__).parents[2]

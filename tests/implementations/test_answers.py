@@ -15,8 +15,8 @@ from parity.generation import Message, Sampling  # noqa: E402
 from parity.media import Part  # noqa: E402
 from parity.running.single import writer  # noqa: E402
 from reference import tiny  # noqa: E402
-from reference.tiny import evaluate  # noqa: E402
-from reference.tiny.samples import png, wav  # noqa: E402
+from tools.tiny import evaluate  # noqa: E402
+from tools.tiny.samples import png, wav  # noqa: E402
 
 NEAR = 0.01
 """Lead in logits below which float32 may choose otherwise: its noise is a thousandth of that."""

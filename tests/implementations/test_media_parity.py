@@ -18,7 +18,7 @@ from parity.judging.baseline import judged as judged_by
 from parity.media import Part
 from parity.running.party import Party
 from parity.running.progress import Silent
-from reference.media_scenarios import WITH_MEDIA
+from reference.common.media_schedules import WITH_MEDIA
 from tests.harness import NAME, WEIGHTS, require_parity
 
 SAMPLES = Path(__file__).parents[2] / "samples"

@@ -14,7 +14,7 @@ from implementations.mlx.cache import Cache
 from implementations.mlx.model import Gemma3n
 from parity.discovery import find
 from parity.errors import ExitCode
-from reference.scenarios import MEANINGS
+from reference.gemma3n.scenarios import MEANINGS
 
 
 @pytest.fixture(scope="module")

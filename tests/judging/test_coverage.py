@@ -16,7 +16,7 @@ from parity.traces import measured
 from parity.traces.measure import Error
 from parity.traces.measured import Execution
 from parity.traces.trace import Key
-from reference.huggingface import Reference
+from reference.gemma3n.huggingface import Reference
 from tests.gaps import FUSED, Gapped
 from tests.toy import Deaf, Toy, runs, write
 

@@ -6,7 +6,7 @@ import pytest
 
 from parity.errors import ExitCode
 from parity.judging.verdict import Status
-from reference.variants import catalogue
+from reference.gemma3n.variants import catalogue
 from tests.deviations import TAPPED
 
 # Of every part of the language model; tests/variants/test_variants.py scores a tenth of the whole catalogue.

@@ -14,7 +14,7 @@ from parity.errors import ExitCode, UsageError
 from parity.judging.baseline import judged
 from parity.judging.verdict import Status
 from parity.traces.runs import Runs
-from reference.executions import BLOCK, Ordered, round_by_chance
+from reference.common.executions import BLOCK, Ordered, round_by_chance
 
 WIDER = {torch.bfloat16: torch.float32, torch.float16: torch.float32, torch.float32: torch.float64}
 

@@ -19,7 +19,7 @@ from parity.traces.scale import family
 from parity.traces.sketch import relative_error
 from parity.traces.statistics import Statistics
 from parity.weave import weave
-from reference.variants import catalogue
+from reference.gemma3n.variants import catalogue
 from tests.diagnosis.test_planted import BUGS, MORE, SHORT, Bug
 from tests.gaps import FUSED, LAYERS, SCATTERS, Gapped, layer_of, scattered
 

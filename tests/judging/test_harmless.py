@@ -20,10 +20,11 @@ from parity.discovery import find
 from parity.errors import ExitCode
 from parity.judging.baseline import Baseline, judged
 from parity.media import Part
+from parity.site import Edit
 from parity.tap import ScopedTap
 from parity.traces.scale import family
-from parity.weave import Edit, weave
-from reference.variants import catalogue
+from parity.weave import weave
+from reference.gemma3n.variants import catalogue
 from tests.harness import PROMPT, Here
 from tests.plant import plant_in
 

@@ -20,7 +20,7 @@ from parity.judging.judge import ALLOWED, Judge
 from parity.traces.measure import Scale, error_of, exact
 from parity.traces.runs import Runs
 from parity.traces.scale import layout_of
-from reference.variants import catalogue
+from reference.gemma3n.variants import catalogue
 from tests.harness import PROMPT
 
 MEDIA = ("gradient.png", "low-tone.wav")

@@ -13,8 +13,8 @@ from parity.judging.judge import judge  # noqa: E402  # behind importorskip
 from parity.judging.verdict import Status  # noqa: E402
 from parity.tap import ScopedTap  # noqa: E402
 from parity.weave import locate  # noqa: E402
-from reference.audio import AUDIO_STEPS, audio_steps  # noqa: E402
-from reference.variants import catalogue  # noqa: E402
+from reference.gemma3n.steps.audio import AUDIO_STEPS, audio_steps  # noqa: E402
+from reference.gemma3n.variants import catalogue  # noqa: E402
 from tests.audio_parties import SCENARIO, Audio, Clips  # noqa: E402
 from tests.reference.test_reference import _Float32Watch  # noqa: E402
 

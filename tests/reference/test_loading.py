@@ -9,8 +9,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from parity.errors import BackendUnavailable, UsageError
-from reference.huggingface import Reference
-from reference.loading import tokenize
+from reference.common.loading import tokenize
+from reference.gemma3n.huggingface import Reference
 from reference.tiny import path
 
 

@@ -9,8 +9,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from parity.tap import ScopedTap
 from parity.weave import locate
-from reference.contract import ALL_STEPS
-from reference.huggingface import Reference
+from reference.gemma3n.huggingface import Reference
+from reference.gemma3n.steps.contract import ALL_STEPS
 from reference.tiny import path
 
 

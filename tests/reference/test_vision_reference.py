@@ -10,8 +10,8 @@ from parity.errors import ExitCode
 from parity.judging.verdict import Status
 from parity.tap import ScopedTap
 from parity.weave import locate
-from reference.variants import catalogue
-from reference.vision import VISION_STEPS
+from reference.gemma3n.steps.vision import VISION_STEPS
+from reference.gemma3n.variants import catalogue
 from tests.reference.test_reference import _Float32Watch
 from tests.vision_parties import Gallery, VisionReference, images
 

@@ -18,17 +18,18 @@ from parity.errors import ExitCode, UsageError
 from parity.judging.verdict import Status
 from parity.report.variants import as_json, markdown, print_scores, summary
 from parity.running.progress import Silent
+from parity.site import Edit
 from parity.traces.trace import Key
 from parity.variant import Catalogue, Variant, find_variants, sample
 from parity.variants import scoring
 from parity.variants.bench import Bench
 from parity.variants.planting import Nursery, cases
 from parity.variants.scoring import Score, Totals
-from parity.weave import Edit, weave
-from reference.contract import ALL_STEPS
-from reference.huggingface import Reference
-from reference.variants import PROMPT, SAMPLES, catalogue
-from reference.variants.deviant import edits_of, marked
+from parity.weave import weave
+from reference.common.deviant import edits_of, marked
+from reference.gemma3n.huggingface import Reference
+from reference.gemma3n.steps.contract import ALL_STEPS
+from reference.gemma3n.variants import PROMPT, SAMPLES, catalogue
 from tests.deviations import TAPPED
 from tests.near import bring_near
 from tests.plant import plant_in
@@ -57,7 +58,7 @@ INHERITED = {"mask-padding-ignored"}
 UNNAMED = {"vision-fp16"}
 """A tower in float16 is said to be rounded to float16."""
 
-EDIT = Edit("reference.steps:every", "True", "False")
+EDIT = Edit("reference.common.steps:every", "True", "False")
 BUG = Variant("wrong", "toy", "a bug", "toy.step", (EDIT,))
 SAME = dataclasses.replace(BUG, name="same", equivalent="one is one")
 FOUND = Score(BUG, "float32", flagged=True, first="toy.step", status="introduced", steps=1, named="wrong", ratio=100.0)
@@ -441,7 +442,7 @@ def test_a_stale_page_is_seen():
 def test_the_list_starts_without_a_framework():
     """Torch, transformers and timm are imported by the worker alone."""
     code = (
-        "import sys; from reference.variants import catalogue; catalogue(); import parity.cli.variants;"
+        "import sys; from reference.gemma3n.variants import catalogue; catalogue(); import parity.cli.variants;"
         "print(*{'torch', 'transformers', 'timm'} & set(sys.modules))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)

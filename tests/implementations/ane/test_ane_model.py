@@ -55,7 +55,7 @@ def backend():
 def reference():
     """The reference in float32."""
     pytest.importorskip("transformers")
-    from reference.huggingface import Reference
+    from reference.gemma3n.huggingface import Reference
 
     return Reference.load(path(), "float32")
 

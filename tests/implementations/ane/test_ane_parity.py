@@ -9,7 +9,7 @@ pytest.importorskip("torch")
 from implementations.ane import Backend, masks  # behind importorskip
 from implementations.ane.shapes import Shapes
 from parity.errors import ExitCode
-from reference.scenarios import MEANINGS
+from reference.gemma3n.scenarios import MEANINGS
 from tests.harness import require_parity
 
 LONG = "Hello world, what do you see? " * 9

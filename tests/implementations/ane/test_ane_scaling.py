@@ -10,11 +10,11 @@ from torch.overrides import TorchFunctionMode
 
 from implementations.ane.scaling import EMBEDDING, HEAD, carries_alpha, reads_alpha, scale_weights, scaled_eps
 from parity.errors import UsageError
+from parity.site import Edit
 from parity.tap import ScopedTap
 from parity.variant import Variant
-from parity.weave import Edit
-from reference.huggingface import Reference
-from reference.steps import MODELING
+from reference.gemma3n.huggingface import Reference
+from reference.gemma3n.steps.source import MODELING
 from reference.tiny import path
 
 IDS = [[2, 375, 20, 514, 33, 650, 7, 101]]

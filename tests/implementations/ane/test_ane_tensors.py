@@ -15,7 +15,7 @@ from implementations.gemma3n.config import Config  # noqa: E402
 from parity.arithmetic import Plain  # noqa: E402
 from parity.contract import Step  # noqa: E402
 from parity.errors import UsageError  # noqa: E402
-from reference.contract import ALL_STEPS  # noqa: E402
+from reference.gemma3n.steps.contract import ALL_STEPS  # noqa: E402
 from reference.tiny import path  # noqa: E402
 
 WHOLE = Config.from_directory(path())

@@ -10,7 +10,7 @@ from transformers import Gemma3nConfig, Gemma3nVisionConfig, TimmWrapperModel
 from implementations.gemma3n import mobilenet
 from implementations.gemma3n.config import VisionConfig
 from parity.errors import UsageError
-from reference.tiny.config import config
+from tools.tiny.config import config
 
 
 def timm_shapes(arguments):

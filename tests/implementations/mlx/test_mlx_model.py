@@ -44,7 +44,7 @@ def backend():
 def reference():
     """The reference in float32, on one thread: two of them spin for each other where cores are shared."""
     torch = pytest.importorskip("torch")
-    from reference.huggingface import Reference
+    from reference.gemma3n.huggingface import Reference
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

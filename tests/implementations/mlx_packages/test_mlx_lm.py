@@ -36,9 +36,10 @@ from parity.judging.judge import judge  # noqa: E402
 from parity.judging.verdict import Status  # noqa: E402
 from parity.media import Part  # noqa: E402
 from parity.scenario import Chunk, Scenario  # noqa: E402
+from parity.site import Edit, Passed, Returned, Site  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
-from parity.weave import Edit, Passed, Returned, Site, locate, resolve, weave  # noqa: E402
-from reference.scenarios import MEANINGS  # noqa: E402
+from parity.weave import locate, resolve, weave  # noqa: E402
+from reference.gemma3n.scenarios import MEANINGS  # noqa: E402
 from tests.third_party_page import require_documented  # noqa: E402
 
 SLIDING = Mask("first_sliding_idx")
@@ -243,7 +244,7 @@ def test_compiled_function_is_woven_and_numbered_calls_are_sites():
     assert lines[:5] == sorted(set(lines[:5]))
     assert lines[5] is None
     heard = []
-    with weave([Site(TOPK, Returned())], lambda site, owner, value, used: heard.append(value) or value):
+    with weave([Site(TOPK, Returned())], lambda found: heard.append(found.value) or found.value):
         mx.disable_compile()
         gemma3n.gelu_topk(mx.ones((1, 4)), mx.array(1.0))
         mx.enable_compile()

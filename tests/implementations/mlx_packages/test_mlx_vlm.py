@@ -29,10 +29,12 @@ from parity.judging.baseline import judged as judged_by  # noqa: E402
 from parity.judging.verdict import Status  # noqa: E402
 from parity.media import Part  # noqa: E402
 from parity.scenario import Chunk, Scenario  # noqa: E402
+from parity.site import Edit  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
-from parity.weave import Edit, resolve, weave  # noqa: E402
-from reference.media_scenarios import WITH_MEDIA  # noqa: E402
-from reference.scenarios import MEANINGS, decode_steps  # noqa: E402
+from parity.weave import resolve, weave  # noqa: E402
+from reference.common.media_schedules import WITH_MEDIA  # noqa: E402
+from reference.common.schedules import decode_steps  # noqa: E402
+from reference.gemma3n.scenarios import MEANINGS  # noqa: E402
 from tests.third_party_page import require_documented  # noqa: E402
 
 SAMPLES = Path(__file__).parents[3] / "samples"

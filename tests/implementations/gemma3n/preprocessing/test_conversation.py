@@ -24,7 +24,7 @@ from implementations.gemma3n.preprocessing.tokenizer import Tokenizer
 from parity.errors import BackendUnavailable, UsageError
 from parity.tap import ScopedTap
 from reference import tiny
-from reference.tiny import config
+from tools.tiny import config
 
 SETTINGS = ProcessorSettings.from_directory(tiny.path())
 TOKENIZER = Tokenizer.from_directory(tiny.path())

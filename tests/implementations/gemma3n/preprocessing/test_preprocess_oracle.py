@@ -26,8 +26,8 @@ from parity.traces.measure import beyond_a_level
 from parity.traces.runs import Runs
 from parity.traces.trace import Trace
 from reference import tiny
-from reference.host_arithmetics import Instead
-from reference.inputs import INPUT_STEPS
+from reference.common.host_arithmetics import Instead
+from reference.gemma3n.steps.inputs import EXTRACTOR, INPUT_STEPS
 
 pytest.importorskip("transformers", reason="needs the [hf] extra")
 
@@ -129,10 +129,10 @@ class Processor(backend.Reference):
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Judges a way to preprocess, given what to say to it and the arithmetic; the reference runs once for each."""
-    from reference.processing import Processing
+    from reference.common.processing import Processing
 
     folder = tmp_path_factory.mktemp("preprocessing")
-    true, plain = (Processor(Processing(tiny.path(), FRAMES, exact=exact)) for exact in (True, False))
+    true, plain = (Processor(Processing(tiny.path(), EXTRACTOR, FRAMES, exact=exact)) for exact in (True, False))
     ours = Processor(Preprocessor(tiny.path()).batch)
 
     def traced(party, output, dtype, mode="free", **given):
@@ -164,7 +164,7 @@ def run(tmp_path_factory):
         )
 
     judged.oracle = oracle
-    judged.reference = lambda execution: Processor(_of(Processing(tiny.path(), FRAMES), execution))
+    judged.reference = lambda execution: Processor(_of(Processing(tiny.path(), EXTRACTOR, FRAMES), execution))
     return judged
 
 
@@ -347,11 +347,11 @@ def test_a_wrong_way_is_found_whatever_the_models_arithmetic(run, monkeypatch, w
 @pytest.mark.parametrize("mode", ["I", "F"])
 def test_a_picture_without_a_known_white_is_refused(tmp_path, mode):
     """By the reference as by ours: clipped, it would be almost white."""
-    from reference.processing import Processing
+    from reference.common.processing import Processing
 
     file = tmp_path / "deep.tiff"
     PIL.Image.fromarray(np.full((9, 9), 70_000, np.int32 if mode == "I" else np.float32)).save(file)
     prompt = ((Part("image", str(file)),),)
-    for make in (Processing(tiny.path(), FRAMES), Preprocessor(tiny.path()).batch):
+    for make in (Processing(tiny.path(), EXTRACTOR, FRAMES), Preprocessor(tiny.path()).batch):
         with pytest.raises(UsageError, match="no known white"):
             make(prompt, tap=SILENT)

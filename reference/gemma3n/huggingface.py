@@ -1,0 +1,288 @@
+"""Transformers' Gemma 3n as the reference: in float64 it is the oracle, in a candidate's dtype the baseline."""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity import backend
+from parity.arithmetic import Arithmetic, available
+from parity.contract import Contract
+from parity.errors import BackendUnavailable, UsageError
+from parity.media import Part, Prompt
+from parity.placing import require
+from parity.scenario import Drawn, Scenario
+from parity.tap import SILENT, Tap
+from parity.weave import locate
+from reference.common.conversation import NAME as CONVERSATION
+from reference.common.conversation import build_conversation
+from reference.common.drawn import drawn
+from reference.common.media_schedules import WITH_MEDIA, Rows, build_media
+from reference.common.schedules import Facts
+from reference.common.towers import Towers
+from reference.gemma3n import MODEL_TYPES
+from reference.gemma3n.scenarios import MEANINGS, build
+from reference.gemma3n.steps.contract import ALL_STEPS, contract
+from reference.gemma3n.steps.inputs import EXTRACTOR
+from reference.gemma3n.variants import catalogue
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Gemma3nForConditionalGeneration
+
+LIBRARIES = ("torch", "transformers", "timm")
+LIGHTEST = "What"
+"""The single token that runs where no prompt is given."""
+
+
+class Reference(backend.Reference):
+    """`Gemma3nForConditionalGeneration`, woven with taps at the contract's sites while it is recorded."""
+
+    name: ClassVar[str] = "transformers"
+    dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32", "bfloat16", "float16", *available())
+    model_types: ClassVar[tuple[str, ...]] = MODEL_TYPES
+    scenarios: ClassVar[Mapping[str, str]] = MEANINGS
+    with_media: ClassVar[tuple[str, ...]] = WITH_MEDIA
+    options: ClassVar[Mapping[str, str]] = {
+        "variant": "a known bug that it has, see `parity variants list`",
+        "at": "where the bug is: a layer, or a tower's module",
+        "execution": "how it adds and rounds: blocked, stochastic or plain, see docs/architecture.md",
+    }
+
+    def __init__(self, model: Gemma3nForConditionalGeneration, checkpoint: Path, dtype: str) -> None:
+        from reference.common.arithmetics import arithmetic, prepare
+        from reference.common.processing import Processing
+        from reference.common.torch_tensors import TorchTensors
+        from reference.common.woven import Woven
+        from reference.gemma3n.tables import TABLES
+
+        self.tensors = TorchTensors()
+        self._model = model
+        self._checkpoint = checkpoint
+        self._compute_in(arithmetic(dtype))
+        prepare(model, TABLES, self._arithmetic)
+        self._woven = Woven(model, ALL_STEPS)
+        self._towers = Towers({"vision": model.model.vision_tower, "audio": model.model.audio_tower})
+        self._focus: tuple[str, ...] = ()
+        self._process = Processing(checkpoint, EXTRACTOR, self._most_frames, exact=dtype == "float64")
+        self._padding: tuple[int, ...] = (0,)
+        self._cache: Any = None
+        self._seen = 0
+
+    @classmethod
+    def versions(cls) -> Mapping[str, str]:
+        """Torch, transformers and timm."""
+        return {name: version(name) for name in LIBRARIES}
+
+    @classmethod
+    def doctor(cls) -> Iterator[tuple[bool, str, str]]:
+        """Whether the libraries are there, and whether their source still has every site."""
+        for name in LIBRARIES:
+            try:
+                yield True, name, version(name)
+            except PackageNotFoundError:
+                yield False, name, "not installed; install the extra [hf]"
+                return
+        for site in dict.fromkeys(step.site for step in ALL_STEPS):
+            line = locate(site)
+            yield line is not None, str(site), f"line {line}" if line else "not in the installed source"
+
+    @classmethod
+    def check(cls, options: Mapping[str, str]) -> None:
+        """Refuse what is no variant of the catalogue, or no place of one."""
+        for name, place in _chosen(options):
+            catalogue().get(name).at(place)
+
+    @classmethod
+    def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:
+        """Load a checkpoint with transformers; float64 is the oracle's arithmetic.
+
+        Raises:
+            UsageError: for another architecture, a checkpoint that lacks tensors, or an option that cannot be.
+            BackendUnavailable: when torch, transformers or timm is missing.
+        """
+        if dtype not in cls.dtypes:
+            raise UsageError(f"the reference has no dtype {dtype!r}; it has {', '.join(cls.dtypes)}")
+        try:
+            from transformers import Gemma3nForConditionalGeneration
+
+            from reference.common.arithmetics import arithmetic
+            from reference.common.loading import load
+        except ImportError as error:
+            raise BackendUnavailable(f"the reference needs {error.name}; install the extra [hf]") from error
+        chosen = arithmetic(dtype)
+        with chosen.loading():
+            model = load(Gemma3nForConditionalGeneration, MODEL_TYPES, checkpoint, chosen.storage)
+        backend = cls(model, checkpoint, dtype)
+        backend.vary(_chosen(options))
+        backend.execute_as(options.get("execution", ""))
+        return backend
+
+    def contract(self) -> Contract:
+        """The steps of this checkpoint's configuration."""
+        return self._contract
+
+    def scenario(self, name: str, prompt: str | None, media: Sequence[Part] = ()) -> Scenario:
+        """Scenario `name`: the prompt with BOS, or the single token "What" without.
+
+        With media, and in a conversation, the prompt is a user's turn in the template.
+        """
+        from reference.common.loading import tokenize
+
+        text = [Part("text", prompt)] if prompt else []
+        if name == CONVERSATION:
+            said = (*media, *text) or (Part("text", LIGHTEST),)
+            return build_conversation(said, self._process.dialogue, self._facts)
+        if media:
+            return build_media(name, (*media, *text), self._tokens, self._facts)
+        vocabulary = self._model.config.get_text_config().vocab_size
+        ids = tokenize(self._checkpoint, LIGHTEST if prompt is None else prompt, vocabulary, prompt is not None)
+        return build(name, ids if prompt != "" else [], self._facts)
+
+    @classmethod
+    def draw(cls, draw: random.Random, folder: Path) -> Drawn:
+        """Text of any length and script, or a question about pictures and sounds, in any scenario."""
+        return drawn(draw, folder)
+
+    @classmethod
+    def environments(cls) -> Mapping[str, Mapping[str, str]]:
+        """Torch's instruction sets as far as the processor has them, and two threads."""
+        from reference.common.machine import environments
+
+        return environments()
+
+    def vary(self, variants: Sequence[tuple[str, str]]) -> None:
+        """Have known bugs: lines of the woven source, in force while a chunk runs and in its processing."""
+        contract = self.contract()
+        self._woven.variants = tuple(require(catalogue().get(name), place, contract) for name, place in variants)
+
+    def focus(self, steps: Collection[str]) -> None:
+        """Leave out the towers that none of the steps is of."""
+        self._focus = tuple(steps)
+
+    def _compute_in(self, arithmetic: Arithmetic) -> None:
+        """Compute in an arithmetic from now on, as usual."""
+        from reference.common.executions import Executions
+
+        self._arithmetic = arithmetic
+        self._executions, self._execution = Executions(arithmetic), ""
+        self.executions, self.plain = self._executions.excess, True
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Inside it, torch computes in the arithmetic and the execution that are set."""
+        import torch
+
+        from reference.common.arithmetics import running
+
+        with torch.no_grad(), running(self._arithmetic), self._executions.running(self._execution):
+            yield
+
+    def execute_as(self, name: str) -> None:
+        """Add and round in another way that is as right, or one term after the other: `reference.common.executions`."""
+        self._executions.running(name)  # refuses what there is not
+        self._execution = self._process.execution = name
+
+    @functools.cached_property
+    def _contract(self) -> Contract:
+        return contract(self._model.model)
+
+    @property
+    def _facts(self) -> Facts:
+        config: Any = self._model.config
+        text = config.get_text_config()
+        return Facts(
+            window=text.sliding_window,
+            context=text.max_position_embeddings,
+            text_ids=text.vocab_size_per_layer_input,
+            ids=config.audio_config.vocab_offset + config.audio_config.vocab_size,
+        )
+
+    @property
+    def _most_frames(self) -> int:
+        """Mel frames of the longest clip that has a place for each of its soft tokens."""
+        config: Any = self._model.config
+        audio = config.audio_config
+        frames = audio.conf_reduction_factor * math.prod(along for along, _ in audio.sscp_conv_stride_size)
+        return int(config.audio_soft_tokens_per_image * frames)
+
+    def _tokens(self, prompts: Sequence[Prompt]) -> tuple[Rows, tuple[int, ...]]:
+        """Ids of each row, and its padding."""
+        inputs = self._process(prompts)
+        return tuple(map(tuple, inputs.token_ids.tolist())), inputs.padding
+
+    def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
+        """Forget the last conversation; a `DynamicCache` knows the sliding layers from the configuration."""
+        from transformers import DynamicCache
+
+        self._padding, self._seen = padding, 0
+        self._cache = DynamicCache(config=self._model.config.get_text_config()) if cache else None
+
+    def forward(
+        self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
+    ) -> NDArray[Any]:
+        """Run the next chunk, woven only while a tap listens; of prompts, the processor makes the chunk's inputs."""
+        return self._forward(token_ids, prompts, tap, keep=0)
+
+    def forward_last(
+        self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
+    ) -> NDArray[Any]:
+        """The same for the last token's logits, as transformers' own `generate` asks for them."""
+        return self._forward(token_ids, prompts, tap, keep=1)
+
+    def _forward(self, token_ids: NDArray[np.int64], prompts: Sequence[Prompt], tap: Tap, *, keep: int) -> NDArray[Any]:
+        """Logits of the last `keep` tokens; of all for 0."""
+        import torch
+
+        ids, media = torch.from_numpy(token_ids), {}
+        with self._woven.listening(tap):
+            if prompts:
+                inputs = self._process(prompts, tap=tap)
+                ids, media = inputs.token_ids, inputs.media
+            silent = self._towers.only(self._focus)
+            with self._computing(), silent:
+                logits = self._logits(ids, media, keep)
+        return self.tensors.to_numpy(logits, None)
+
+    def _logits(self, ids: torch.Tensor, media: Mapping[str, torch.Tensor], keep: int) -> torch.Tensor:
+        import torch
+
+        self._seen += ids.shape[1]
+        index = torch.arange(self._seen).expand(len(self._padding), -1)
+        positions = index - torch.tensor(self._padding)[:, None]
+        outputs = self._model(
+            input_ids=ids,
+            attention_mask=(positions >= 0).long(),
+            position_ids=positions[:, -ids.shape[1] :],
+            past_key_values=self._cache,
+            use_cache=self._cache is not None,
+            logits_to_keep=keep,
+            **{name: self._cast(given) for name, given in media.items()},
+        )
+        logits: torch.Tensor = outputs.logits
+        return logits
+
+    def _cast(self, given: torch.Tensor) -> torch.Tensor:
+        """Pixels and features in the model's dtype, as users of the reference cast them; masks as they are."""
+        return self._arithmetic.rounded(given.to(self._model.dtype)) if given.is_floating_point() else given
+
+
+def _chosen(options: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The variant that options name, and its place.
+
+    Raises:
+        UsageError: for a place of no variant.
+    """
+    place = options.get("at", "")
+    if place and "variant" not in options:
+        raise UsageError(f"the reference's option at={place} is the place of no variant; give variant=NAME:at={place}")
+    return [(options["variant"], place)] if "variant" in options else []
