@@ -6,15 +6,14 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from parity.checkpoint import Checkpoint, find_checkpoint
+from parity.checkpoint import find_checkpoint
 from parity.contract import Contract
-from parity.discovery import REFERENCES, find_reference, reference_of
+from parity.discovery import find_reference, reference_of
 from parity.dtypes import as_float64
 from parity.golden.catalogue import Entry, GoldenSet
 from parity.golden.format import Golden, GoldenManifest
@@ -24,8 +23,8 @@ from parity.judging.baseline import Baseline
 from parity.judging.floors import Floors
 from parity.judging.judge import require_whole
 from parity.media import FOLDER
-from parity.running.party import Party
-from parity.running.plan import ORACLE_DTYPE, plan_of
+from parity.running.parties import Parties
+from parity.running.plan import ORACLE_DTYPE
 from parity.running.progress import Progress
 from parity.traces.runs import Runs
 from parity.traces.scale import family
@@ -36,7 +35,7 @@ AT_ONCE = 2
 
 
 class Maker:
-    """The reference's parties, loaded once for all goldens of a set. Use as a context.
+    """The reference's parties, loaded once for all goldens of a set.
 
     Attributes:
         dtypes: arithmetics whose floors are measured; the oracle's is not one.
@@ -46,33 +45,24 @@ class Maker:
         self._catalogue = catalogue
         self._work = work
         self._progress = progress
-        self._stack = ExitStack()
-        self._checkpoint: Checkpoint = find_checkpoint(catalogue.model)
+        self._checkpoint = find_checkpoint(catalogue.model)
         self._reference = reference_of(self._checkpoint, catalogue.reference)
         known = catalogue.dtypes or find_reference(self._reference).dtypes
         self.dtypes = tuple(dtype for dtype in known if dtype != ORACLE_DTYPE)
 
     def make(self, entries: Sequence[Entry]) -> Iterator[tuple[Golden, Contract]]:
         """Each golden, and the contract that it keeps to. Its media lie in the work folder until the next is made."""
-        with self._stack:
-            oracle, baselines = self._load()
-            pool = self._stack.enter_context(ThreadPoolExecutor(AT_ONCE))
+        parties = Parties(self._checkpoint, self._reference, self._progress)
+        with ThreadPoolExecutor(AT_ONCE) as pool, parties:
+            parties.load(parties.oracle)
+            baselines = {dtype: parties.load(parties.true(dtype, dtype)) for dtype in self.dtypes}
             for entry in entries:
                 folder = self._work / entry.name
-                plan = plan_of(oracle, entry.scenario, entry.prompt, entry.media)
-                true = oracle.run(folder / "oracle", scenario=plan)
+                true = parties.oracle_run(folder, entry.scenario, entry.prompt, entry.media)
                 found = {dtype: Baseline(party, true, folder / dtype) for dtype, party in baselines.items()}
                 jobs = {dtype: pool.submit(baseline.runs) for dtype, baseline in found.items()}
                 yield self._golden(entry, true, {dtype: job.result() for dtype, job in jobs.items()}), true.contract
                 shutil.rmtree(folder)
-
-    def _load(self) -> tuple[Party, dict[str, Party]]:
-        oracle = self._party("oracle", ORACLE_DTYPE)
-        return oracle, {dtype: self._party(dtype, dtype) for dtype in self.dtypes}
-
-    def _party(self, name: str, dtype: str) -> Party:
-        party = Party(name, self._reference, group=REFERENCES, progress=self._progress)
-        return self._stack.enter_context(party).load(self._checkpoint, dtype)
 
     def _golden(self, entry: Entry, oracle: Trace, runs: Mapping[str, Runs]) -> Golden:
         require_whole(oracle)

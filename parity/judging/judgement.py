@@ -10,6 +10,7 @@ from parity.contract import Contract
 from parity.errors import ExitCode
 from parity.judging.cause import Diagnosis
 from parity.judging.verdict import Status, StepVerdict, TokenVerdict
+from parity.traces.measured import MODES
 from parity.traces.trace import Key, Manifest, Mode
 
 
@@ -66,7 +67,7 @@ class Judgement:
     @property
     def baseless(self) -> bool:
         """Whether no run of the candidate is held to a measured floor."""
-        runs = {mode for step in self.steps for mode in ("free", "lockstep") if getattr(step, mode)}
+        runs = {mode for step in self.steps for mode in MODES if getattr(step, mode)}
         return bool(self.unmeasured) and runs <= set(self.unmeasured)
 
     @property

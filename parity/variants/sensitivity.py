@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,14 +21,12 @@ import numpy as np
 
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract, Step
-from parity.discovery import REFERENCES
 from parity.dtypes import as_float64
 from parity.judging.baseline import Baseline
 from parity.judging.floors import Floors
 from parity.judging.judge import ALLOWED, Judge
 from parity.media import Part
-from parity.running.party import Party
-from parity.running.plan import ORACLE_DTYPE, plan_of
+from parity.running.parties import Parties
 from parity.running.progress import Progress
 from parity.traces.measure import Error, Float, Scale, exact
 from parity.traces.runs import Runs
@@ -149,15 +146,11 @@ def measured(
         UsageError: for a scenario that cannot be.
         BackendUnavailable: when the reference fails.
     """
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="parity-")))
-        parties = {
-            name: stack.enter_context(Party(name, reference, group=REFERENCES, progress=progress)).load(checkpoint, at)
-            for name, at in (("oracle", ORACLE_DTYPE), ("baseline", dtype))
-        }
-        plan = plan_of(parties["oracle"], scenario, prompt, media)
-        oracle = parties["oracle"].run(folder / "oracle", scenario=plan)
-        runs = Baseline(parties["baseline"], oracle, folder).runs()
+    with TemporaryDirectory(prefix="parity-") as name, Parties(checkpoint, reference, progress) as parties:
+        folder = Path(name)
+        _, baseline = (parties.load(party) for party in (parties.oracle, parties.true("baseline", dtype)))
+        oracle = parties.oracle_run(folder, scenario, prompt, media)
+        runs = Baseline(baseline, oracle, folder).runs()
         found = sensitivities(oracle=oracle, baseline=runs)
         return Sensitivity(oracle.contract, dtype, tuple(found))
 

@@ -318,7 +318,7 @@ def test_bad_requests_are_one_line_and_exit_2(arguments, said, parity):
 )
 def test_a_bad_candidate_is_refused(candidate, said, parity, monkeypatch):
     """Before any worker is started."""
-    monkeypatch.setattr("parity.compare.Party", None)
+    monkeypatch.setattr("parity.running.parties.Party", None)
     code, _, error = parity("compare", "--candidates", candidate)
     assert code == ExitCode.USAGE
     assert said in error.splitlines()[-1]
