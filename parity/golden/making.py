@@ -8,19 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
 from parity.checkpoint import find_checkpoint
 from parity.contract import Contract
 from parity.discovery import find_reference, reference_of
-from parity.dtypes import as_float64
 from parity.golden.catalogue import Entry, GoldenSet
 from parity.golden.format import Golden, GoldenManifest
 from parity.golden.packing import held_to, pack
 from parity.golden.tables import FamilyFloor, GreedyChoice
 from parity.judging.baseline import Baseline
 from parity.judging.floors import Floors
+from parity.judging.greedy import choices, logits_of
 from parity.judging.judge import require_whole
 from parity.media import FOLDER
 from parity.running.parties import Parties
@@ -96,27 +93,19 @@ class Maker:
 def _choices(oracle: Trace, baselines: Iterable[Trace | None]) -> Iterator[GreedyChoice]:
     """The oracle's greedy token at every real position, its margin, and each baseline's largest error there."""
     runs = [run for run in baselines if run is not None]
-    for chunk in oracle.scenario.chunks:
-        key = Key(chunk.phase, oracle.contract.logits)
-        true, others = _logits(oracle, key), [_logits(run, key) for run in runs]
-        valid = oracle.scenario.valid(chunk.phase, true.shape[1])
-        second, first = np.sort(true, axis=-1)[..., -2:].transpose(2, 0, 1)
-        noise = [np.max(np.abs(other - true), axis=-1) for other in others]
-        for row, token in np.argwhere(valid).tolist():
+    for true in choices(oracle):
+        others = [logits_of(run, true.phase, oracle.contract.logits) for run in runs]
+        ids, margins, noise = true.ids, true.margins, [true.noise(other) for other in others if other is not None]
+        assert len(noise) == len(runs)  # the maker keeps all
+        for row, token in true.places:
             yield GreedyChoice(
-                chunk.phase,
+                true.phase,
                 row,
                 token,
-                int(np.argmax(true[row, token])),
-                float(first[row, token] - second[row, token]),
+                int(ids[row, token]),
+                float(margins[row, token]),
                 tuple(float(one[row, token]) for one in noise),
             )
-
-
-def _logits(run: Trace, key: Key) -> npt.NDArray[np.float64]:
-    tensor = run.tensor(key)
-    assert tensor is not None  # the maker keeps all
-    return as_float64(tensor)
 
 
 def _families(oracle: Trace, floors: Mapping[str, Floors]) -> Iterator[FamilyFloor]:
