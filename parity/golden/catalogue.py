@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.entries import load
+from parity.entries import make
 from parity.errors import UsageError
 from parity.media import Part
 
@@ -75,7 +75,4 @@ def find_catalogue(name: str = DEFAULT) -> GoldenSet:
     Raises:
         UsageError: for an unknown name, or a target that makes no catalogue.
     """
-    made = load(name, GOLDENS, "set of goldens")()
-    if not isinstance(made, GoldenSet):
-        raise UsageError(f"{name!r} makes no set of goldens")
-    return made
+    return make(name, GOLDENS, "set of goldens", GoldenSet)

@@ -24,6 +24,7 @@ from parity.report.matrix import (
     value_histogram,
 )
 from parity.report.vocabulary import label
+from parity.traces.description import Description
 from parity.traces.measure import error_of, validity
 from parity.traces.runs import Runs
 from parity.traces.scale import layout_of
@@ -31,7 +32,6 @@ from parity.traces.trace import Key, Mode, Trace
 
 ELEMENTS = 10
 """Worst elements that a page lists."""
-_STATISTICS = ("min", "max", "mean", "std", "rms", "abs_max", "zero_fraction", "nan_count", "inf_count")
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,7 @@ def _columns(key: Key, evidence: Examined) -> Iterator[Column]:
 
 def _column(role: Role, run: Trace, key: Key, error: float | None) -> Column:
     record = run.records[key]
-    numbers = {name: getattr(record, name) for name in _STATISTICS}
+    numbers = {name: getattr(record, name) for name in Description.names()}
     shown = None if error is None else rounded(error)
     return Column(role, run.manifest.mode, record.dtype, tuple(record.shape), **numbers, error=shown)
 

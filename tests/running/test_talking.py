@@ -150,4 +150,4 @@ def test_a_probe_goes_on_behind_the_logits_of_a_turn(judged):
     """They are of the last token alone in the oracle's run, and of all in the probe's: what follows is exact."""
     key, last = Key("decode.2", "layers.0.mean"), Key("prefill", "logits")
     found = probe(Toy("float64"), judged.oracle, [last, key])
-    assert all(np.array_equal(found[each], judged.oracle.tensor(each)) for each in (last, key))
+    assert all(found[each] == pytest.approx(judged.oracle.tensor(each), rel=1e-12) for each in (last, key))
