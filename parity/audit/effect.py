@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.judging.greedy import chosen, logits_of
+from parity.judging.greedy import greedy_ids, logits_of
 from parity.traces.trace import Trace
 
 
@@ -42,5 +42,5 @@ def effect(*, oracle: Trace, candidate: Trace | None) -> Effect:
             true, value, real, last = true[:, -1:], value[:, -1:], real[:, -1:], True
         true, value = true[real], value[real]
         error, power = error + float(np.sum((value - true) ** 2)), power + float(np.sum(true**2))
-        same += (chosen(value) == chosen(true)).tolist()
+        same += (greedy_ids(value) == greedy_ids(true)).tolist()
     return Effect(float(np.sqrt(error / power)), sum(same), len(same), last)

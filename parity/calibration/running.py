@@ -74,7 +74,7 @@ class CalibrationRequest:
         return Sitting(self.checkpoint, self.reference, self.candidates, self.seed, setting, folder)
 
 
-def require(request: CalibrationRequest, draw: int | None = None) -> None:
+def require_known(request: CalibrationRequest, draw: int | None = None) -> None:
     """Refuse what cannot be, before anything is started; of a single draw its own arithmetic alone must be there.
 
     Raises:

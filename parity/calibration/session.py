@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.calibration.result import Fields, Result, described, outcome
-from parity.calibration.settings import Entrant, Environment, Setting, trials
+from parity.calibration.settings import Entrant, Environment, Setting, entrants
 from parity.checkpoint import Checkpoint
 from parity.diagnosis.naming import Knowledge
 from parity.discovery import Choice, find, find_reference
@@ -27,7 +27,7 @@ from parity.traces.trace import Trace
 
 CANDIDATE = "candidate"
 """Folder of one candidate's runs, which are gone before the next candidate's."""
-FAINT = 11
+FAINT_EVERY = 11
 """One of so many draws is judged with bugs below the noise as well, which a comparison looks for in every run of a
 coarse arithmetic: planting some 300 of them takes as long as all else of a draw. Prime, so that it meets every setting.
 """
@@ -90,7 +90,7 @@ class Session:
 
     def _is_faint(self, number: int) -> bool:
         """Whether bugs below the noise are looked for with the input of that number."""
-        return number % FAINT == 0 and unit_roundoff(self._setting.dtype) >= COARSE
+        return number % FAINT_EVERY == 0 and unit_roundoff(self._setting.dtype) >= COARSE
 
     def _outcomes(self, drawn: Drawn, folder: Path, *, faint: bool) -> Iterator[tuple[Entrant, Fields]]:
         """Each candidate's, under a baseline that all share; an input that the reference refuses is no one's."""
@@ -112,7 +112,7 @@ class Session:
             if self._setting.dtype in found.dtypes:
                 _, *others = Environment.all_of(found.environments())
                 is_baseline = Choice.parse(candidate) == Choice(self._sitting.reference)
-                yield from trials(candidate, others, self._setting, is_baseline=is_baseline)
+                yield from entrants(candidate, others, self._setting, is_baseline=is_baseline)
 
     def _judged(self, trial: Entrant, folder: Path, oracle: Trace, baseline: Baseline, *, faint: bool) -> Fields:
         if trial in self._refused:

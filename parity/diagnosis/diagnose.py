@@ -12,7 +12,7 @@ from parity.diagnosis.evidence import Evidence, Piece, collect
 from parity.diagnosis.generic import generic
 from parity.diagnosis.hypothesis import Fit, choose, convincing, fit
 from parity.diagnosis.matched import Filter
-from parity.diagnosis.sequences import ROWS, difference, sequences
+from parity.diagnosis.sequences import RANK, difference, sequences
 from parity.diagnosis.where import where
 from parity.judging.cause import Diagnosis
 from parity.judging.judgement import Judgement
@@ -20,10 +20,10 @@ from parity.judging.verdict import StepVerdict
 from parity.traces.scale import family
 from parity.traces.trace import Trace
 
-STEPS = 24
-"""So many steps of a judgement are diagnosed, of each family at most `ALIKE`: a bug of all layers is seen in a few."""
-ALIKE = 3
-PHASES = 4
+DIAGNOSED = 24
+"""So many steps of a judgement are diagnosed, `OF_A_FAMILY` of each family: a bug of all layers is seen in a few."""
+OF_A_FAMILY = 3
+WORST_PHASES = 4
 """Of a step that errs in more phases the worst are taken."""
 NEAREST, NEAR = 3, 0.1
 """So many that are not convincing are told; what explains less than a tenth of an error is not near it."""
@@ -67,15 +67,15 @@ def _groups(judgement: Judgement) -> list[Group]:
     families: dict[str, list[str]] = {}
     for name in steps:
         families.setdefault(family(name), []).append(name)
-    names = [name for alike in families.values() for name in alike[:ALIKE]]
-    chosen = sorted(names, key=lambda name: families[family(name)].index(name))[:STEPS]
+    names = [name for alike in families.values() for name in alike[:OF_A_FAMILY]]
+    chosen = sorted(names, key=lambda name: families[family(name)].index(name))[:DIAGNOSED]
     quiet = [step for step in judgement.steps if step.step in chosen and not step.status.origin and step.lockstep]
     return [_worst(steps[name], [step for step in quiet if step.step == name]) for name in steps if name in chosen]
 
 
 def _worst(loud: Sequence[StepVerdict], quiet: Sequence[StepVerdict]) -> Group:
     """The phases in which a step errs most, in their order, and the first in which it does not."""
-    kept = sorted(loud, key=lambda step: -step.ratio)[:PHASES]
+    kept = sorted(loud, key=lambda step: -step.ratio)[:WORST_PHASES]
     return (*(step for step in loud if step in kept), *quiet[:1])
 
 
@@ -115,7 +115,7 @@ def _where(evidence: Evidence, oracle: Trace) -> str:
     """The places of an error; of rows of integers, how they differ."""
     piece, *more = evidence.pieces
     step = oracle.contract.get(piece.key.step)
-    if more or step is None or step.kind != "integer" or piece.oracle.ndim != ROWS:
+    if more or step is None or step.kind != "integer" or piece.oracle.ndim != RANK:
         return where(evidence)
     return difference(true=piece.oracle.astype(np.int64), made=piece.candidate.astype(np.int64))
 

@@ -19,7 +19,7 @@ from parity.traces.trace import Key, Trace
 
 Float = NDArray[np.float64]
 
-MOST = 1_000_000
+MOST_VALUES = 1_000_000
 """Values that are looked at; further phases are left out, for each possible cause is held as an effect on all."""
 
 
@@ -123,7 +123,7 @@ def collect(steps: Sequence[StepVerdict], *, oracle: Trace, lockstep: Trace) -> 
     """The evidence of some steps; None where no error can be seen."""
     pieces: list[Piece] = []
     for step in sorted(steps, key=lambda step: not step.status.origin):
-        if pieces and sum(piece.oracle.size for piece in pieces) >= MOST:
+        if pieces and sum(piece.oracle.size for piece in pieces) >= MOST_VALUES:
             break
         if piece := piece_of(step, oracle, lockstep):
             pieces.append(piece)

@@ -14,7 +14,7 @@ from parity.diagnosis.numerals import factor, said
 from parity.judging.cause import Cause
 from parity.variant import Variant
 
-NEAR = 1e-3
+UNEXPLAINED = 1e-3
 """Of an error far above the noise so much may stay unexplained: a rounding inside the step (of a bug that quantises)
 falls the other way next to a boundary, for one value in some 10,000 between float32 and bfloat16, which then errs with
 12 times the mean energy."""
@@ -120,7 +120,7 @@ def allowance(evidence: Evidence) -> float:
     """The share that may stay unexplained: what correct arithmetic, and nothing else, leaves."""
     if evidence.noise > HOPELESS:
         return 0.0
-    return max(NEAR, min(FLOORS**2 * evidence.noise, FAINT), DOUBT * evidence.noise)
+    return max(UNEXPLAINED, min(FLOORS**2 * evidence.noise, FAINT), DOUBT * evidence.noise)
 
 
 def convincing(evidence: Evidence, found: Fit) -> bool:

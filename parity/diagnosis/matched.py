@@ -24,7 +24,7 @@ from parity.variant import Catalogue, Variant
 
 RUNS = 128
 """Runs of variants in a judgement, each one forward pass at most; one run holds bugs of many parts of the model."""
-BEFORE = 64
+REACH = 64
 """A step shows what went wrong in the missing steps before it, back to so many."""
 
 
@@ -220,7 +220,7 @@ def missing_before(step: str, contract: Contract, missing: Collection[str]) -> l
     if not missing or step not in contract.order:
         return []
     at = contract.order[step]
-    return [name.name for name in reversed(contract.steps[max(0, at - BEFORE) : at]) if name.name in missing]
+    return [name.name for name in reversed(contract.steps[max(0, at - REACH) : at]) if name.name in missing]
 
 
 def _steps(keys: Iterable[Key]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ Wanted = Mapping[Variant, Collection[Key]]
 
 WORDS = 3
 """Of a step's name so many words say which part of the model it is of, as in ``text.layers.3.attn.q_proj``."""
-BYTES = 2 * 1024**3
+MEMORY = 2 * 1024**3
 """What is remembered of one oracle; beyond, the oldest is forgotten and run again when it is asked for."""
 FLOAT64 = 8
 
@@ -126,7 +126,7 @@ class Remembered:
         for variant, made in found.items():
             known.tensors[variant] = {**known.tensors.get(variant, {}), **made}
         known.size += sum(_bytes(oracle, key) for new in keys.values() for key in new)
-        while known.size > BYTES and len(known.tensors) > len(batch):
+        while known.size > MEMORY and len(known.tensors) > len(batch):
             oldest = next(iter(known.tensors))
             known.size -= sum(_bytes(oracle, key) for key in known.tensors.pop(oldest))
 

@@ -25,7 +25,7 @@ from parity.golden.format import Golden
 from parity.golden.packing import stored_floors
 from parity.golden.sketches import distance, folded, statistics_without_padding
 from parity.judging.floors import Floor
-from parity.judging.greedy import chosen, logits_of
+from parity.judging.greedy import greedy_ids, logits_of
 from parity.judging.judge import ALLOWED, Judge, require_same
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Status, StepVerdict, TokenVerdict
@@ -37,7 +37,7 @@ from parity.traces.trace import Key, Trace
 SPREAD = 2.0
 """How many times the baseline's free floor a free run is held to, within K of it."""
 
-BEHIND = "behind the first divergence; only a lockstep run tells whether it errs by itself"
+BEHIND_FIRST = "behind the first divergence; only a lockstep run tells whether it errs by itself"
 
 
 class StoredFloors:
@@ -112,7 +112,7 @@ def _attributed(verdicts: Iterator[StepVerdict]) -> Iterator[StepVerdict]:
     found = False
     for verdict in verdicts:
         if found and verdict.status in (Status.INHERITED, Status.NONFINITE):
-            yield replace(verdict, status=Status.INHERITED, note=verdict.note or BEHIND)
+            yield replace(verdict, status=Status.INHERITED, note=verdict.note or BEHIND_FIRST)
         elif verdict.status is Status.INHERITED:
             found = True
             yield replace(verdict, status=Status.INTRODUCED)
@@ -137,4 +137,4 @@ def _tokens(golden: Golden, candidate: Trace, logits: str) -> Iterator[TokenVerd
 def _ids(candidate: Trace, phase: str, step: str) -> NDArray[np.int64] | None:
     """The chosen tokens, ``[batch, token]``; None where the candidate has no such logits."""
     logits = logits_of(candidate, phase, step)
-    return None if logits is None or logits.ndim != 3 else chosen(logits)
+    return None if logits is None or logits.ndim != 3 else greedy_ids(logits)

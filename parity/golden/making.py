@@ -11,9 +11,9 @@ from pathlib import Path
 from parity.checkpoint import find_checkpoint
 from parity.contract import Contract
 from parity.discovery import find_reference, reference_of
-from parity.golden.catalogue import Entry, GoldenSet
 from parity.golden.format import Golden, GoldenManifest
 from parity.golden.packing import held_to, pack
+from parity.golden.sets import Entry, GoldenSet
 from parity.golden.tables import FamilyFloor, GreedyChoice
 from parity.judging.baseline import Baseline
 from parity.judging.floors import Floors
@@ -38,13 +38,13 @@ class Maker:
         dtypes: arithmetics whose floors are measured; the oracle's is not one.
     """
 
-    def __init__(self, catalogue: GoldenSet, work: Path, progress: Progress) -> None:
-        self._catalogue = catalogue
+    def __init__(self, golden_set: GoldenSet, work: Path, progress: Progress) -> None:
+        self._golden_set = golden_set
         self._work = work
         self._progress = progress
-        self._checkpoint = find_checkpoint(catalogue.model)
-        self._reference = reference_of(self._checkpoint, catalogue.reference)
-        known = catalogue.dtypes or find_reference(self._reference).dtypes
+        self._checkpoint = find_checkpoint(golden_set.model)
+        self._reference = reference_of(self._checkpoint, golden_set.reference)
+        known = golden_set.dtypes or find_reference(self._reference).dtypes
         self.dtypes = tuple(dtype for dtype in known if dtype != ORACLE_DTYPE)
 
     def make(self, entries: Sequence[Entry]) -> Iterator[tuple[Golden, Contract]]:
@@ -75,12 +75,12 @@ class Maker:
             model=made.model,
             weights=made.weights,
             contract=made.contract,
-            steps=self._catalogue.steps,
+            steps=self._golden_set.steps,
             reference=made.backend,
             versions=made.versions,
             dtypes=list(runs),
             prompt=entry.prompt,
-            command=self._catalogue.command((entry.name,)),
+            command=self._golden_set.command((entry.name,)),
             scenario=made.scenario,
             tokens=len(choices),
             chunks=[chunk for chunk, _ in packed],

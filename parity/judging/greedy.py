@@ -34,7 +34,7 @@ class Choices:
     @property
     def ids(self) -> NDArray[np.int64]:
         """The tokens that are chosen, ``[batch, token]``."""
-        return chosen(self.logits)
+        return greedy_ids(self.logits)
 
     @property
     def margins(self) -> NDArray[np.float64]:
@@ -56,7 +56,7 @@ def choices(oracle: Trace) -> Iterator[Choices]:
             yield Choices(chunk.phase, true, oracle.scenario.valid(chunk.phase, true.shape[1]))
 
 
-def chosen(logits: NDArray[np.float64]) -> NDArray[np.int64]:
+def greedy_ids(logits: NDArray[np.float64]) -> NDArray[np.int64]:
     """The token with the largest logit, the first of equals: ``[..., vocabulary]`` to ``[...]``."""
     ids: NDArray[np.int64] = np.argmax(logits, axis=-1)
     return ids
@@ -82,7 +82,7 @@ def greedy(*, oracle: Trace, baseline: Trace | None, candidate: Trace | None, al
         value, floor = (logits_of(run, true.phase, oracle.contract.logits) for run in (candidate, baseline))
         if value is None or true.logits.shape != value.shape:
             continue
-        ids, others, margins = true.ids, chosen(value), true.margins
+        ids, others, margins = true.ids, greedy_ids(value), true.margins
         noise = np.zeros(ids.shape) if floor is None else true.noise(floor)
         for row, token in true.places:
             yield TokenVerdict(

@@ -15,7 +15,7 @@ from parity.scenario import Scenario
 from parity.traces.description import Description
 from parity.traces.trace import Mode
 
-Role = Literal["reference", "baseline", "candidate"]
+PartyRole = Literal["reference", "baseline", "candidate"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Heading:
         dtype: of the tensor.
     """
 
-    role: Role
+    role: PartyRole
     mode: Mode
     dtype: str
     shape: tuple[int, ...]

@@ -13,7 +13,7 @@ from parity.axes import Layout, said
 from parity.dtypes import as_float64
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import StepVerdict
-from parity.report.detail import Column, Detail, Element, Heat, Role
+from parity.report.detail import Column, Detail, Element, Heat, PartyRole
 from parity.report.layers import LayerMaps
 from parity.report.matrix import (
     Float,
@@ -157,7 +157,7 @@ class _Tensors:
 
 def _columns(key: Key, evidence: Examined) -> Iterator[Column]:
     yield _column("reference", evidence.oracle, key, None)
-    parties: tuple[tuple[Role, Runs | None], ...] = (
+    parties: tuple[tuple[PartyRole, Runs | None], ...] = (
         ("baseline", evidence.baseline),
         ("candidate", evidence.candidate),
     )
@@ -169,7 +169,7 @@ def _columns(key: Key, evidence: Examined) -> Iterator[Column]:
                 yield _column(role, run, key, error)
 
 
-def _column(role: Role, run: Trace, key: Key, error: float | None) -> Column:
+def _column(role: PartyRole, run: Trace, key: Key, error: float | None) -> Column:
     record = run.records[key]
     numbers = {name: getattr(record, name) for name in Description.names()}
     shown = None if error is None else rounded(error)

@@ -11,7 +11,7 @@ from parity.report.numbers import number
 from parity.report.table import Table
 from parity.traces.trace import Record
 
-STATISTICS = ("mean", "std", "min", "max", "abs_max", "zeros", "nan/inf")
+SHOWN = ("mean", "std", "min", "max", "abs_max", "zeros", "nan/inf")
 
 
 def print_records(records: Sequence[Record], out: Console) -> None:
@@ -19,7 +19,7 @@ def print_records(records: Sequence[Record], out: Console) -> None:
     if len(records) == 1:
         _single(records[0], out)
         return
-    grid = Table("step", "phase", "shape", "dtype", *STATISTICS, right=STATISTICS)
+    grid = Table("step", "phase", "shape", "dtype", *SHOWN, right=SHOWN)
     for record in records:
         grid.add(_name(record), plain(record.phase), _shape(record), plain(record.dtype), *_statistics(record))
     if grid.width <= out.width or not out.is_terminal:
@@ -32,7 +32,7 @@ def print_records(records: Sequence[Record], out: Console) -> None:
 def _two_lines(record: Record, out: Console) -> None:
     where = f"  {plain(record.phase)}  {_shape(record)}  {plain(record.dtype)}"
     print_line(out, (_name(record), "bold"), where)
-    *moments, zeros, broken = zip(STATISTICS, _statistics(record), strict=True)
+    *moments, zeros, broken = zip(SHOWN, _statistics(record), strict=True)
     told = [*moments, *([zeros] if record.zero_fraction else []), *([broken] if _is_broken(record) else [])]
     print_line(out, "  ".join(f"{name} {value}" for name, value in told), indent=2)
 

@@ -13,7 +13,7 @@ Finding = tuple[str, bool, str, str]
 """Section, whether it is good, what was looked at, and what was found or how to cure it."""
 
 
-def examine(backends: tuple[str, ...]) -> Iterator[Finding]:
+def health(backends: tuple[str, ...]) -> Iterator[Finding]:
     """Findings on the installed references and on `backends` (none named: all that are installed)."""
     references = tuple(available(REFERENCES))
     others = tuple(name for name in available() if name not in references)

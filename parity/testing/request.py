@@ -10,7 +10,7 @@ import pytest
 
 from parity.entries import targets
 from parity.errors import UsageError
-from parity.golden.catalogue import GOLDENS, Entry, GoldenSet, find_catalogue
+from parity.golden.sets import GOLDENS, Entry, GoldenSet, find_set
 
 DEFAULT_SCENARIOS = ("one-shot",)
 
@@ -76,7 +76,7 @@ class Asked:
         return tuple(self.scenarios)
 
     @property
-    def catalogue(self) -> GoldenSet:
+    def golden_set(self) -> GoldenSet:
         """The goldens that are asked for.
 
         Raises:
@@ -84,7 +84,7 @@ class Asked:
         """
         assert self.golden is not None
         if self._installed:
-            return find_catalogue(self.golden)
+            return find_set(self.golden)
         entries = tuple(Entry(name, name, self.prompt) for name in self.names)
         again = f"pytest {self.test.partition('[')[0]!r} --parity-update-golden".replace("{", "{{").replace("}", "}}")
         return GoldenSet(self.beside / self.golden, entries, self.checkpoint, self.reference, renew=again)

@@ -19,10 +19,10 @@ def survey(items: Iterable[pytest.Item]) -> dict[str, dict[str, list[str]]]:
             asked = Asked.of(item)
             if not asked.golden:
                 continue
-            catalogue = asked.catalogue
+            golden_set = asked.golden_set
         except ParityError:
             continue  # the test itself will say what is wrong with it
-        folder = str(catalogue.folder)
-        there = found.setdefault(folder, {"needed": [], "there": list(Store(catalogue.folder).names())})
-        there["needed"] += asked.names or [entry.name for entry in catalogue.entries]
+        folder = str(golden_set.folder)
+        there = found.setdefault(folder, {"needed": [], "there": list(Store(golden_set.folder).names())})
+        there["needed"] += asked.names or [entry.name for entry in golden_set.entries]
     return found

@@ -24,7 +24,7 @@ from parity.running.party import Party
 from parity.running.progress import Progress
 from parity.traces.trace import Key, Mode, Trace
 from parity.variant import Catalogue, Variant
-from parity.variants.bench import Bench
+from parity.variants.scorer import Scorer
 from parity.variants.scoring import Score
 
 WORKERS = 2
@@ -90,20 +90,20 @@ class Nursery:
         done = 0
         for number, case in enumerate(cases(variants)):
             folder = self._folder / str(number)
-            bench = self._bench(case, folder)
-            for score in self._pool.map(lambda variant: self._score(variant, folder, bench), case.variants):  # noqa: B023
+            scorer = self._scorer(case, folder)
+            for score in self._pool.map(lambda variant: self._score(variant, folder, scorer), case.variants):  # noqa: B023
                 done += 1
                 self._progress.start("variants", 0, f"{done} of {len(variants)} judged")
                 yield score
             shutil.rmtree(folder)
 
-    def _bench(self, case: Case, folder: Path) -> Bench:
+    def _scorer(self, case: Case, folder: Path) -> Scorer:
         """What the variants of a case are judged by: the oracle's run, and the baseline's two."""
         parts = self._catalogue.parts(case.variants[0])
         oracle = self._parties.oracle_run(folder, case.scenario, self._catalogue.prompt, parts)
         self._plant.forget()
         self._coarse.forget()
-        return Bench(oracle, Baseline(self._baseline, oracle, folder), self._catalogue, self._plant, self._coarse)
+        return Scorer(oracle, Baseline(self._baseline, oracle, folder), self._catalogue, self._plant, self._coarse)
 
     def _planted_coarsely(
         self, variants: Sequence[Variant], oracle: Trace, keys: Collection[Key], missing: frozenset[str] = frozenset()
@@ -111,23 +111,23 @@ class Nursery:
         """In the arithmetic of the variants: the worker whose variant is being named has run it, and is free."""
         return PartyPlant(self._current.worker)(variants, oracle, keys, missing)
 
-    def _score(self, variant: Variant, folder: Path, bench: Bench) -> Score:
+    def _score(self, variant: Variant, folder: Path, scorer: Scorer) -> Score:
         worker, output = self._idle.get(), folder / variant.name
 
         def run(mode: Mode) -> Trace:
-            return worker.run(output / mode, oracle=bench.oracle, mode=mode)
+            return worker.run(output / mode, oracle=scorer.oracle, mode=mode)
 
         try:
-            return _guarded(variant, self._dtype, lambda: self._varied(worker, variant, bench, run))
+            return _guarded(variant, self._dtype, lambda: self._varied(worker, variant, scorer, run))
         finally:
             shutil.rmtree(output, ignore_errors=True)
             self._idle.put(worker)
 
-    def _varied(self, worker: Party, variant: Variant, bench: Bench, run: Callable[[Mode], Trace]) -> Score:
+    def _varied(self, worker: Party, variant: Variant, scorer: Scorer, run: Callable[[Mode], Trace]) -> Score:
         self._current.worker = worker
         worker.call("vary", variants=[[variant.name, variant.place]])
         try:
-            return bench.score(variant, run)
+            return scorer.score(variant, run)
         finally:
             worker.call("vary", variants=[])
 

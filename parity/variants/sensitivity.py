@@ -34,7 +34,7 @@ from parity.traces.trace import Key, Trace
 
 FINE = 0.01
 """How finely a size is searched for, relative to it."""
-LARGEST = 2.0**20
+LARGEST_FAULT = 2.0**20
 """A fault of that size which is not flagged is taken for one that never is."""
 
 
@@ -119,7 +119,7 @@ def smallest(key: Key, step: Step, judging: Judge, fault: Planted, allowed: floa
     if seen(0.0):
         return Smallest(key, 0.0, floor)
     size = allowed * floor
-    while not seen(size) and size < LARGEST:
+    while not seen(size) and size < LARGEST_FAULT:
         size *= 2
     while seen(size / 2):
         size /= 2
@@ -127,7 +127,7 @@ def smallest(key: Key, step: Step, judging: Judge, fault: Planted, allowed: floa
     while high - low > FINE * high:
         middle = (low + high) / 2
         low, high = (low, middle) if seen(middle) else (middle, high)
-    return Smallest(key, high if size < LARGEST else math.inf, floor)
+    return Smallest(key, high if size < LARGEST_FAULT else math.inf, floor)
 
 
 def measured(
