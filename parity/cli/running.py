@@ -73,8 +73,8 @@ def doctor(
 ) -> int:
     """Say what is installed, what can run, and how to cure what cannot."""
     from parity.report.console import console
-    from parity.report.findings import print_findings
-    from parity.running.doctor import health
+    from parity.report.records import print_findings
+    from parity.running.single import health
 
     backends = names(candidates, "--candidates") if candidates else ()
     good = print_findings(health(backends), console())

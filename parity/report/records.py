@@ -1,10 +1,12 @@
-"""The records of a trace as a table: what one party said of each step."""
+"""What one party says, as tables: the records of its trace, and what the doctor found of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from rich.console import Console
+from rich.text import Text
 
 from parity.report.console import plain, print_line
 from parity.report.numbers import number
@@ -73,3 +75,24 @@ def _shape(record: Record) -> str:
 
 def _zeros(record: Record) -> str:
     return f"{100 * record.zero_fraction:.3g}%"
+
+
+def print_findings(findings: Iterable[tuple[str, bool, str, str]], out: Console) -> bool:
+    """Print what the doctor found, each section when it is complete; true when there are some and all are good."""
+    verdicts: list[bool] = []
+    for section, group in groupby(findings, key=lambda finding: finding[0]):
+        grid = Table("", "", "", wraps="")
+        for _, good, what, found in group:
+            word = Text("ok", "green") if good else Text("problem", "bold red")
+            grid.add(word, plain(what), plain(found))
+            verdicts.append(good)
+        print_line(out, (plain(section), "bold"))
+        grid.print(out)
+    problems = verdicts.count(False)
+    if not verdicts:
+        print_line(out, "nothing is installed that could be examined")
+    elif problems:
+        print_line(out, f"{problems} of {len(verdicts)} need attention")
+    else:
+        print_line(out, f"all {len(verdicts)} ok")
+    return bool(verdicts) and not problems

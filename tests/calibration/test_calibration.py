@@ -14,12 +14,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from parity.calibration.bound import upper_bound
 from parity.calibration.misses import Misses, read_misses
 from parity.calibration.result import Head, Result, Results, WorstStep, outcome
 from parity.calibration.running import CalibrationRequest, calibrate, require_known, single
 from parity.calibration.settings import Entrant, Environment, entrants, setting_of, settings, stretches
-from parity.calibration.summary import Summary
+from parity.calibration.summary import Summary, upper_bound
 from parity.checkpoint import Checkpoint
 from parity.errors import UsageError
 from parity.judging.judgement import Judgement

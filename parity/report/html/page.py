@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +23,6 @@ from parity.report.html.house import House, house
 from parity.report.html.listing import Listing, listing, tokens
 from parity.report.html.pages import by_series, identities, pages, whose
 from parity.report.html.points import MOST_POINTS, label_of, points
-from parity.report.html.policy import policy
 from parity.report.html.timeline import Timeline, timeline
 from parity.report.levels import LevelScale
 from parity.report.numbers import error, number, ratio
@@ -158,3 +159,18 @@ def _judged(comparison: Comparison, scenario: str) -> tuple[Judgement, ...]:
 
 def _word(judgement: Judgement) -> str:
     return sentences.WORD[judgement.exit_code]
+
+
+def policy(*, script: str, style: str) -> str:
+    """What a page may do: run its one script, use its one style, each allowed by its hash, and nothing else at all.
+
+    A prompt or a step's name that slipped through the escaping would still not run, load or send anything.
+    """
+    return (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
