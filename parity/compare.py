@@ -142,7 +142,8 @@ class _Session:
 
     def _judge(self, oracle: Trace, baseline: Baseline, party: Party, runs: Runs | None) -> Judgement:
         if runs is None:
-            return _crashed(party.name, self.request.dtype, oracle.scenario.name, self._crashes[party.name])
+            crash, scenario = self._crashes[party.name], oracle.scenario.name
+            return Judgement.of_crash(crash, candidate=party.name, dtype=self.request.dtype, scenario=scenario)
         judgement, held_to = judged(oracle=oracle, baseline=baseline, candidate=runs, name=party.name)
         judgement = replace(judgement, strict=self.request.strict)
         if self.request.diagnose:
@@ -172,7 +173,3 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         yield Path(folder)
-
-
-def _crashed(candidate: str, dtype: str, scenario: str, message: str) -> Judgement:
-    return Judgement(candidate, dtype, scenario, steps=(), tokens=(), allowed=0.0, crash=message)

@@ -127,7 +127,7 @@ class Session:
         except Crash as crash:
             if party := self._candidates.pop(trial, None):
                 self._parties.end(party)
-            return outcome(Judgement(trial.candidate, self._setting.dtype, "", (), (), 0.0, crash=str(crash)))
+            return outcome(Judgement.of_crash(str(crash), candidate=trial.candidate, dtype=self._setting.dtype))
         except ParityError as refusal:
             if trial not in self._candidates:  # it is not loaded, and never will be
                 self._refused[trial] = str(refusal)

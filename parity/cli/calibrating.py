@@ -53,29 +53,31 @@ def calibrate(
     """Judge candidates that are right on drawn inputs: how often is right code accused? Exit 1 where any was."""
     from parity.calibration.misses import read_misses
     from parity.calibration.running import CalibrationRequest, require_known
+    from parity.report.calibration_plot import require_plot
 
     checkpoint, true = loadable(model, reference)
     backends, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
-    request = CalibrationRequest(checkpoint, backends, dtypes, judgements, seed, workers, true)
+    request = CalibrationRequest(
+        checkpoint=checkpoint,
+        candidates=backends,
+        dtypes=dtypes,
+        judgements=judgements,
+        seed=seed,
+        workers=workers,
+        reference=true,
+    )
     require_known(request, draw)
     if draw is not None:
         return _single(request, draw)
     misses = read_misses(score or ())
     if markdown:
-        _require_plot(markdown)
+        require_plot()  # before the long work starts
     summary = _run(request, results)
     if markdown:
         from parity.report.calibration_page import write
 
         write(summary, misses, _command(request, results, score or (), markdown), markdown)
     return _print(summary, request)
-
-
-def _require_plot(page: Path) -> None:
-    """Refuse a page whose figure cannot be drawn before the long work starts."""
-    from parity.report.calibration_plot import require_plot
-
-    require_plot()
 
 
 def _run(request: CalibrationRequest, file: Path) -> Summary:

@@ -266,7 +266,15 @@ def _diagnosis(find: Find, alike: Sequence[Find], faint: Sequence[StepVerdict]) 
         values=find.values,
         noise=1.0 - share.explained,
         causes=(
-            Cause(bug.name, find.meaning, share.alpha, share.explained, bug.component != GENERIC, bug.source, others),
+            Cause(
+                name=bug.name,
+                meaning=find.meaning,
+                alpha=share.alpha,
+                explained=share.explained,
+                variant=bug.component != GENERIC,
+                source=bug.source,
+                alike=others,
+            ),
         ),
         tried=1 + len(alike),
         sigmas=abs(share.sigmas),

@@ -158,7 +158,18 @@ def piece_of(step: StepVerdict, oracle: Trace, lockstep: Trace) -> Piece | None:
     known = oracle.contract.get(step.step)
     quantum = known.quantum if known else 0.0
     is_mask, own = true.dtype == np.bool_, step.status.origin
-    return Piece(key, axes, exact, made, counted, _noise(step, exact, made), own, is_mask, roles, quantum)
+    return Piece(
+        key=key,
+        axes=axes,
+        oracle=exact,
+        candidate=made,
+        counted=counted,
+        noise=_noise(step, exact, made),
+        loud=own,
+        mask=is_mask,
+        roles=roles,
+        quantum=quantum,
+    )
 
 
 def _noise(step: StepVerdict, exact: Float, made: Float) -> float:

@@ -49,7 +49,18 @@ def _diagnosis(
         phases=(step.phase,),
         values=made.size,
         noise=0.0,
-        causes=tuple(Cause(bug.name, bug.meaning, 1.0, 1.0, True, bug.source, alike) for bug in same[:1]),
+        causes=tuple(
+            Cause(
+                name=bug.name,
+                meaning=bug.meaning,
+                alpha=1.0,
+                explained=1.0,
+                variant=True,
+                source=bug.source,
+                alike=alike,
+            )
+            for bug in same[:1]
+        ),
         where=difference(true=true, made=made) if integers else "",
     )
 

@@ -167,7 +167,7 @@ class _Session:
     def _judge(self, golden: Golden, oracle: Trace, run: Trace | None, crash: str) -> Judgement:
         if run is None:
             name = golden.manifest.name
-            return Judgement(self._backend, self._dtype, name, steps=(), tokens=(), allowed=ALLOWED, crash=crash)
+            return Judgement.of_crash(crash, candidate=self._backend, dtype=self._dtype, scenario=name, allowed=ALLOWED)
         judgement = judge_golden(golden, oracle=oracle, candidate=run, name=self._backend)
         shutil.rmtree(run.path)
         return judgement

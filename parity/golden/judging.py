@@ -131,7 +131,15 @@ def _tokens(golden: Golden, candidate: Trace, logits: str) -> Iterator[TokenVerd
         found = int(ids[choice.row, choice.token])
         # each of the two logits may err by K times the baseline's error, towards the other
         noise = 2 * ALLOWED * choice.noise[place]
-        yield TokenVerdict(choice.phase, choice.row, choice.token, choice.id, found, choice.margin, noise)
+        yield TokenVerdict(
+            phase=choice.phase,
+            row=choice.row,
+            token=choice.token,
+            oracle=choice.id,
+            candidate=found,
+            margin=choice.margin,
+            noise=noise,
+        )
 
 
 def _ids(candidate: Trace, phase: str, step: str) -> NDArray[np.int64] | None:

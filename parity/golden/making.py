@@ -99,12 +99,12 @@ def _choices(oracle: Trace, baselines: Iterable[Trace | None]) -> Iterator[Greed
         assert len(noise) == len(runs)  # the maker keeps all
         for row, token in true.places:
             yield GreedyChoice(
-                true.phase,
-                row,
-                token,
-                int(ids[row, token]),
-                float(margins[row, token]),
-                tuple(float(one[row, token]) for one in noise),
+                phase=true.phase,
+                row=row,
+                token=token,
+                id=int(ids[row, token]),
+                margin=float(margins[row, token]),
+                noise=tuple(float(one[row, token]) for one in noise),
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 from parity.contract import Contract
 from parity.errors import ExitCode
@@ -42,6 +43,11 @@ class Judgement:
     unsteady: Key | None = None
     strict: bool = False
     diagnoses: tuple[Diagnosis, ...] = ()
+
+    @classmethod
+    def of_crash(cls, crash: str, *, candidate: str, dtype: str, scenario: str = "", allowed: float = 0.0) -> Self:
+        """On a candidate that ended before anything could be judged; `crash` says how."""
+        return cls(candidate, dtype, scenario, steps=(), tokens=(), allowed=allowed, crash=crash)
 
     def diagnosis(self, step: str) -> Diagnosis | None:
         """Why a step errs, where that was looked into."""

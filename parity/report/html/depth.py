@@ -106,7 +106,15 @@ def _as_errors(found: Points, allowed: float) -> Panel:
 def _panel(axis: Axis, width: int, *, name: str, unit: str, bands: tuple[str, ...], marks: tuple[Marks, ...]) -> Panel:
     ticks = tuple((round(place / HEIGHT * 100, 1), _power(value)) for place, value in axis.ticks())
     grid = "".join(f"M0 {place}h{width}" for place, _ in axis.ticks())
-    return Panel(name, unit, axis, bands, marks, ticks, grid)
+    return Panel(
+        name=name,
+        unit=unit,
+        axis=axis,
+        bands=bands,
+        marks=marks,
+        ticks=ticks,
+        grid=grid,
+    )
 
 
 def _power(value: float) -> str:

@@ -91,7 +91,14 @@ def _row(
     key = grave.key
     cells = tuple(_cell(run, scale) for one in found for run in _runs(one.get(key)))
     name = f"{key.step}#{key.occurrence}" if key.occurrence else key.step
-    return Row(order, name, key.phase, grave.status, cells, page)
+    return Row(
+        order=order,
+        step=name,
+        phase=key.phase,
+        status=grave.status,
+        cells=cells,
+        page=page,
+    )
 
 
 def tokens(judgement: Judgement) -> tuple[tuple[TokenVerdict, ...], int]:

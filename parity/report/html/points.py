@@ -60,7 +60,14 @@ def points(scenario: str, judgements: Sequence[Judgement], *, most: int = MOST_P
     groups = [every[start : start + each] for start in range(0, len(every), each)]
     series = tuple(_series(number, judgement, groups) for number, judgement in enumerate(judgements))
     keys = tuple(_worst_key(group, at, series) for at, group in enumerate(groups))
-    return Points(scenario, keys, series, tuple(_segments(keys)), len(every), each)
+    return Points(
+        scenario=scenario,
+        keys=keys,
+        series=series,
+        segments=tuple(_segments(keys)),
+        steps=len(every),
+        each=each,
+    )
 
 
 def places(judgements: Sequence[Judgement]) -> list[Key]:
