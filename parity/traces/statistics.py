@@ -232,7 +232,13 @@ def _extremes(values: Floats) -> tuple[float, float, int]:
 
 
 def _moments(values: Floats, sums: Sums) -> _Moments:
-    """Moments of `values` (n,), n > 0, from their sums; where squares overflow or are NaN, so are `deviations`."""
+    """Moments of `values` (n,), n > 0, from their sums; where squares overflow or are NaN, so are `deviations`.
+
+    The deviations are the squares less the mean's share of them, a difference that loses the leading bits which both
+    have in common: one at most while the mean's share is no more than half. Where it is more, the values are read
+    again, about their mean: both agree in 20 bits for 1000 + N(0, 1), of the 24 that float32 has. Equal values have no
+    deviations, whatever the mean is rounded to.
+    """
     low, high, zeros, total, squares = sums
     mean = total / values.size
     deviations = squares - total * mean
