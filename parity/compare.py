@@ -93,7 +93,7 @@ class _Session:
         self._namers: dict[str, Namer] = {}
         reference = reference_of(request.checkpoint, request.reference)
         self._parties = stack.enter_context(Parties(request.checkpoint, reference, progress))
-        self._oracle, self._baseline = self._parties.oracle, self._parties.true("baseline", request.dtype)
+        self._oracle, self._baseline = self._parties.oracle, self._parties.reference("baseline", request.dtype)
         self._known = Knowledge.of(reference, oracle=self._oracle, baseline=self._baseline)
         self._candidates = [self._parties.candidate(name, request.dtype) for name in request.candidates]
         self._load()

@@ -64,7 +64,7 @@ class Auditor:
             self._pool = stack.enter_context(ThreadPoolExecutor(WORKERS))
             parties = Parties(self._checkpoint, self._catalogue.reference, self._progress)
             self._parties = stack.enter_context(parties)
-            self._oracle, self._baseline = parties.oracle, parties.true("baseline", self._dtype)
+            self._oracle, self._baseline = parties.oracle, parties.reference("baseline", self._dtype)
             list(self._pool.map(parties.load, parties))
             self._stack = stack.pop_all()
         return self

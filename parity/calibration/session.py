@@ -66,7 +66,7 @@ class Session:
         with ExitStack() as stack:
             parties = Parties(sitting.checkpoint, sitting.reference, Silent(), _variables(self._setting.here))
             self._parties = stack.enter_context(parties)
-            self._oracle, self._baseline = parties.oracle, parties.true("baseline", self._setting.dtype)
+            self._oracle, self._baseline = parties.oracle, parties.reference("baseline", self._setting.dtype)
             self._known = Knowledge.of(sitting.reference, oracle=self._oracle, baseline=self._baseline)
             for party in parties:
                 parties.load(party)

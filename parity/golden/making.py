@@ -52,7 +52,7 @@ class Maker:
         parties = Parties(self._checkpoint, self._reference, self._progress)
         with ThreadPoolExecutor(AT_ONCE) as pool, parties:
             parties.load(parties.oracle)
-            baselines = {dtype: parties.load(parties.true(dtype, dtype)) for dtype in self.dtypes}
+            baselines = {dtype: parties.load(parties.reference(dtype, dtype)) for dtype in self.dtypes}
             for entry in entries:
                 folder = self._work / entry.name
                 true = parties.oracle_run(folder, entry.scenario, entry.prompt, entry.media)

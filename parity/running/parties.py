@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -39,9 +40,9 @@ class Parties:
     @cached_property
     def oracle(self) -> Party:
         """The reference in true float64."""
-        return self.true("oracle", ORACLE_DTYPE)
+        return self.reference("oracle", ORACLE_DTYPE)
 
-    def true(self, name: str, dtype: str) -> Party:
+    def reference(self, name: str, dtype: str) -> Party:
         """Open the reference once more, in an arithmetic."""
         return self._opened(name, self._reference, REFERENCES, dtype)
 
@@ -71,8 +72,9 @@ class Parties:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for party in self:
-            party.close()
+        with ExitStack() as stack:  # whatever fails, the others are closed
+            for party in self:
+                stack.callback(party.close)
 
     def _opened(
         self, name: str, backend: str, group: str, dtype: str, environment: Mapping[str, str] | None = None

@@ -73,8 +73,8 @@ class Nursery:
             parties = Parties(self._checkpoint, self._catalogue.reference, self._progress, ALONE)
             self._parties = stack.enter_context(parties)
             self._plant, self._coarse = Remembered(PartyPlant(parties.oracle)), Remembered(self._planted_coarsely)
-            self._baseline = parties.true("baseline", self._dtype)  # its own: workers have bugs while they are asked
-            workers = [parties.true(f"worker {number}", self._dtype) for number in range(1, WORKERS + 1)]
+            self._baseline = parties.reference("baseline", self._dtype)  # its own: the workers have bugs
+            workers = [parties.reference(f"worker {number}", self._dtype) for number in range(1, WORKERS + 1)]
             self._current = local()
             list(self._pool.map(parties.load, parties))
             for worker in workers:

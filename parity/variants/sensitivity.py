@@ -148,7 +148,7 @@ def measured(
     """
     with TemporaryDirectory(prefix="parity-") as name, Parties(checkpoint, reference, progress) as parties:
         folder = Path(name)
-        _, baseline = (parties.load(party) for party in (parties.oracle, parties.true("baseline", dtype)))
+        _, baseline = (parties.load(party) for party in (parties.oracle, parties.reference("baseline", dtype)))
         oracle = parties.oracle_run(folder, scenario, prompt, media)
         runs = Baseline(baseline, oracle, folder).runs()
         found = sensitivities(oracle=oracle, baseline=runs)
