@@ -26,7 +26,7 @@ from parity.traces.trace import Manifest, Trace
 
 DIAGNOSIS = "diagnosis"
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ class Request:
     strict: bool = False
 
 
-class Look(Protocol):
+class Onlooker(Protocol):
     """Sees each judgement with the traces that it rests on, before those may be removed."""
 
     def __call__(self, judgement: Judgement, *, oracle: Trace, baseline: Runs | None, candidate: Runs) -> None:
         """Take what is needed of the traces."""
 
 
-def compare(request: Request, *, progress: Progress, look: Look | None = None) -> Comparison:
+def compare(request: Request, *, progress: Progress, look: Onlooker | None = None) -> Comparison:
     """Run oracle, baseline and candidates in every scenario, and judge.
 
     Raises:
@@ -83,7 +83,9 @@ def compare(request: Request, *, progress: Progress, look: Look | None = None) -
 class _Session:
     """The parties of one request, loaded once and run in every scenario."""
 
-    def __init__(self, request: Request, folder: Path, progress: Progress, stack: ExitStack, look: Look | None) -> None:
+    def __init__(
+        self, request: Request, folder: Path, progress: Progress, stack: ExitStack, look: Onlooker | None
+    ) -> None:
         self.request = request
         self._folder = folder
         self._progress = progress
@@ -124,7 +126,7 @@ class _Session:
         for party, job in jobs:
             self._guarded(party, job.result)
 
-    def _guarded(self, party: Party, action: Callable[[], Result]) -> Result | None:
+    def _guarded(self, party: Party, action: Callable[[], T]) -> T | None:
         """A candidate's crash is remembered as its verdict; the reference's ends the comparison."""
         try:
             return action()

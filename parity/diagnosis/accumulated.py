@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from parity.contract import Contract
-from parity.diagnosis.evidence import Float, Piece, missing_in, piece_of
+from parity.diagnosis.evidence import Piece, missing_in, piece_of
 from parity.diagnosis.numerals import said
 from parity.diagnosis.rows import AROUND_ONE, Rows, Share
 from parity.diagnosis.together import Plant, Remembered
@@ -22,6 +22,7 @@ from parity.judging.cause import Cause, Diagnosis
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Status, StepVerdict
 from parity.placing import placed
+from parity.traces.measure import Float
 from parity.traces.scale import family
 from parity.traces.trace import Key, Trace
 from parity.variant import Catalogue, Degree, Variant

@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.diagnosis.earlier import Earlier
-from parity.diagnosis.evidence import Evidence, Float, Piece
+from parity.diagnosis.evidence import Evidence, Piece
+from parity.diagnosis.formulas import PROMISING
 from parity.diagnosis.hypothesis import Hypothesis
+from parity.diagnosis.masks import Mask
 from parity.diagnosis.numerals import factor
 from parity.diagnosis.softmax import instead, least, softmax
+from parity.traces.measure import Float
 
 IS_ATTENTION = 1e-6
 """A step of the oracle is attention of others where so little of it is left."""
@@ -27,11 +30,8 @@ STORES = 12
 """Of the steps that may be keys or values so many pairs are tried."""
 QUERY_ROWS = 48
 """Rows of queries on which attention is tried before it is computed whole."""
-PROMISING = 0.1
 DIMENSIONS = 4
 """Of the context, in both layouts."""
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)

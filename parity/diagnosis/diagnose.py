@@ -28,7 +28,7 @@ WORST_PHASES = 4
 NEAREST, NEAR = 3, 0.1
 """So many that are not convincing are told; what explains less than a tenth of an error is not near it."""
 
-Group = tuple[StepVerdict, ...]
+Steps = tuple[StepVerdict, ...]
 
 
 def diagnose(
@@ -51,14 +51,14 @@ def diagnose(
     return tuple(sorted(every, key=lambda said: oracle.contract.order[said.step]))
 
 
-def _pieces(groups: Sequence[Group], oracle: Trace, lockstep: Trace) -> Iterator[tuple[Piece, ...]]:
+def _pieces(groups: Sequence[Steps], oracle: Trace, lockstep: Trace) -> Iterator[tuple[Piece, ...]]:
     """What each group is diagnosed by."""
     for group in groups:
         if (evidence := collect(group, oracle=oracle, lockstep=lockstep)) is not None:
             yield evidence.pieces
 
 
-def _groups(judgement: Judgement) -> list[Group]:
+def _groups(judgement: Judgement) -> list[Steps]:
     """The steps that are diagnosed, each with its phases."""
     steps: dict[str, list[StepVerdict]] = {}
     for step in judgement.introduced:
@@ -73,15 +73,15 @@ def _groups(judgement: Judgement) -> list[Group]:
     return [_worst(steps[name], [step for step in quiet if step.step == name]) for name in steps if name in chosen]
 
 
-def _worst(loud: Sequence[StepVerdict], quiet: Sequence[StepVerdict]) -> Group:
+def _worst(loud: Sequence[StepVerdict], quiet: Sequence[StepVerdict]) -> Steps:
     """The phases in which a step errs most, in their order, and the first in which it does not."""
     kept = sorted(loud, key=lambda step: -step.ratio)[:WORST_PHASES]
     return (*(step for step in loud if step in kept), *quiet[:1])
 
 
-def _together(groups: Sequence[Group]) -> Iterator[Group]:
+def _together(groups: Sequence[Steps]) -> Iterator[Steps]:
     """What no layer says alone, several layers may say together."""
-    families: dict[str, list[Group]] = {}
+    families: dict[str, list[Steps]] = {}
     for group in groups:
         families.setdefault(family(group[0].step), []).append(group)
     for alike in families.values():
@@ -89,7 +89,7 @@ def _together(groups: Sequence[Group]) -> Iterator[Group]:
             yield tuple(step for group in alike for step in group)
 
 
-def _diagnosis(group: Group, oracle: Trace, lockstep: Trace, variants: Filter | None) -> Diagnosis | None:
+def _diagnosis(group: Steps, oracle: Trace, lockstep: Trace, variants: Filter | None) -> Diagnosis | None:
     if (evidence := collect(group, oracle=oracle, lockstep=lockstep)) is None:
         return None
     fits = _fits(evidence, oracle, variants)

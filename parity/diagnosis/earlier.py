@@ -8,8 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.evidence import Evidence, flat
 from parity.dtypes import as_float64
+from parity.traces.measure import Float
 from parity.traces.scale import family
 from parity.traces.trace import Key, Trace
 

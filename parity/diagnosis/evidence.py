@@ -14,10 +14,8 @@ from numpy.typing import NDArray
 from parity.axes import USUAL, Axes, Layout
 from parity.dtypes import as_float64
 from parity.judging.verdict import StepVerdict
-from parity.traces.measure import beyond_a_level, validity
+from parity.traces.measure import Float, beyond_a_level, validity
 from parity.traces.trace import Key, Trace
-
-Float = NDArray[np.float64]
 
 MOST_VALUES = 1_000_000
 """Values that are looked at; further phases are left out, for each possible cause is held as an effect on all."""

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from parity.diagnosis.earlier import Earlier, Value
-from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.hypothesis import Hypothesis
+from parity.traces.measure import Float
 
 ARGUMENTS = 6
 """Of the steps of the same shape so many are tried as the argument of a function."""

@@ -9,10 +9,11 @@ from itertools import combinations
 
 import numpy as np
 
-from parity.diagnosis.evidence import Evidence, Float
+from parity.diagnosis.evidence import Evidence
 from parity.diagnosis.numerals import factor, said
 from parity.judging.cause import Cause
 from parity.judging.judge import ALLOWED
+from parity.traces.measure import Float
 from parity.variant import Variant
 
 UNEXPLAINED = 1e-3

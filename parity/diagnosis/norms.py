@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.diagnosis.earlier import Earlier
-from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.hypothesis import Hypothesis
 from parity.diagnosis.numerals import said
+from parity.traces.measure import Float
 
 WIDE = 8
 """A norm is over so many values at least."""

@@ -8,8 +8,9 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.diagnosis.evidence import Evidence, Float, Piece, flat
+from parity.diagnosis.evidence import Evidence, Piece, flat
 from parity.diagnosis.hypothesis import Hypothesis
+from parity.traces.measure import Float
 
 LONGEST_AXIS = 1024
 """Axes up to that length are searched for an order that has no name."""

@@ -8,8 +8,9 @@ from itertools import permutations
 import numpy as np
 
 from parity.diagnosis.earlier import Earlier, Value
-from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.hypothesis import Hypothesis
+from parity.traces.measure import Float
 
 TERMS = 24
 """Of the steps before this one so many are tried as terms of a sum, each with each."""

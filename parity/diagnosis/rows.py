@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.diagnosis.evidence import Float
+from parity.traces.measure import Float
 
 SIGMAS = 8.0
 """So many standard deviations from no bug. With the signs of five clean candidates' errors drawn anew 2,000 times, any
 of 2,700 possible bugs passed in 0.15 % of the draws at most; with 6 in 0.75 %."""
-WORTH = 4.0
+EQUAL_ROWS = 4.0
 """Fewer rows that count say nothing of how much they differ."""
 PLACES = 8.0
 """Of a bug that may be of any size so many tensors must say the same: of fewer, one in 100 right candidates has some
@@ -92,7 +92,7 @@ class Share:
     @property
     def sure(self) -> bool:
         """Whether the bug is there, and whole."""
-        return self.sigmas >= SIGMAS and self.rows >= WORTH and abs(self.alpha - 1.0) <= AROUND_ONE
+        return self.sigmas >= SIGMAS and self.rows >= EQUAL_ROWS and abs(self.alpha - 1.0) <= AROUND_ONE
 
     @property
     def sure_by_degrees(self) -> bool:

@@ -7,8 +7,9 @@ from itertools import combinations, product
 
 import numpy as np
 
-from parity.diagnosis.evidence import Evidence, Float, Piece, flat
+from parity.diagnosis.evidence import Evidence, Piece, flat
 from parity.diagnosis.hypothesis import Hypothesis
+from parity.traces.measure import Float
 
 SHORTEST_AXIS = 4
 """Along a shorter axis the end that comes from nowhere is too much of it."""

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.hypothesis import Hypothesis
 from parity.diagnosis.numerals import factor
+from parity.traces.measure import Float
 
 WIDEST, FINEST = 64.0, 1e-9
 """Scores are tried up to so many times as large, or as small; and told apart to this share."""

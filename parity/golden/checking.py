@@ -26,7 +26,7 @@ from parity.running.plan import require_dtype
 from parity.running.progress import Progress
 from parity.traces.trace import Trace
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class _Session:
         run = self._guarded(lambda: party.run(folder / "candidate", oracle=oracle))
         return oracle, pool.submit(self._judge, golden, oracle, run, self._crash)
 
-    def _guarded(self, action: Callable[[], Result]) -> Result | None:
+    def _guarded(self, action: Callable[[], T]) -> T | None:
         """What `action` gives; nothing from where the candidate crashed, which is its verdict."""
         if self._crash:
             return None

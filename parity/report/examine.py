@@ -16,7 +16,6 @@ from parity.judging.verdict import StepVerdict
 from parity.report.detail import Column, Detail, Element, Heat, PartyRole
 from parity.report.layers import LayerMaps
 from parity.report.matrix import (
-    Float,
     channel_map,
     difference,
     error_histogram,
@@ -25,7 +24,7 @@ from parity.report.matrix import (
 )
 from parity.report.vocabulary import label
 from parity.traces.description import Description
-from parity.traces.measure import error_of, validity
+from parity.traces.measure import Float, error_of, validity
 from parity.traces.runs import Runs
 from parity.traces.scale import layout_of
 from parity.traces.trace import Key, Mode, Trace

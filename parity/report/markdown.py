@@ -17,7 +17,7 @@ from parity.report.numbers import error, ratio
 from parity.report.sparkline import sparkline
 
 WORST_LISTED = 5
-BARS = 100
+SPARKS = 100
 """Characters of the sparkline."""
 MOST_COMPARISONS = 40
 """Comparisons that the table lists."""
@@ -55,7 +55,7 @@ def _cause(said: First) -> Iterator[str]:
         return
     if said.step is not None:
         yield from _divergence(said, said.step)
-    drawn = sparkline(said.judgement, BARS)
+    drawn = sparkline(said.judgement, SPARKS)
     yield from ("", "Error against depth; the lowest bar is within what is allowed:", "", "```text")
     yield from (f"lockstep  {drawn.lockstep.text}", f"free      {drawn.free.text}")
     yield from (f"{drawn.axis:<8}  {plain(drawn.places).replace('`', chr(39))}", "```")

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.report.detail import Heat, Histogram
-
-Float = NDArray[np.float64]
+from parity.traces.measure import Float
 
 MAP_ROWS, MAP_COLUMNS, BINS = 48, 64, 40
 """Most rows and columns of a map, and bins of a histogram: what a screen shows and a reader can tell apart."""

@@ -21,7 +21,7 @@ from parity.judging.verdict import StepVerdict
 from parity.testing.request import Asked
 
 if TYPE_CHECKING:
-    from parity.compare import Look
+    from parity.compare import Onlooker
 
 LINE = 100
 """Columns of a report inside pytest's own."""
@@ -125,7 +125,7 @@ def run(request: pytest.FixtureRequest) -> ParityResult:
     return result
 
 
-def _compare(asked: Asked, look: Look | None) -> ParityResult:
+def _compare(asked: Asked, look: Onlooker | None) -> ParityResult:
     from parity.checkpoint import find_checkpoint
     from parity.compare import Request, compare
     from parity.running.progress import Silent

@@ -16,7 +16,7 @@ from typing import Self
 
 from parity.checkpoint import Checkpoint
 from parity.diagnosis.matched import PartyPlant
-from parity.diagnosis.together import Remembered, Tensors
+from parity.diagnosis.together import Remembered, TensorsAt
 from parity.errors import ParityError
 from parity.judging.baseline import Baseline
 from parity.running.parties import Parties
@@ -107,7 +107,7 @@ class Nursery:
 
     def _planted_coarsely(
         self, variants: Sequence[Variant], oracle: Trace, keys: Collection[Key], missing: frozenset[str] = frozenset()
-    ) -> Tensors:
+    ) -> TensorsAt:
         """In the arithmetic of the variants: the worker whose variant is being named has run it, and is free."""
         return PartyPlant(self._current.worker)(variants, oracle, keys, missing)
 
