@@ -10,8 +10,7 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from parity.entries import load, targets
-from parity.errors import UsageError
+from parity.entries import make, targets
 
 ARITHMETICS = "parity.arithmetics"
 
@@ -81,7 +80,4 @@ def find(name: str) -> Arithmetic:
     Raises:
         UsageError: for an unknown name, or a target that makes no arithmetic.
     """
-    made = load(name, ARITHMETICS, "arithmetic")()
-    if not isinstance(made, Arithmetic):
-        raise UsageError(f"arithmetic {name!r}: {targets(ARITHMETICS).get(name, name)} makes no parity Arithmetic")
-    return made
+    return make(name, ARITHMETICS, "arithmetic", Arithmetic)  # type: ignore[type-abstract]  # nothing is made of it here

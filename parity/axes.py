@@ -36,7 +36,7 @@ class Axes:
         keys: a place too, but only in tensors without a query: there it is what a query sees, and belongs to its place.
         parts: an index along these is a part of the model that computes beside others of its kind.
         rows: along these the rows of a batch lie.
-        sequence: along these a conversation goes on: they are padded, and later phases go on where one ended.
+        sequence: along these later phases go on where one ended; they are padded.
     """
 
     places: tuple[str, ...] = (
@@ -80,7 +80,7 @@ class Layout:
         shape: of the tensor.
         places, parts, channels: each axis is one of them; none is, where they are unknown.
         rows: the axis of a batch's rows; None where there is none.
-        sequence: the axes along which a conversation goes on.
+        sequence: the axes along which later phases go on.
     """
 
     names: tuple[str, ...]

@@ -125,7 +125,7 @@ class Backend(ABC):
 
     @abstractmethod
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
-        """Begin a conversation for ``len(padding)`` rows, each left-padded by so many tokens; forget the last one."""
+        """Begin anew with ``len(padding)`` rows, each left-padded by so many tokens; forget what was read before."""
 
     @abstractmethod
     def forward(

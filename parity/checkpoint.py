@@ -40,7 +40,7 @@ class Checkpoint:
         Raises:
             UsageError: where that cannot be read.
         """
-        return _require_config(self.path)
+        return _model_type(self.path)
 
 
 def find_checkpoint(spec: str | None) -> Checkpoint:
@@ -51,8 +51,8 @@ def find_checkpoint(spec: str | None) -> Checkpoint:
         BackendUnavailable: for a hub id where no hub can be reached.
     """
     path = _embedded() if spec is None else _directory(spec)
-    _require_config(path)
-    files = _weight_files(path)
+    _model_type(path)
+    files = weight_files(path)
     for file in files:
         require_whole(file)
     return Checkpoint(path, _name(path, spec), _digest(path, files))
@@ -92,20 +92,36 @@ def _download(spec: str) -> Path:
         raise BackendUnavailable(f"checkpoint {spec}: no such directory, nor can it be fetched ({reason})") from error
 
 
-def _require_config(path: Path) -> str:
-    """The type of model that a configuration names."""
+def _model_type(path: Path) -> str:
+    config = config_of(path)
+    if "model_type" not in config:
+        raise UsageError(f"checkpoint {path}: config.json names no model_type")
+    return str(config["model_type"])
+
+
+def config_of(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint directory's ``config.json``.
+
+    Raises:
+        UsageError: when it is missing or malformed.
+    """
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"checkpoint {path}: no config.json; is this a Hugging Face checkpoint directory?") from error
     except (OSError, ValueError) as error:
         raise UsageError(f"checkpoint {path}: config.json cannot be read ({error})") from error
-    if not isinstance(config, dict) or "model_type" not in config:
-        raise UsageError(f"checkpoint {path}: config.json names no model_type")
-    return str(config["model_type"])
+    if not isinstance(config, dict):
+        raise UsageError(f"checkpoint {path}: config.json is no JSON object")
+    return config
 
 
-def _weight_files(path: Path) -> list[Path]:
+def weight_files(path: Path) -> list[Path]:
+    """The safetensors files of a checkpoint directory: those that its index names, or all where it has none.
+
+    Raises:
+        UsageError: when a file is missing or the index cannot be read.
+    """
     index = path / "model.safetensors.index.json"
     if not index.exists():
         files = sorted(path.glob("*.safetensors"))

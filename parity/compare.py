@@ -13,19 +13,20 @@ from typing import Protocol, TypeVar
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
 from parity.diagnosis.naming import Knowledge, Namer
-from parity.discovery import BACKENDS, REFERENCES, reference_of
+from parity.discovery import reference_of
 from parity.judging.baseline import Baseline, judged
 from parity.judging.judgement import Comparison, Judgement
 from parity.media import Part
+from parity.running.parties import Parties
 from parity.running.party import Crash, Party, both
-from parity.running.plan import ORACLE_DTYPE, plan_of, require_dtype, require_prompt
+from parity.running.plan import require_dtype, require_prompt
 from parity.running.progress import Progress
 from parity.traces.runs import Runs
 from parity.traces.trace import Manifest, Trace
 
 DIAGNOSIS = "diagnosis"
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ class Request:
     strict: bool = False
 
 
-class Look(Protocol):
+class Onlooker(Protocol):
     """Sees each judgement with the traces that it rests on, before those may be removed."""
 
     def __call__(self, judgement: Judgement, *, oracle: Trace, baseline: Runs | None, candidate: Runs) -> None:
         """Take what is needed of the traces."""
 
 
-def compare(request: Request, *, progress: Progress, look: Look | None = None) -> Comparison:
+def compare(request: Request, *, progress: Progress, look: Onlooker | None = None) -> Comparison:
     """Run oracle, baseline and candidates in every scenario, and judge.
 
     Raises:
@@ -82,28 +83,28 @@ def compare(request: Request, *, progress: Progress, look: Look | None = None) -
 class _Session:
     """The parties of one request, loaded once and run in every scenario."""
 
-    def __init__(self, request: Request, folder: Path, progress: Progress, stack: ExitStack, look: Look | None) -> None:
+    def __init__(
+        self, request: Request, folder: Path, progress: Progress, stack: ExitStack, look: Onlooker | None
+    ) -> None:
         self.request = request
         self._folder = folder
         self._progress = progress
-        self._stack = stack
         self._look = look
         self._pool = stack.enter_context(ThreadPoolExecutor())
         self._crashes: dict[str, str] = {}
         self._namers: dict[str, Namer] = {}
         reference = reference_of(request.checkpoint, request.reference)
-        self._oracle = self._party("oracle", reference, REFERENCES)
-        self._baseline = self._party("baseline", reference, REFERENCES)
+        self._parties = stack.enter_context(Parties(request.checkpoint, reference, progress))
+        self._oracle, self._baseline = self._parties.oracle, self._parties.reference("baseline", request.dtype)
         self._known = Knowledge.of(reference, oracle=self._oracle, baseline=self._baseline)
-        self._candidates = [self._party(name, name, BACKENDS) for name in request.candidates]
+        self._candidates = [self._parties.candidate(name, request.dtype) for name in request.candidates]
         self._load()
 
     def judgements(self, scenario: str) -> Iterator[Judgement]:
         """Run one scenario with every party and judge each candidate."""
         folder = self._folder / scenario
         self._known.forget()
-        plan = plan_of(self._oracle, scenario, self.request.prompt, self.request.media)
-        oracle = self._last = self._oracle.run(folder / "oracle", scenario=plan)
+        oracle = self._last = self._parties.oracle_run(folder, scenario, self.request.prompt, self.request.media)
         baseline = Baseline(self._baseline, oracle, folder)
         begun = self._pool.submit(baseline.begin)
         jobs = [self._pool.submit(self._runs, party, folder, oracle) for party in self._candidates]
@@ -120,17 +121,12 @@ class _Session:
         """The oracle's manifest."""
         return self._last.manifest
 
-    def _party(self, name: str, backend: str, group: str) -> Party:
-        return self._stack.enter_context(Party(name, backend, group=group, progress=self._progress))
-
     def _load(self) -> None:
-        parties = [(self._oracle, ORACLE_DTYPE)]
-        parties += [(party, self.request.dtype) for party in (self._baseline, *self._candidates)]
-        jobs = [self._pool.submit(party.load, self.request.checkpoint, dtype) for party, dtype in parties]
-        for (party, _), job in zip(parties, jobs, strict=True):
+        jobs = [(party, self._pool.submit(self._parties.load, party)) for party in self._parties]
+        for party, job in jobs:
             self._guarded(party, job.result)
 
-    def _guarded(self, party: Party, action: Callable[[], Result]) -> Result | None:
+    def _guarded(self, party: Party, action: Callable[[], T]) -> T | None:
         """A candidate's crash is remembered as its verdict; the reference's ends the comparison."""
         try:
             return action()
@@ -148,7 +144,8 @@ class _Session:
 
     def _judge(self, oracle: Trace, baseline: Baseline, party: Party, runs: Runs | None) -> Judgement:
         if runs is None:
-            return _crashed(party.name, self.request.dtype, oracle.scenario.name, self._crashes[party.name])
+            crash, scenario = self._crashes[party.name], oracle.scenario.name
+            return Judgement.of_crash(crash, candidate=party.name, dtype=self.request.dtype, scenario=scenario)
         judgement, held_to = judged(oracle=oracle, baseline=baseline, candidate=runs, name=party.name)
         judgement = replace(judgement, strict=self.request.strict)
         if self.request.diagnose:
@@ -178,7 +175,3 @@ def _folder(keep: Path | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
         yield Path(folder)
-
-
-def _crashed(candidate: str, dtype: str, scenario: str, message: str) -> Judgement:
-    return Judgement(candidate, dtype, scenario, steps=(), tokens=(), allowed=0.0, crash=message)

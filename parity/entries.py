@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, TypeVar
 
 from parity.errors import UsageError
+
+T = TypeVar("T")
 
 
 def targets(group: str) -> dict[str, str]:
@@ -35,3 +37,15 @@ def load(name: str, group: str, noun: str) -> Any:
         return getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"{noun} {name!r} cannot be imported from {target}: {error}") from error
+
+
+def make(name: str, group: str, noun: str, kind: type[T]) -> T:
+    """What the function of that name makes, which is found as `load` finds it.
+
+    Raises:
+        UsageError: for an unknown name, or a function that makes something else.
+    """
+    made = load(name, group, noun)()
+    if not isinstance(made, kind):
+        raise UsageError(f"{noun} {name!r}: {targets(group).get(name, name)} makes no parity {kind.__name__}")
+    return made

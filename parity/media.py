@@ -15,10 +15,10 @@ from parity.errors import UsageError
 Kind = Literal["text", "image", "audio"]
 FOLDER = "media"
 """Where a trace keeps its media."""
-DIGITS = 32
+HEX_DIGITS = 32
 """Hexadecimal digits of the digest that names a file: 128 bits."""
 
-_KEPT = re.compile(rf"[0-9a-f]{{{DIGITS}}}\.[a-z0-9]{{0,8}}")
+_KEPT = re.compile(rf"[0-9a-f]{{{HEX_DIGITS}}}\.[a-z0-9]{{0,8}}")
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _keep(file: Path, trace: Path) -> str:
 
 def _kept(name: str, trace: Path) -> str:
     file = trace / FOLDER / name
-    if not _KEPT.fullmatch(name) or not file.is_file() or digest(file) != name[:DIGITS]:
+    if not _KEPT.fullmatch(name) or not file.is_file() or digest(file) != name[:HEX_DIGITS]:
         raise UsageError(f"trace {trace} lacks its file {name!r}, or it was changed; write the trace again")
     return str(file)
 
@@ -99,6 +99,6 @@ def _suffix(file: Path) -> str:
 
 
 def digest(file: Path) -> str:
-    """SHA-256 of a file's content, shortened to `DIGITS`."""
+    """SHA-256 of a file's content, shortened to `HEX_DIGITS`."""
     with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:DIGITS]
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:HEX_DIGITS]

@@ -69,7 +69,7 @@ def parity_result(request: pytest.FixtureRequest) -> ParityResult:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Note which goldens the collected tests need."""
     if marked := [item for item in items if item.get_closest_marker("parity")]:
-        from parity.testing.unused import survey
+        from parity.testing.request import survey
 
         config.stash[UNUSED] = survey(marked)
 

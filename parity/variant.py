@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Self
 
-from parity.entries import load
+from parity.entries import make
 from parity.errors import UsageError
 from parity.media import Kind, Part
 from parity.site import Edit
@@ -231,10 +231,7 @@ def find_variants(name: str) -> Catalogue:
     Raises:
         UsageError: for an unknown name, or a target that makes no catalogue.
     """
-    made = load(name, VARIANTS, "catalogue of variants")()
-    if not isinstance(made, Catalogue):
-        raise UsageError(f"catalogue of variants {name!r} is no parity Catalogue")
-    return made
+    return make(name, VARIANTS, "catalogue of variants", Catalogue)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

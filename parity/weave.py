@@ -87,9 +87,18 @@ def resolve(path: str) -> FunctionType:
 
 
 _SITES: dict[int, Site] = {}
+"""Sites by the number that woven code knows them by, their `id`; they stay here, so that no other gets it."""
 
 
 def _dispatch(handler: Handler) -> Callable[..., Any]:
+    """What the woven calls call: it tells the handler which site spoke, for whom, and who asked.
+
+    A call that is compiled into a function can hold constants and names alone. So it hands over the site's number in
+    `_SITES`, its own `self` where it has one, the value, and the variables that the site uses. A function without a
+    `self` (one of a module, as of rotary embeddings) computes for the method that called it: two frames up, behind
+    this one and the woven function's, stands that caller, whose `self` and name are read.
+    """
+
     def dispatch(key: int, owner: Any, value: Any, **used: Any) -> Any:
         function = inspect.currentframe().f_back  # type: ignore[union-attr]  # CPython has frames
         caller: Any = function.f_back  # type: ignore[union-attr]

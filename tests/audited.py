@@ -100,7 +100,7 @@ class InProcess:
 
     log = []  # noqa: RUF012 - a test empties it
 
-    def __init__(self, name, backend, *, group=BACKENDS, progress):
+    def __init__(self, name, backend, *, group=BACKENDS, progress, environment=None):
         self.name, self._spec, self._group = name, backend, group
 
     def load(self, checkpoint, dtype):

@@ -19,7 +19,7 @@ from parity.backend import Backend
 from parity.errors import ExitCode
 from parity.judging.baseline import Baseline, judged
 from parity.judging.judgement import Judgement
-from parity.running.execute import Run, execute, measure
+from parity.running.execute import Run, execute, measured_run
 from parity.running.party import Party
 from parity.traces.coverage import Missing
 from parity.traces.measured import Errors
@@ -109,7 +109,7 @@ class Here:
 
     def measure(self, execution: str, *, oracle: Trace, mode: Mode, missing: Missing) -> Errors:
         """Errors alone."""
-        return measure(
+        return measured_run(
             self._reference,
             oracle=oracle,
             dtype=self._dtype,

@@ -33,7 +33,7 @@ def bring_near(harness: Any, monkeypatch: Any) -> None:
             self._backend.vary([(options["variant"], options["at"])] if options else [])
 
     class NearParty(Party):
-        def __init__(self, name: str, backend: str, *, group: str, progress: Any, threads: int | None = None) -> None:
+        def __init__(self, name: str, backend: str, *, group: str, progress: Any, environment: Any) -> None:
             self.name, self.backend = name, backend
             self._group, self._progress = group, progress
             self._worker = Near(events=-1)
@@ -46,6 +46,4 @@ def bring_near(harness: Any, monkeypatch: Any) -> None:
         def close(self) -> None:
             """Nothing was started."""
 
-    monkeypatch.setattr("parity.compare.Party", NearParty)
-    monkeypatch.setattr("parity.variants.planting.Party", NearParty)
-    monkeypatch.setattr("parity.variants.sensitivity.Party", NearParty)
+    monkeypatch.setattr("parity.running.parties.Party", NearParty)

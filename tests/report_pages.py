@@ -10,7 +10,7 @@ import numpy as np
 from parity.contract import Contract, Step
 from parity.judging.judgement import Comparison, Judgement
 from parity.judging.verdict import Deviation, Status, StepVerdict, TokenVerdict
-from parity.report.chosen import MOST, chosen
+from parity.report.chosen import MOST_PAGES, chosen
 from parity.report.detail import Column, Detail, Element, Heat, Histogram, Report
 from parity.scenario import Chunk, Scenario
 from tests import report_samples as samples
@@ -63,7 +63,7 @@ def with_details(comparison, **sizes):
     """A report with a page for every step that would get one."""
     details = []
     for judgement in comparison.judgements:
-        for step in chosen(judgement, left=MOST - len(details)):
+        for step in chosen(judgement, left=MOST_PAGES - len(details)):
             details.append(detail(judgement, step, **sizes))
     return Report(comparison, (SCENARIO,), tuple(details), PIECES)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from parity.dtypes import as_float64
-from parity.traces.trace import Key, Trace
+from parity.judging.greedy import greedy_ids, logits_of
+from parity.traces.trace import Trace
 
 
 @dataclass(frozen=True)
@@ -35,18 +34,13 @@ def effect(*, oracle: Trace, candidate: Trace | None) -> Effect:
     error = power = 0.0
     same: list[bool] = []
     for chunk in oracle.scenario.chunks:
-        key = Key(chunk.phase, step)
-        true, value = (_logits(trace, key) for trace in (oracle, candidate))
+        true, value = (logits_of(run, chunk.phase, step) for run in (oracle, candidate))
+        assert true is not None  # an audit keeps all tensors
+        assert value is not None
         real = oracle.scenario.valid(chunk.phase, true.shape[1])
         if true.shape != value.shape:
             true, value, real, last = true[:, -1:], value[:, -1:], real[:, -1:], True
         true, value = true[real], value[real]
         error, power = error + float(np.sum((value - true) ** 2)), power + float(np.sum(true**2))
-        same += (np.argmax(value, axis=-1) == np.argmax(true, axis=-1)).tolist()
+        same += (greedy_ids(value) == greedy_ids(true)).tolist()
     return Effect(float(np.sqrt(error / power)), sum(same), len(same), last)
-
-
-def _logits(trace: Trace, key: Key) -> NDArray[np.float64]:
-    tensor = trace.tensor(key)
-    assert tensor is not None  # an audit keeps all tensors
-    return as_float64(tensor)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from parity.audit.auditor import Auditor
 from parity.audit.outcome import Outcome
-from parity.audit.parties import Parties
 from parity.audit.result import Audit, Audits
 from parity.audit.trial import Trial, trials
 from parity.checkpoint import Checkpoint
@@ -59,8 +59,8 @@ def audit(request: AuditRequest, catalogue: Catalogue, progress: Progress) -> Au
     outcomes: list[Outcome] = []
     for dtype in request.dtypes:
         first = dtype == request.dtypes[0]
-        with Parties(catalogue, request.checkpoint, dtype, progress, diagnosed=first) as parties:
-            outcomes += parties.outcomes(planned)
+        with Auditor(catalogue, request.checkpoint, dtype, progress, diagnosed=first) as auditor:
+            outcomes += auditor.outcomes(planned)
     return Audits(
         tuple(_audit(package, subject, found[package], outcomes) for package, subject in subjects.items()),
         model=request.checkpoint.name,

@@ -11,7 +11,7 @@ from typing import Any
 
 from parity.errors import UsageError
 
-SCHEMA = "parity-variants"
+SCORES = "parity-variants"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def _scores(path: Path) -> list[dict[str, Any]]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         found = data if isinstance(data, list) else [data]
-        if all(score["schema"] == SCHEMA and score["scores"] for score in found):
+        if all(score["schema"] == SCORES and score["scores"] for score in found):
             return found
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} holds no scores of variants ({error}); write it with score --json") from error

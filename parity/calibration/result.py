@@ -19,7 +19,7 @@ from parity.judging.verdict import Status, StepVerdict
 from parity.scenario import Drawn
 
 FORMAT = "parity-calibration"
-VERSION = 1
+RESULTS_VERSION = 1
 
 
 Fields = dict[str, Any]
@@ -34,7 +34,7 @@ class Head(_Strict):
     """What the results of a file are of."""
 
     format: str = FORMAT
-    version: int = VERSION
+    version: int = RESULTS_VERSION
     seed: int
     reference: str
     model: str

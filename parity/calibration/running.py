@@ -71,10 +71,17 @@ class CalibrationRequest:
 
     def sitting(self, setting: Setting, folder: Path) -> Sitting:
         """What a session of that setting judges."""
-        return Sitting(self.checkpoint, self.reference, self.candidates, self.seed, setting, folder)
+        return Sitting(
+            checkpoint=self.checkpoint,
+            reference=self.reference,
+            candidates=self.candidates,
+            seed=self.seed,
+            setting=setting,
+            folder=folder,
+        )
 
 
-def require(request: CalibrationRequest, draw: int | None = None) -> None:
+def require_known(request: CalibrationRequest, draw: int | None = None) -> None:
     """Refuse what cannot be, before anything is started; of a single draw its own arithmetic alone must be there.
 
     Raises:

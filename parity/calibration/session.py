@@ -10,23 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.calibration.result import Fields, Result, described, outcome
-from parity.calibration.settings import Entrant, Environment, Setting, trials
+from parity.calibration.settings import Entrant, Environment, Setting, entrants
 from parity.checkpoint import Checkpoint
 from parity.diagnosis.naming import Knowledge
-from parity.discovery import BACKENDS, REFERENCES, Choice, find, find_reference
+from parity.discovery import Choice, find, find_reference
 from parity.dtypes import COARSE, unit_roundoff
 from parity.errors import ParityError, UsageError
 from parity.judging.baseline import Baseline, judged
 from parity.judging.judgement import Judgement
-from parity.running.party import Crash, Party
-from parity.running.plan import ORACLE_DTYPE, plan_of
+from parity.running.parties import Parties
+from parity.running.party import Crash, Party, both
+from parity.running.plan import plan_of
 from parity.running.progress import Silent
 from parity.scenario import Drawn
-from parity.traces.runs import Runs
-from parity.traces.trace import Mode, Trace
+from parity.traces.trace import Trace
 
-MODES: tuple[Mode, Mode] = ("free", "lockstep")
-FAINT = 11
+CANDIDATE = "candidate"
+"""Folder of one candidate's runs, which are gone before the next candidate's."""
+FAINT_EVERY = 11
 """One of so many draws is judged with bugs below the noise as well, which a comparison looks for in every run of a
 coarse arithmetic: planting some 300 of them takes as long as all else of a draw. Prime, so that it meets every setting.
 """
@@ -62,17 +63,14 @@ class Session:
         self._sitting, self._setting = sitting, sitting.setting
         self._candidates: dict[Entrant, Party] = {}
         self._refused: dict[Entrant, str] = {}
-        self._stack = ExitStack()
-        self._oracle, self._baseline = (
-            self._party(name, sitting.reference, REFERENCES) for name in ("oracle", "baseline")
-        )
-        try:
+        with ExitStack() as stack:
+            parties = Parties(sitting.checkpoint, sitting.reference, Silent(), _variables(self._setting.here))
+            self._parties = stack.enter_context(parties)
+            self._oracle, self._baseline = parties.oracle, parties.reference("baseline", self._setting.dtype)
             self._known = Knowledge.of(sitting.reference, oracle=self._oracle, baseline=self._baseline)
-            self._oracle.load(sitting.checkpoint, ORACLE_DTYPE)
-            self._baseline.load(sitting.checkpoint, self._setting.dtype)
-        except BaseException:
-            self._stack.close()
-            raise
+            for party in parties:
+                parties.load(party)
+            self._stack = stack.pop_all()
 
     def close(self) -> None:
         """End the parties."""
@@ -92,7 +90,7 @@ class Session:
 
     def _is_faint(self, number: int) -> bool:
         """Whether bugs below the noise are looked for with the input of that number."""
-        return number % FAINT == 0 and unit_roundoff(self._setting.dtype) >= COARSE
+        return number % FAINT_EVERY == 0 and unit_roundoff(self._setting.dtype) >= COARSE
 
     def _outcomes(self, drawn: Drawn, folder: Path, *, faint: bool) -> Iterator[tuple[Entrant, Fields]]:
         """Each candidate's, under a baseline that all share; an input that the reference refuses is no one's."""
@@ -114,14 +112,13 @@ class Session:
             if self._setting.dtype in found.dtypes:
                 _, *others = Environment.all_of(found.environments())
                 is_baseline = Choice.parse(candidate) == Choice(self._sitting.reference)
-                yield from trials(candidate, others, self._setting, is_baseline=is_baseline)
+                yield from entrants(candidate, others, self._setting, is_baseline=is_baseline)
 
     def _judged(self, trial: Entrant, folder: Path, oracle: Trace, baseline: Baseline, *, faint: bool) -> Fields:
-        output = folder / "candidate"
         if trial in self._refused:
             return {"refused": self._refused[trial]}
         try:
-            runs = self._runs(self._loaded(trial), output, oracle)
+            runs = both(self._loaded(trial), folder / CANDIDATE / "run", oracle)
             judgement, held_to = judged(oracle=oracle, baseline=baseline, candidate=runs, name=trial.candidate)
             if faint:
                 namer = self._known.namer(Silent())
@@ -129,15 +126,14 @@ class Session:
             return outcome(judgement) | {"faint": faint}
         except Crash as crash:
             if party := self._candidates.pop(trial, None):
-                party.close()
-            return outcome(Judgement(trial.candidate, self._setting.dtype, "", (), (), 0.0, crash=str(crash)))
+                self._parties.end(party)
+            return outcome(Judgement.of_crash(str(crash), candidate=trial.candidate, dtype=self._setting.dtype))
         except ParityError as refusal:
             if trial not in self._candidates:  # it is not loaded, and never will be
                 self._refused[trial] = str(refusal)
             return {"refused": str(refusal)}
         finally:
-            for mode in MODES:
-                shutil.rmtree(_output(output, mode), ignore_errors=True)
+            shutil.rmtree(folder / CANDIDATE, ignore_errors=True)
 
     def _result(self, number: int, drawn: Drawn, trial: Entrant, became: Fields) -> Result:
         return Result(
@@ -153,21 +149,11 @@ class Session:
     def _loaded(self, trial: Entrant) -> Party:
         """A candidate is loaded when it is first needed."""
         if trial not in self._candidates:
-            party = self._party(trial.candidate, trial.candidate, BACKENDS, trial.elsewhere)
-            self._candidates[trial] = party.load(self._sitting.checkpoint, self._setting.dtype)
+            variables = _variables(trial.elsewhere) if trial.elsewhere else None
+            party = self._parties.candidate(trial.candidate, self._setting.dtype, variables)
+            self._candidates[trial] = self._parties.load(party)
         return self._candidates[trial]
 
-    def _party(self, name: str, backend: str, group: str, elsewhere: Environment | None = None) -> Party:
-        variables = {"OMP_NUM_THREADS": str(THREADS), "OPENBLAS_NUM_THREADS": str(THREADS)}
-        variables |= dict((elsewhere or self._setting.here).variables)
-        party = Party(name, backend, group=group, progress=Silent(), environment=variables)
-        return self._stack.enter_context(party)
 
-    @staticmethod
-    def _runs(party: Party, output: Path, oracle: Trace) -> Runs:
-        free, lockstep = (party.run(_output(output, mode), oracle=oracle, mode=mode) for mode in MODES)
-        return Runs(free, lockstep)
-
-
-def _output(path: Path, mode: Mode) -> Path:
-    return path.with_name(f"{path.name}.{mode}")
+def _variables(where: Environment) -> dict[str, str]:
+    return {"OMP_NUM_THREADS": str(THREADS), "OPENBLAS_NUM_THREADS": str(THREADS), **dict(where.variables)}

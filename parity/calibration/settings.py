@@ -71,7 +71,9 @@ def settings(dtypes: Sequence[str], environments: Sequence[Environment]) -> tupl
     return tuple(Setting(dtype, environments[at], at) for dtype, at in places)
 
 
-def trials(candidate: str, others: Sequence[Environment], setting: Setting, *, is_baseline: bool) -> Iterator[Entrant]:
+def entrants(
+    candidate: str, others: Sequence[Environment], setting: Setting, *, is_baseline: bool
+) -> Iterator[Entrant]:
     """Where a candidate runs: here, unless it would be the baseline again, and in another environment of its own."""
     if not is_baseline:
         yield Entrant(candidate)

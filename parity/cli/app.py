@@ -23,7 +23,7 @@ app = typer.Typer(
     epilog="Exit codes: 0 parity, 1 diverged, 2 usage or internal error, 3 backend unavailable or crashed, "
     "4 stale trace or golden, 5 incomplete.",
 )
-COMMANDS: tuple[Callable[..., int], ...] = (
+BUILT_IN: tuple[Callable[..., int], ...] = (
     comparing.compare,
     auditing.audit,
     calibrating.calibrate,
@@ -35,7 +35,7 @@ COMMANDS: tuple[Callable[..., int], ...] = (
     generating.generate,
     running.doctor,
 )
-for command in COMMANDS:
+for command in BUILT_IN:
     app.command()(command)
 app.add_typer(golden, name="golden")
 app.add_typer(variants, name="variants")

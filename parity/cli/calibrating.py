@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from parity.calibration.summary import Summary
 
 RIGHT = "mlx,ane,ane@batch=16,mlx-lm@patch=all,mlx-vlm@patch=all,transformers,transformers@variant=attention-fused"
-ARITHMETICS = "float32,bfloat16,float16-ane"
+RIGHT_IN = "float32,bfloat16,float16-ane"
 
 Judgements = Annotated[int, typer.Option("--judgements", envvar="PARITY_JUDGEMENTS", min=1, help="How many at least.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the draws: the same seed draws the same inputs.")]
@@ -41,7 +41,7 @@ def calibrate(
     model: Model = None,
     reference: Reference = None,
     candidates: Candidates = RIGHT,
-    dtype: Dtypes = ARITHMETICS,
+    dtype: Dtypes = RIGHT_IN,
     judgements: Judgements = 3000,
     seed: Seed = 1,
     workers: Workers = 2,
@@ -52,30 +52,32 @@ def calibrate(
 ) -> int:
     """Judge candidates that are right on drawn inputs: how often is right code accused? Exit 1 where any was."""
     from parity.calibration.misses import read_misses
-    from parity.calibration.running import CalibrationRequest, require
+    from parity.calibration.running import CalibrationRequest, require_known
+    from parity.report.calibration_plot import require_plot
 
     checkpoint, true = loadable(model, reference)
     backends, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
-    request = CalibrationRequest(checkpoint, backends, dtypes, judgements, seed, workers, true)
-    require(request, draw)
+    request = CalibrationRequest(
+        checkpoint=checkpoint,
+        candidates=backends,
+        dtypes=dtypes,
+        judgements=judgements,
+        seed=seed,
+        workers=workers,
+        reference=true,
+    )
+    require_known(request, draw)
     if draw is not None:
         return _single(request, draw)
     misses = read_misses(score or ())
     if markdown:
-        _require_plot(markdown)
+        require_plot()  # before the long work starts
     summary = _run(request, results)
     if markdown:
         from parity.report.calibration_page import write
 
         write(summary, misses, _command(request, results, score or (), markdown), markdown)
     return _print(summary, request)
-
-
-def _require_plot(page: Path) -> None:
-    """Refuse a page whose figure cannot be drawn before the long work starts."""
-    from parity.report.calibration_plot import require_plot
-
-    require_plot()
 
 
 def _run(request: CalibrationRequest, file: Path) -> Summary:
@@ -117,7 +119,7 @@ def _command(request: CalibrationRequest, results: Path, scores: Sequence[Path],
     options = [("--judgements", str(request.judgements)), ("--seed", str(request.seed))]
     if (asked := ",".join(request.candidates)) != RIGHT:
         options += [("--candidates", asked)]
-    if (asked := ",".join(request.dtypes)) != ARITHMETICS:
+    if (asked := ",".join(request.dtypes)) != RIGHT_IN:
         options += [("--dtype", asked)]
     options += [("--score", str(score)) for score in scores] + [("--markdown", str(page))]
     return shlex.join(["parity", "calibrate", *(word for option in options for word in option)])

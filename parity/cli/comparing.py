@@ -55,6 +55,7 @@ def compare(
 ) -> int:
     """Run the reference and the candidates, and judge every step against the measured floor."""
     from parity.compare import Request
+    from parity.report.html import require_templates
     from parity.report.json import prepare
     from parity.running.plan import require_dtype
 
@@ -65,12 +66,21 @@ def compare(
     for name in dtypes:
         require_dtype(backends, name)
     if report:
-        _require_templates()
+        require_templates()
     for folder in filter(None, (report, keep)):
         prepare(folder)
     _require_free(keep, dtypes, scenarios)
-    request = Request(checkpoint, backends, dtypes[0], scenarios, prompt, given, true)
-    request = replace(request, diagnose=diagnosis, strict=strict)
+    request = Request(
+        checkpoint=checkpoint,
+        candidates=backends,
+        dtype=dtypes[0],
+        scenarios=scenarios,
+        prompt=prompt,
+        media=given,
+        reference=true,
+        diagnose=diagnosis,
+        strict=strict,
+    )
     gatherer = _gatherer(request) if report else None
     comparison = _compare([replace(request, dtype=name, keep=_kept(keep, name, dtypes)) for name in dtypes], gatherer)
     written = _write(comparison, gatherer, report) if report and gatherer else None
@@ -111,13 +121,6 @@ def _require_free(keep: Path | None, dtypes: Sequence[str], scenarios: Sequence[
 def _kept(keep: Path | None, dtype: str, dtypes: Sequence[str]) -> Path | None:
     """Where the traces of one dtype stay: several do not share a folder."""
     return keep / dtype if keep and len(dtypes) > 1 else keep
-
-
-def _require_templates() -> None:
-    """Refuse a report that cannot be rendered before the long work starts."""
-    from parity.report.html import require_templates
-
-    require_templates()
 
 
 def _gatherer(request: Request) -> Gatherer:

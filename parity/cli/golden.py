@@ -35,8 +35,8 @@ def check(
     as_json: Json = False,
 ) -> int:
     """Judge a backend's free run in each golden's scenario; the reference need not be installed."""
-    from parity.golden.catalogue import find_catalogue
     from parity.golden.checking import check as run
+    from parity.golden.sets import find_set
     from parity.report.detail import Report as Rendered
     from parity.report.html import require_templates
     from parity.report.json import prepare
@@ -47,9 +47,9 @@ def check(
         require_templates()
         prepare(report)
     chosen, arithmetic = names(only, "--only") if only else (), one_name(dtype, "--dtype")
-    catalogue = find_catalogue(which)
+    golden_set = find_set(which)
     with TerminalProgress() as progress:
-        comparison = run(catalogue, one_name(backend, "--backend"), arithmetic, only=chosen, progress=progress)
+        comparison = run(golden_set, one_name(backend, "--backend"), arithmetic, only=chosen, progress=progress)
     if report:
         write_report(Rendered(comparison), report)
     _print_check(comparison, as_json=as_json)
@@ -64,7 +64,7 @@ def update(
     allow_ci: Annotated[bool, typer.Option("--allow-ci", help="Even where the variable CI is set.")] = False,
 ) -> int:
     """Make goldens anew with the reference, and say what changed."""
-    from parity.golden.catalogue import find_catalogue
+    from parity.golden.sets import find_set
     from parity.golden.updating import require_leave
     from parity.golden.updating import update as run
     from parity.report.console import console
@@ -74,14 +74,14 @@ def update(
     chosen = names(only, "--only") if only else ()
     require_leave(allow_ci=allow_ci)
     with TerminalProgress() as progress:
-        done = run(find_catalogue(which), only=chosen, allow_ci=allow_ci, progress=progress)
+        done = run(find_set(which), only=chosen, allow_ci=allow_ci, progress=progress)
     print_update(done, console())
     return ExitCode.PARITY
 
 
 def _print_check(comparison: Comparison, *, as_json: bool) -> None:
     from parity.report.console import console, plain, print_line
-    from parity.report.goldens import MEANING
+    from parity.report.goldens import ESTIMATED
     from parity.report.json import dumps
     from parity.report.terminal import print_comparison
 
@@ -90,7 +90,7 @@ def _print_check(comparison: Comparison, *, as_json: bool) -> None:
         return
     out = console()
     print_comparison(comparison, out)
-    print_line(out, f"golden     {MEANING}")
+    print_line(out, f"golden     {ESTIMATED}")
     if following := next_command(comparison):
         print_line(out, f"next       {plain(following)}")
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from parity.cli.options import Json
-from parity.cli.traces import cases, require_candidates
+from parity.cli.traces import recorded, require_candidates
 from parity.errors import ExitCode, UsageError
 
 
@@ -36,7 +36,7 @@ def diff(
     true = Trace.read(oracle)
     contract = true.contract
     require_candidates(true, candidates)
-    found = cases(oracle, candidates, baseline or [])
+    found = recorded(oracle, candidates, baseline or [])
     judgements = [judge(oracle=one.oracle, baseline=one.baseline, candidate=one.candidate) for one in found]
     comparison = Comparison(contract, true.manifest, tuple(judgements))
     if as_json:

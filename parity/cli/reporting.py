@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.traces import Recorded, cases, kept_cases
+from parity.cli.traces import Recorded, kept_recorded, recorded
 from parity.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from parity.report.detail import Report
     from parity.report.gather import Gatherer
 
-DEFAULT = Path("reports")
+REPORTS = Path("reports")
 
 
 def report(
@@ -58,15 +58,15 @@ def _report(paths: Sequence[Path], baselines: Sequence[Path], tokenizer: Path | 
         return (only.parent if only.is_file() else only), read_report(only)
     if only is not None and not only.exists():
         raise UsageError(f"{only} does not exist")
-    return DEFAULT, _judged(kept_cases(only) if only is not None else _cases(paths, baselines), _gatherer(tokenizer))
+    return REPORTS, _judged(kept_recorded(only) if only is not None else _given(paths, baselines), _gatherer(tokenizer))
 
 
-def _cases(paths: Sequence[Path], baselines: Iterable[Path]) -> Iterator[Recorded]:
+def _given(paths: Sequence[Path], baselines: Iterable[Path]) -> Iterator[Recorded]:
     """Single traces: the oracle's is the one with a contract beside it, wherever it stands."""
     oracles = [path for path in paths if (path / "contract.json").is_file()]
     if len(oracles) != 1:
         raise UsageError(f"{len(oracles)} of these traces are an oracle's; give one, and the candidates'")
-    return cases(oracles[0], [path for path in paths if path != oracles[0]], baselines)
+    return recorded(oracles[0], [path for path in paths if path != oracles[0]], baselines)
 
 
 def _gatherer(tokenizer: Path | None) -> Gatherer:

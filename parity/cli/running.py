@@ -73,9 +73,9 @@ def doctor(
 ) -> int:
     """Say what is installed, what can run, and how to cure what cannot."""
     from parity.report.console import console
-    from parity.report.findings import print_findings
-    from parity.running.doctor import examine
+    from parity.report.records import print_findings
+    from parity.running.single import health
 
     backends = names(candidates, "--candidates") if candidates else ()
-    good = print_findings(examine(backends), console())
+    good = print_findings(health(backends), console())
     return ExitCode.PARITY if good else ExitCode.UNAVAILABLE

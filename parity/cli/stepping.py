@@ -25,7 +25,6 @@ from parity.errors import ExitCode
 
 if TYPE_CHECKING:
     from parity.checkpoint import Checkpoint
-    from parity.contract import Contract
     from parity.media import Part
     from parity.variants.sensitivity import Sensitivity
 
@@ -58,6 +57,7 @@ def steps(
     from parity.report.console import console
     from parity.report.contract import contract_json, print_steps, select
     from parity.report.sensitivity import print_sensitivity, sensitivity_json
+    from parity.running.single import contract_of
 
     if sensitivity:
         found = _measured(loadable(model, reference), given_prompt(prompt), media(image, audio), dtype, scenario)
@@ -67,19 +67,13 @@ def steps(
         else:
             print_sensitivity(found, names, console(), folded=not every)
         return ExitCode.PARITY
-    contract = _contract(*loadable(model, reference))
+    contract = contract_of(*loadable(model, reference))
     chosen = select(contract, layer=layer, text=grep)
     if as_json:
         print(json.dumps(contract_json(contract, chosen)))
     else:
         print_steps(contract, chosen, console(), folded=not every)
     return ExitCode.PARITY
-
-
-def _contract(checkpoint: Checkpoint, reference: str) -> Contract:
-    from parity.running.single import contract_of
-
-    return contract_of(checkpoint, reference)
 
 
 def _measured(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from parity.traces.runs import Runs
     from parity.traces.trace import Trace
 
-Party = tuple[str, str]
+Who = tuple[str, str]
 """Backend and dtype."""
 
 ORACLE = "oracle"
@@ -30,7 +30,7 @@ class Recorded:
     candidate: Runs
 
 
-def parties(paths: Iterable[Path]) -> dict[Party, Runs]:
+def parties(paths: Iterable[Path]) -> dict[Who, Runs]:
     """Traces grouped by who ran, each group with its free run and its lockstep run.
 
     Raises:
@@ -39,7 +39,7 @@ def parties(paths: Iterable[Path]) -> dict[Party, Runs]:
     from parity.traces.runs import Runs
     from parity.traces.trace import Trace
 
-    found: dict[Party, dict[str, Trace]] = {}
+    found: dict[Who, dict[str, Trace]] = {}
     for path in paths:
         trace = Trace.read(path)
         runs = found.setdefault((trace.manifest.backend, trace.manifest.dtype), {})
@@ -52,7 +52,7 @@ def parties(paths: Iterable[Path]) -> dict[Party, Runs]:
     return {party: Runs(free=runs.get("free"), lockstep=runs.get("lockstep")) for party, runs in found.items()}
 
 
-def by_dtype(found: Mapping[Party, Runs]) -> dict[str, Runs]:
+def by_dtype(found: Mapping[Who, Runs]) -> dict[str, Runs]:
     """Baselines by their arithmetic.
 
     Raises:
@@ -83,8 +83,8 @@ def require_candidates(oracle: Trace, candidates: Iterable[Path]) -> None:
             )
 
 
-def cases(oracle: Path, candidates: Iterable[Path], baselines: Iterable[Path]) -> Iterator[Recorded]:
-    """Single traces as cases, one a party.
+def recorded(oracle: Path, candidates: Iterable[Path], baselines: Iterable[Path]) -> Iterator[Recorded]:
+    """Single traces, as what is judged, one a party.
 
     Raises:
         UsageError: when there is no baseline in a candidate's dtype though there are others.
@@ -98,7 +98,7 @@ def cases(oracle: Path, candidates: Iterable[Path], baselines: Iterable[Path]) -
         yield Recorded(backend, true, floors.get(dtype), runs)
 
 
-def kept_cases(folder: Path) -> Iterator[Recorded]:
+def kept_recorded(folder: Path) -> Iterator[Recorded]:
     """What ``parity compare --keep`` left in a folder, by scenario (and dtype, where there were several).
 
     Raises:
@@ -114,7 +114,7 @@ def kept_cases(folder: Path) -> Iterator[Recorded]:
 
 
 def _beside(oracle: Path) -> Iterator[Recorded]:
-    """The cases of one scenario: an oracle, its baseline, and whoever else has a trace beside them."""
+    """What is judged of one scenario: an oracle, its baseline, and whoever else has a trace beside them."""
     from parity.judging.baseline import NAME, kept
 
     groups: dict[str, list[Path]] = {}
@@ -122,5 +122,5 @@ def _beside(oracle: Path) -> Iterator[Recorded]:
         if path != oracle and not path.name.startswith(NAME) and (path / "manifest.json").is_file():
             groups.setdefault(path.name.rpartition(".")[0] or path.name, []).append(path)
     for name, paths in groups.items():
-        for case in cases(oracle, paths, []):
+        for case in recorded(oracle, paths, []):
             yield Recorded(name, case.oracle, kept(case.oracle, case.candidate), case.candidate)

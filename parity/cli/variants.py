@@ -63,7 +63,15 @@ def run(name: Name, model: Model = None, reference: Reference = None, dtype: Dty
     chosen = catalogue.get(name).at(at)
     candidate = f"{catalogue.reference}@variant={name}" + (f":at={at}" if at else "")
     media, prompt = catalogue.parts(chosen), catalogue.prompt
-    request = Request(checkpoint, (candidate,), arithmetic, (chosen.scenario,), prompt, media, true)
+    request = Request(
+        checkpoint=checkpoint,
+        candidates=(candidate,),
+        dtype=arithmetic,
+        scenarios=(chosen.scenario,),
+        prompt=prompt,
+        media=media,
+        reference=true,
+    )
     with TerminalProgress() as progress:
         comparison = compare(request, progress=progress)
     print_comparison(comparison, console())

@@ -13,15 +13,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from parity.contract import Contract
-from parity.diagnosis.evidence import Float, Piece, missing_in, piece_of
+from parity.diagnosis.evidence import Piece, missing_in, piece_of
 from parity.diagnosis.numerals import said
-from parity.diagnosis.rows import FAR, Rows, Share
+from parity.diagnosis.rows import AROUND_ONE, Rows, Share
 from parity.diagnosis.together import Plant, Remembered
 from parity.dtypes import unit_roundoff
 from parity.judging.cause import Cause, Diagnosis
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Status, StepVerdict
 from parity.placing import placed
+from parity.traces.measure import Float
 from parity.traces.scale import family
 from parity.traces.trace import Key, Trace
 from parity.variant import Catalogue, Degree, Variant
@@ -176,7 +177,7 @@ class Accumulated:
         tensors = Share.of([rows.whole for each in seen for rows in each.rows])
         correct = Share.of([rows.whole for each in seen for rows in each.correct])
         # where the baseline is off by as much the other way, the difference is its own
-        own = abs(correct.alpha) <= FAR * abs(tensors.alpha)
+        own = abs(correct.alpha) <= AROUND_ONE * abs(tensors.alpha)
         number = first.degree.at(tensors.alpha)
         rounded = first.component == GENERIC and abs(number - first.degree.true) <= roundoff
         sure = tensors.sure_by_degrees and own and number > 0 and not rounded
@@ -219,7 +220,7 @@ def _told(value: float, uncertain: float) -> str:
     """A fitted number to as many digits as are certain."""
     if uncertain <= 0 or not math.isfinite(uncertain):
         return said(value)
-    apart = value - 1 if abs(value - 1) < FAR else value
+    apart = value - 1 if abs(value - 1) < AROUND_ONE else value
     digits = max(1, math.floor(math.log10(abs(apart) / uncertain))) if abs(apart) > uncertain else 1
     rounded = float(f"{apart:.{min(digits, 4) - 1}e}")
     return f"about {said(1 + rounded if apart != value else rounded)}"
@@ -266,7 +267,15 @@ def _diagnosis(find: Find, alike: Sequence[Find], faint: Sequence[StepVerdict]) 
         values=find.values,
         noise=1.0 - share.explained,
         causes=(
-            Cause(bug.name, find.meaning, share.alpha, share.explained, bug.component != GENERIC, bug.source, others),
+            Cause(
+                name=bug.name,
+                meaning=find.meaning,
+                alpha=share.alpha,
+                explained=share.explained,
+                variant=bug.component != GENERIC,
+                source=bug.source,
+                alike=others,
+            ),
         ),
         tried=1 + len(alike),
         sigmas=abs(share.sigmas),

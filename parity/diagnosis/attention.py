@@ -14,24 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.diagnosis.earlier import Earlier
-from parity.diagnosis.evidence import Evidence, Float, Piece
+from parity.diagnosis.evidence import Evidence, Piece
+from parity.diagnosis.formulas import PROMISING
 from parity.diagnosis.hypothesis import Hypothesis
+from parity.diagnosis.masks import Mask
 from parity.diagnosis.numerals import factor
 from parity.diagnosis.softmax import instead, least, softmax
+from parity.traces.measure import Float
 
-TRUE = 1e-6
+IS_ATTENTION = 1e-6
 """A step of the oracle is attention of others where so little of it is left."""
 QUERIES = 4
 """Of the steps of the context's shape so many are tried as its queries."""
 STORES = 12
 """Of the steps that may be keys or values so many pairs are tried."""
-ROWS = 48
+QUERY_ROWS = 48
 """Rows of queries on which attention is tried before it is computed whole."""
-PROMISING = 0.1
 DIMENSIONS = 4
 """Of the context, in both layouts."""
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +179,7 @@ def _recognised(reader: _Reader) -> _Found | None:
                 names = {"queries": queries, "keys": keys, "values": values, "mask": mask}
                 for scale in (1.0, reader.pieces[0].oracle.shape[-1] ** -0.5):
                     phases = reader.attention(names, scale)
-                    if phases and _left(reader.pieces, phases, "oracle") <= TRUE**2 * _power(reader.pieces):
+                    if phases and _left(reader.pieces, phases, "oracle") <= IS_ATTENTION**2 * _power(reader.pieces):
                         return _Found(reader.layout, phases, names)
     # keys and values of a map may have steps of their own between them
     return _apart(reader, stores) if reader.layout.width else None
@@ -190,7 +190,7 @@ def _apart(reader: _Reader, stores: Sequence[str]) -> _Found | None:
         for keys in stores[2:]:
             names = {"queries": queries, "keys": keys, "values": stores[0], "mask": ""}
             phases = reader.attention(names, reader.layout.width**-0.5)
-            if phases and _left(reader.pieces, phases, "oracle") <= TRUE**2 * _power(reader.pieces):
+            if phases and _left(reader.pieces, phases, "oracle") <= IS_ATTENTION**2 * _power(reader.pieces):
                 return _Found(reader.layout, phases, names)
     return None
 
@@ -239,7 +239,7 @@ def _scaled(phases: Sequence[Attention], times: float) -> tuple[Attention, ...]:
 
 def _kept(piece: Piece) -> NDArray[np.int64]:
     tokens = piece.oracle.shape[1]
-    return np.unique(np.linspace(0, tokens - 1, min(tokens, ROWS)).astype(np.int64))
+    return np.unique(np.linspace(0, tokens - 1, min(tokens, QUERY_ROWS)).astype(np.int64))
 
 
 def _left(pieces: Sequence[Piece], phases: Sequence[Attention], of: str) -> float:

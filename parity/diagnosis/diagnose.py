@@ -12,7 +12,7 @@ from parity.diagnosis.evidence import Evidence, Piece, collect
 from parity.diagnosis.generic import generic
 from parity.diagnosis.hypothesis import Fit, choose, convincing, fit
 from parity.diagnosis.matched import Filter
-from parity.diagnosis.sequences import ROWS, difference, sequences
+from parity.diagnosis.sequences import RANK, difference, sequences
 from parity.diagnosis.where import where
 from parity.judging.cause import Diagnosis
 from parity.judging.judgement import Judgement
@@ -20,15 +20,15 @@ from parity.judging.verdict import StepVerdict
 from parity.traces.scale import family
 from parity.traces.trace import Trace
 
-STEPS = 24
-"""So many steps of a judgement are diagnosed, of each family at most `ALIKE`: a bug of all layers is seen in a few."""
-ALIKE = 3
-PHASES = 4
+DIAGNOSED = 24
+"""So many steps of a judgement are diagnosed, `OF_A_FAMILY` of each family: a bug of all layers is seen in a few."""
+OF_A_FAMILY = 3
+WORST_PHASES = 4
 """Of a step that errs in more phases the worst are taken."""
 NEAREST, NEAR = 3, 0.1
 """So many that are not convincing are told; what explains less than a tenth of an error is not near it."""
 
-Group = tuple[StepVerdict, ...]
+Steps = tuple[StepVerdict, ...]
 
 
 def diagnose(
@@ -51,14 +51,14 @@ def diagnose(
     return tuple(sorted(every, key=lambda said: oracle.contract.order[said.step]))
 
 
-def _pieces(groups: Sequence[Group], oracle: Trace, lockstep: Trace) -> Iterator[tuple[Piece, ...]]:
+def _pieces(groups: Sequence[Steps], oracle: Trace, lockstep: Trace) -> Iterator[tuple[Piece, ...]]:
     """What each group is diagnosed by."""
     for group in groups:
         if (evidence := collect(group, oracle=oracle, lockstep=lockstep)) is not None:
             yield evidence.pieces
 
 
-def _groups(judgement: Judgement) -> list[Group]:
+def _groups(judgement: Judgement) -> list[Steps]:
     """The steps that are diagnosed, each with its phases."""
     steps: dict[str, list[StepVerdict]] = {}
     for step in judgement.introduced:
@@ -67,21 +67,21 @@ def _groups(judgement: Judgement) -> list[Group]:
     families: dict[str, list[str]] = {}
     for name in steps:
         families.setdefault(family(name), []).append(name)
-    names = [name for alike in families.values() for name in alike[:ALIKE]]
-    chosen = sorted(names, key=lambda name: families[family(name)].index(name))[:STEPS]
+    names = [name for alike in families.values() for name in alike[:OF_A_FAMILY]]
+    chosen = sorted(names, key=lambda name: families[family(name)].index(name))[:DIAGNOSED]
     quiet = [step for step in judgement.steps if step.step in chosen and not step.status.origin and step.lockstep]
     return [_worst(steps[name], [step for step in quiet if step.step == name]) for name in steps if name in chosen]
 
 
-def _worst(loud: Sequence[StepVerdict], quiet: Sequence[StepVerdict]) -> Group:
+def _worst(loud: Sequence[StepVerdict], quiet: Sequence[StepVerdict]) -> Steps:
     """The phases in which a step errs most, in their order, and the first in which it does not."""
-    kept = sorted(loud, key=lambda step: -step.ratio)[:PHASES]
+    kept = sorted(loud, key=lambda step: -step.ratio)[:WORST_PHASES]
     return (*(step for step in loud if step in kept), *quiet[:1])
 
 
-def _together(groups: Sequence[Group]) -> Iterator[Group]:
+def _together(groups: Sequence[Steps]) -> Iterator[Steps]:
     """What no layer says alone, several layers may say together."""
-    families: dict[str, list[Group]] = {}
+    families: dict[str, list[Steps]] = {}
     for group in groups:
         families.setdefault(family(group[0].step), []).append(group)
     for alike in families.values():
@@ -89,7 +89,7 @@ def _together(groups: Sequence[Group]) -> Iterator[Group]:
             yield tuple(step for group in alike for step in group)
 
 
-def _diagnosis(group: Group, oracle: Trace, lockstep: Trace, variants: Filter | None) -> Diagnosis | None:
+def _diagnosis(group: Steps, oracle: Trace, lockstep: Trace, variants: Filter | None) -> Diagnosis | None:
     if (evidence := collect(group, oracle=oracle, lockstep=lockstep)) is None:
         return None
     fits = _fits(evidence, oracle, variants)
@@ -115,7 +115,7 @@ def _where(evidence: Evidence, oracle: Trace) -> str:
     """The places of an error; of rows of integers, how they differ."""
     piece, *more = evidence.pieces
     step = oracle.contract.get(piece.key.step)
-    if more or step is None or step.kind != "integer" or piece.oracle.ndim != ROWS:
+    if more or step is None or step.kind != "integer" or piece.oracle.ndim != RANK:
         return where(evidence)
     return difference(true=piece.oracle.astype(np.int64), made=piece.candidate.astype(np.int64))
 

@@ -8,14 +8,15 @@ from functools import cached_property
 
 import numpy as np
 
-from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.evidence import Evidence, flat
 from parity.dtypes import as_float64
+from parity.traces.measure import Float
 from parity.traces.scale import family
 from parity.traces.trace import Key, Trace
 
 BEFORE = 64
 """Of the steps before this one so many are looked at: a text layer has about as many."""
-SLICES = 8
+MOST_SLICES = 8
 """A step that holds several of this one's shape, as streams, is looked at slice by slice up to here."""
 
 
@@ -110,7 +111,7 @@ class Earlier:
     def _of_shape(self, name: str) -> Iterator[Value]:
         own = self._pieces[0].oracle.shape
         shape = self.shape(name)
-        if self.kind(name) != "float" or (shape != own and (shape[1:] != own or shape[0] > SLICES)):
+        if self.kind(name) != "float" or (shape != own and (shape[1:] != own or shape[0] > MOST_SLICES)):
             return
         tensors = self.tensors(name)
         if tensors is None:

@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from parity.axes import USUAL, Axes, Layout
 from parity.dtypes import as_float64
 from parity.judging.verdict import StepVerdict
-from parity.traces.measure import beyond_a_level, validity
+from parity.traces.measure import Float, beyond_a_level, validity
 from parity.traces.trace import Key, Trace
 
-Float = NDArray[np.float64]
-
-MOST = 1_000_000
+MOST_VALUES = 1_000_000
 """Values that are looked at; further phases are left out, for each possible cause is held as an effect on all."""
 
 
@@ -123,7 +121,7 @@ def collect(steps: Sequence[StepVerdict], *, oracle: Trace, lockstep: Trace) -> 
     """The evidence of some steps; None where no error can be seen."""
     pieces: list[Piece] = []
     for step in sorted(steps, key=lambda step: not step.status.origin):
-        if pieces and sum(piece.oracle.size for piece in pieces) >= MOST:
+        if pieces and sum(piece.oracle.size for piece in pieces) >= MOST_VALUES:
             break
         if piece := piece_of(step, oracle, lockstep):
             pieces.append(piece)
@@ -158,7 +156,18 @@ def piece_of(step: StepVerdict, oracle: Trace, lockstep: Trace) -> Piece | None:
     known = oracle.contract.get(step.step)
     quantum = known.quantum if known else 0.0
     is_mask, own = true.dtype == np.bool_, step.status.origin
-    return Piece(key, axes, exact, made, counted, _noise(step, exact, made), own, is_mask, roles, quantum)
+    return Piece(
+        key=key,
+        axes=axes,
+        oracle=exact,
+        candidate=made,
+        counted=counted,
+        noise=_noise(step, exact, made),
+        loud=own,
+        mask=is_mask,
+        roles=roles,
+        quantum=quantum,
+    )
 
 
 def _noise(step: StepVerdict, exact: Float, made: Float) -> float:

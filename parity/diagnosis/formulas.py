@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from parity.diagnosis.earlier import Earlier, Value
-from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.hypothesis import Hypothesis
+from parity.traces.measure import Float
 
-NEAREST = 6
+ARGUMENTS = 6
 """Of the steps of the same shape so many are tried as the argument of a function."""
-SAMPLE = 4096
+TRIED_FIRST = 4096
 """A function is tried on so many values first."""
 PROMISING = 0.1
 """What leaves more of the sample's error is not tried on all values."""
@@ -80,11 +81,11 @@ def formulas(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
 def _functions(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
     true = flat(piece.oracle for piece in evidence.pieces)
     counted = flat(piece.counted.astype(np.float64) for piece in evidence.pieces) > 0
-    sample = np.flatnonzero(counted)[:: max(1, np.count_nonzero(counted) // SAMPLE)]
+    sample = np.flatnonzero(counted)[:: max(1, np.count_nonzero(counted) // TRIED_FIRST)]
     energy = float(np.square(evidence.error[sample]).sum())
     made = (true + evidence.error)[sample]
     itself = Value("itself", tuple(piece.oracle for piece in evidence.pieces))
-    for value in (*earlier.same[:NEAREST], itself, *_differences(earlier)):
+    for value in (*earlier.same[:ARGUMENTS], itself, *_differences(earlier)):
         argument = value.on(evidence)
         yield from _minimum(value.name, argument, true)
         for name, function in FUNCTIONS.items():
@@ -105,7 +106,7 @@ def _minimum(name: str, argument: Float, true: Float) -> Iterator[Hypothesis]:
 
 def _differences(earlier: Earlier) -> Iterator[Value]:
     """A step of the same shape less one that has one value for each row of it, as a mean or a cutoff."""
-    for name in earlier.names[:NEAREST]:
+    for name in earlier.names[:ARGUMENTS]:
         for value in earlier.same[:2]:
             shape = value.tensors[0].shape
             if not shape or shape[-1] == 1 or earlier.shape(name) != (*shape[:-1], 1):

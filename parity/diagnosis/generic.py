@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from parity.diagnosis.attention import attentions
 from parity.diagnosis.earlier import Earlier
-from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.formulas import formulas
 from parity.diagnosis.hypothesis import Hypothesis, fit
 from parity.diagnosis.masks import masks
@@ -22,6 +22,7 @@ from parity.diagnosis.others import others
 from parity.diagnosis.shifts import shifts
 from parity.diagnosis.softmax import softmaxes
 from parity.dtypes import numpy_dtype
+from parity.traces.measure import Float
 
 SMALLER = ("bfloat16", "float16", "float8_e4m3fn", "float8_e5m2")
 WORTH = 0.5

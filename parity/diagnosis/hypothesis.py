@@ -9,20 +9,26 @@ from itertools import combinations
 
 import numpy as np
 
-from parity.diagnosis.evidence import Evidence, Float
+from parity.diagnosis.evidence import Evidence
 from parity.diagnosis.numerals import factor, said
 from parity.judging.cause import Cause
+from parity.judging.judge import ALLOWED
+from parity.traces.measure import Float
 from parity.variant import Variant
 
-NEAR = 1e-3
+UNEXPLAINED = 1e-3
 """Of an error far above the noise so much may stay unexplained: a rounding inside the step (of a bug that quantises)
 falls the other way next to a boundary, for one value in some 10,000 between float32 and bfloat16, which then errs with
 12 times the mean energy."""
-FLOORS = 4.0
-"""As many floors as the judge allows may be left of a step without its cause."""
+ENERGY = ALLOWED**2
+"""The judge allows K floors of error, which is K² = 16 times the floor's energy: as much may be left of a step when its
+cause is taken away, for that much is no fault."""
 FAINT, DOUBT = 0.1, 2.0
 """What is left may be a tenth of the error at most, or twice the floor's own energy: where an error is a few floors,
 16 floors' energy would let any cause pass."""
+SAME = 1e-6
+"""Where an error is far above the noise, two causes are equally true whose shares differ by no more than this. It is
+the square of a thousandth, and effects that differ by less than a thousandth are the same bug in other words."""
 HOPELESS = 0.25
 """Where so much of an error is noise, no cause is named."""
 
@@ -120,7 +126,7 @@ def allowance(evidence: Evidence) -> float:
     """The share that may stay unexplained: what correct arithmetic, and nothing else, leaves."""
     if evidence.noise > HOPELESS:
         return 0.0
-    return max(NEAR, min(FLOORS**2 * evidence.noise, FAINT), DOUBT * evidence.noise)
+    return max(UNEXPLAINED, min(ENERGY * evidence.noise, FAINT), DOUBT * evidence.noise)
 
 
 def convincing(evidence: Evidence, found: Fit) -> bool:
@@ -136,7 +142,7 @@ def choose(evidence: Evidence, fits: Sequence[Fit]) -> tuple[Fit, tuple[Hypothes
     if not good:
         return None
     least = min(found.left for found in good)
-    same = FLOORS**2 * evidence.noise + 1e-6  # what noise can make of two that are equally true
+    same = ENERGY * evidence.noise + SAME  # what noise, and then rounding, can make of two that are equally true
     best = min((found for found in good if found.left <= least + same), key=lambda found: found.rank)
     likes = [found for found in good if found is not best and found.left <= best.left + same]
     single = [found.hypotheses[0] for found in likes if len(found.hypotheses) == 1]

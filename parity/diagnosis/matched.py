@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from parity.contract import Contract
 from parity.diagnosis.evidence import Evidence, Piece, flat
 from parity.diagnosis.hypothesis import Hypothesis
-from parity.diagnosis.together import Plant, Remembered, Tensors
+from parity.diagnosis.together import Plant, Remembered, TensorsAt
 from parity.dtypes import as_float64, kind_of, name_of, unit_roundoff
 from parity.judging.judge import ALLOWED
 from parity.placing import behind, placed
@@ -24,7 +24,7 @@ from parity.variant import Catalogue, Variant
 
 RUNS = 128
 """Runs of variants in a judgement, each one forward pass at most; one run holds bugs of many parts of the model."""
-BEFORE = 64
+REACH = 64
 """A step shows what went wrong in the missing steps before it, back to so many."""
 
 
@@ -40,7 +40,7 @@ class PartyPlant:
         oracle: Trace,
         keys: Collection[Key],
         missing: frozenset[str] = frozenset(),
-    ) -> Tensors:
+    ) -> TensorsAt:
         """Have the worker write the tensors, which are read when they are looked at."""
         wanted = list(keys)
         folder = tempfile.TemporaryDirectory(prefix="parity-probe-")
@@ -158,7 +158,7 @@ class Filter:
             if key in tensors and _alike(tensors[key], value):
                 yield variant
 
-    def _planted(self, keys: Sequence[Key], oracle: Trace) -> Iterator[tuple[Variant, Tensors]]:
+    def _planted(self, keys: Sequence[Key], oracle: Trace) -> Iterator[tuple[Variant, TensorsAt]]:
         """What each applicable variant makes of some steps."""
         steps, contract = _steps(keys), oracle.contract
         for variant, places in self._at(self._applicable(steps, contract), keys, contract):
@@ -200,7 +200,7 @@ class Filter:
                 if here is not None:
                     yield here
 
-    def _tensors(self, places: Mapping[Variant, Collection[Key]], oracle: Trace) -> Tensors:
+    def _tensors(self, places: Mapping[Variant, Collection[Key]], oracle: Trace) -> TensorsAt:
         return {key: value for _, tensors in self._run(places, oracle) for key, value in tensors.items()}
 
     def _run(
@@ -220,7 +220,7 @@ def missing_before(step: str, contract: Contract, missing: Collection[str]) -> l
     if not missing or step not in contract.order:
         return []
     at = contract.order[step]
-    return [name.name for name in reversed(contract.steps[max(0, at - BEFORE) : at]) if name.name in missing]
+    return [name.name for name in reversed(contract.steps[max(0, at - REACH) : at]) if name.name in missing]
 
 
 def _steps(keys: Iterable[Key]) -> tuple[str, ...]:

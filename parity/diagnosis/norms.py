@@ -8,17 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from parity.diagnosis.earlier import Earlier
-from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.hypothesis import Hypothesis
 from parity.diagnosis.numerals import said
+from parity.traces.measure import Float
 
 WIDE = 8
 """A norm is over so many values at least."""
-NEAREST = 8
+INPUTS = 8
 """Of the steps of the same shape so many are tried as the norm's input."""
-TRUE = 1e-8
+IS_NORM = 1e-8
 """A step of the oracle is a norm of another where its rows' factors are the norm's to this share."""
-ROWS = 4
+FEWEST = 4
 """Fewer rows do not show two epsilons."""
 
 
@@ -41,7 +42,7 @@ def epsilons(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
     """For each axis along which the step is a norm, the epsilon that explains a factor of each row best."""
     for axis in dict.fromkeys(evidence.pieces[0].axes):
         rows = _rows(evidence, axis)
-        if rows is None or rows[0].shape[1] < WIDE or len(rows[0]) < ROWS:
+        if rows is None or rows[0].shape[1] < WIDE or len(rows[0]) < FEWEST:
             continue
         true, error = rows
         size = np.square(true).sum(1)
@@ -63,7 +64,7 @@ def epsilons(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
 
 def _norms(evidence: Evidence, earlier: Earlier, axis: str, true: Float) -> Iterator[Norm]:
     """Steps that this one is a norm of."""
-    for value in earlier.same[:NEAREST]:
+    for value in earlier.same[:INPUTS]:
         given = _stacked(evidence, axis, value.tensors)
         power = np.square(given).mean(1)
         if (known := _epsilon(given, true, power)) is not None:
@@ -86,14 +87,14 @@ def _epsilon(given: Float, made: Float, power: Float) -> float | None:
     live = squared > 0
     times = np.divide((made[:, usable] * along).sum(1), squared, out=np.ones_like(squared), where=live)
     rest = made[:, usable] - times[:, None] * along
-    if np.square(rest).sum() > TRUE**2 * np.square(made).sum():
+    if np.square(rest).sum() > IS_NORM**2 * np.square(made).sum():
         return None
     kept = live & (times != 0)
     share = np.square(1 / times[kept])  # (power + epsilon) / (power of the first + epsilon)
     apart, whole = share * power[first] - power[kept], 1 - share
     known = float((apart * whole).sum() / max(float(np.square(whole).sum()), np.finfo(float).tiny))
     held = (power[kept] + known) / (power[first] + known)
-    near = np.abs(held / share - 1) < TRUE * 100
+    near = np.abs(held / share - 1) < IS_NORM * 100
     return known if near.all() and known > -1e-9 * power[first] else None
 
 

@@ -8,13 +8,13 @@ from functools import cache
 
 from parity.dtypes import numpy_dtype
 
-NOTHING = 1e-12
+CANCELLED = 1e-12
 """What is left of a number that float64 cancels."""
-EXACT = 1e-6
+CERTAIN = 1e-6
 """A fit in float32 is uncertain by less than this share; in bfloat16 by more, where numbers are told plainly."""
 AROUND_ONE = 0.01
 """Nearer than this, the distance from 1 says more than the number does."""
-SMALL, MANY = 0.01, 1e6
+SMALL, LARGE = 0.01, 1e6
 """Outside these, numbers have an exponent."""
 LARGEST = 64
 """Roots and fractions of whole numbers up to here are told as such; beyond, too many lie close together."""
@@ -26,13 +26,13 @@ PRECISE = 1e-3
 
 
 def said(value: float) -> str:
-    """A number in the shortest words that are true to `EXACT`, else in four digits."""
-    if abs(value) < NOTHING:
+    """A number in the shortest words that are true to `CERTAIN`, else in four digits."""
+    if abs(value) < CANCELLED:
         return "0"
     if not math.isfinite(value):
         return f"{value:g}"
     size, sign = abs(value), "-" if value < 0 else ""
-    if near := _short(size) or next((text for text, known in _constants() if abs(size / known - 1) < EXACT), ""):
+    if near := _short(size) or next((text for text, known in _constants() if abs(size / known - 1) < CERTAIN), ""):
         return sign + near
     if abs(size - 1) < AROUND_ONE:
         apart = f"1 {'+' if size > 1 else '-'} {_plain(float(f'{abs(size - 1):.3g}'))}"
@@ -55,14 +55,14 @@ def factor(value: float) -> str:
 def _short(size: float) -> str:
     """A number of two digits, or a whole one."""
     for text in (f"{size:.2g}", f"{size:.0f}"):
-        if float(text) > 0 and abs(size / float(text) - 1) < EXACT and size < MANY:
+        if float(text) > 0 and abs(size / float(text) - 1) < CERTAIN and size < LARGE:
             return _plain(float(text))
     return ""
 
 
 def _plain(size: float) -> str:
     """Digits without a row of zeros: ``0.012``, ``1.2e-3``, ``1.2e7``."""
-    text = f"{size:g}" if SMALL <= size < MANY else f"{size:.3e}"
+    text = f"{size:g}" if SMALL <= size < LARGE else f"{size:.3e}"
     mantissa, mark, power = text.partition("e")
     return f"{mantissa.rstrip('0').rstrip('.') if '.' in mantissa else mantissa}e{int(power)}" if mark else text
 

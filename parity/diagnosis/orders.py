@@ -8,10 +8,11 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from parity.diagnosis.evidence import Evidence, Float, Piece, flat
+from parity.diagnosis.evidence import Evidence, Piece, flat
 from parity.diagnosis.hypothesis import Hypothesis
+from parity.traces.measure import Float
 
-LONGEST = 1024
+LONGEST_AXIS = 1024
 """Axes up to that length are searched for an order that has no name."""
 ENOUGH = 8
 """So many values of each index, or values next to each other find one another by chance."""
@@ -55,7 +56,7 @@ def _named(size: int) -> Iterator[tuple[str, str, Order]]:
 
 def _found(evidence: Evidence, axis: str, size: int) -> Iterator[tuple[str, str, Order]]:
     """The order in which each slice of the candidate is the oracle's that it is nearest to, if that is an order."""
-    if size > LONGEST or evidence.size < ENOUGH * size:
+    if size > LONGEST_AXIS or evidence.size < ENOUGH * size:
         return
     distance = sum(_distances(piece, axis) for piece in evidence.pieces)
     order = np.argmin(distance, axis=1)

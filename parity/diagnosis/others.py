@@ -8,12 +8,13 @@ from itertools import permutations
 import numpy as np
 
 from parity.diagnosis.earlier import Earlier, Value
-from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.hypothesis import Hypothesis
+from parity.traces.measure import Float
 
-NEAREST = 24
+TERMS = 24
 """Of the steps before this one so many are tried as terms of a sum, each with each."""
-MOST = 16_000_000
+MOST_IN_ALL = 16_000_000
 """Values of all of them together."""
 PAIR = 0.01
 """Of an error so much may be left for a pair to be looked at whole."""
@@ -26,7 +27,7 @@ def others(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
         yield from _with(value.name, value.on(evidence), true)
     for value in earlier.kin:
         yield Hypothesis(f"is {value.name}", value.on(evidence) - true, f"the value is that of {value.name}")
-    yield from _pairs(evidence, earlier.same[: min(NEAREST, MOST // max(1, evidence.size))])
+    yield from _pairs(evidence, earlier.same[: min(TERMS, MOST_IN_ALL // max(1, evidence.size))])
 
 
 def _with(name: str, value: Float, true: Float) -> Iterator[Hypothesis]:

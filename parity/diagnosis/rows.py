@@ -8,17 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from parity.diagnosis.evidence import Float
+from parity.traces.measure import Float
 
 SIGMAS = 8.0
 """So many standard deviations from no bug. With the signs of five clean candidates' errors drawn anew 2,000 times, any
 of 2,700 possible bugs passed in 0.15 % of the draws at most; with 6 in 0.75 %."""
-ROWS = 4.0
+EQUAL_ROWS = 4.0
 """Fewer rows that count say nothing of how much they differ."""
 PLACES = 8.0
 """Of a bug that may be of any size so many tensors must say the same: of fewer, one in 100 right candidates has some
 step whose rounding errors happen to be alike."""
-FAR = 0.25
+AROUND_ONE = 0.25
 """A bug is as large as it is: its coefficient is 1, and noise moves it by less than this where it is sure. One that is
 wrong by degrees may be any larger, and the other way round, but no smaller than this share of its variant."""
 
@@ -92,9 +92,9 @@ class Share:
     @property
     def sure(self) -> bool:
         """Whether the bug is there, and whole."""
-        return self.sigmas >= SIGMAS and self.rows >= ROWS and abs(self.alpha - 1.0) <= FAR
+        return self.sigmas >= SIGMAS and self.rows >= EQUAL_ROWS and abs(self.alpha - 1.0) <= AROUND_ONE
 
     @property
     def sure_by_degrees(self) -> bool:
         """Whether the bug is there, of whatever size and sign: what is asked of the rows of many tensors, one each."""
-        return abs(self.sigmas) >= SIGMAS and self.rows >= PLACES and abs(self.alpha) >= FAR
+        return abs(self.sigmas) >= SIGMAS and self.rows >= PLACES and abs(self.alpha) >= AROUND_ONE

@@ -17,7 +17,7 @@ from parity.traces.trace import Trace
 
 CHANGES, SHOWN = 3, 4
 """So many differences are told, and of each so many values."""
-ROWS = 2
+RANK = 2
 """Dimensions of ``[batch, token]``."""
 
 
@@ -33,7 +33,7 @@ def sequences(judgement: Judgement, *, oracle: Trace, lockstep: Trace, variants:
         true, made = (run.tensor(step.key) if step.key in run.records else None for run in (oracle, lockstep))
         if true is None or made is None or true.shape == made.shape:
             continue
-        if known.kind != "integer" or (true.ndim == made.ndim == ROWS and len(true) == len(made)):
+        if known.kind != "integer" or (true.ndim == made.ndim == RANK and len(true) == len(made)):
             yield _diagnosis(step, oracle, variants, true=true, made=made)
 
 
@@ -49,7 +49,18 @@ def _diagnosis(
         phases=(step.phase,),
         values=made.size,
         noise=0.0,
-        causes=tuple(Cause(bug.name, bug.meaning, 1.0, 1.0, True, bug.source, alike) for bug in same[:1]),
+        causes=tuple(
+            Cause(
+                name=bug.name,
+                meaning=bug.meaning,
+                alpha=1.0,
+                explained=1.0,
+                variant=True,
+                source=bug.source,
+                alike=alike,
+            )
+            for bug in same[:1]
+        ),
         where=difference(true=true, made=made) if integers else "",
     )
 

@@ -7,10 +7,11 @@ from itertools import combinations, product
 
 import numpy as np
 
-from parity.diagnosis.evidence import Evidence, Float, Piece, flat
+from parity.diagnosis.evidence import Evidence, Piece, flat
 from parity.diagnosis.hypothesis import Hypothesis
+from parity.traces.measure import Float
 
-SHORTEST = 4
+SHORTEST_AXIS = 4
 """Along a shorter axis the end that comes from nowhere is too much of it."""
 WHOSE = {1: "before", -1: "after"}
 
@@ -29,7 +30,7 @@ def _long(evidence: Evidence, axis: str) -> bool:
     return all(
         axis in piece.axes
         and len(piece.axes) == piece.oracle.ndim
-        and piece.oracle.shape[piece.axes.index(axis)] >= SHORTEST
+        and piece.oracle.shape[piece.axes.index(axis)] >= SHORTEST_AXIS
         for piece in evidence.pieces
     )
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from parity.diagnosis.evidence import Evidence, Float, flat
+from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.hypothesis import Hypothesis
 from parity.diagnosis.numerals import factor
+from parity.traces.measure import Float
 
 WIDEST, FINEST = 64.0, 1e-9
 """Scores are tried up to so many times as large, or as small; and told apart to this share."""
-STEPS = 49
+TRIED = 49
 ONE = 1e-9
 """Weights of a softmax sum to 1 to this."""
 
@@ -44,9 +45,9 @@ def softmaxes(evidence: Evidence) -> Iterator[Hypothesis]:
 
 def least(left: Callable[[float], float]) -> float:
     """The factor that leaves least: the best of a grid, then by golden section."""
-    grid = np.geomspace(1 / WIDEST, WIDEST, STEPS)
+    grid = np.geomspace(1 / WIDEST, WIDEST, TRIED)
     best = int(np.argmin([left(float(times)) for times in grid]))
-    low, high = (math.log(grid[index]) for index in (max(0, best - 1), min(STEPS - 1, best + 1)))
+    low, high = (math.log(grid[index]) for index in (max(0, best - 1), min(TRIED - 1, best + 1)))
     golden = (math.sqrt(5) - 1) / 2
     while high - low > FINEST:
         one, other = high - golden * (high - low), low + golden * (high - low)

@@ -17,13 +17,13 @@ from parity.running.party import Crash
 from parity.traces.trace import Key, Trace
 from parity.variant import Variant
 
-Tensors = Mapping[Key, NDArray[Any]]
+TensorsAt = Mapping[Key, NDArray[Any]]
 Wanted = Mapping[Variant, Collection[Key]]
 """Variants, each in a place, and where its effect is asked for."""
 
 WORDS = 3
 """Of a step's name so many words say which part of the model it is of, as in ``text.layers.3.attn.q_proj``."""
-BYTES = 2 * 1024**3
+MEMORY = 2 * 1024**3
 """What is remembered of one oracle; beyond, the oldest is forgotten and run again when it is asked for."""
 FLOAT64 = 8
 
@@ -37,7 +37,7 @@ class Plant(Protocol):
         oracle: Trace,
         keys: Collection[Key],
         missing: frozenset[str] = frozenset(),
-    ) -> Tensors:
+    ) -> TensorsAt:
         """What it has at some steps of the oracle's scenario, where values of `missing` steps are not replaced.
 
         Raises:
@@ -50,7 +50,7 @@ class Plant(Protocol):
 class _Known:
     """What was found of one oracle under one coverage; None where a variant does not make a step, or cannot be."""
 
-    tensors: dict[Variant, dict[Key, Tensors | None]] = field(default_factory=dict)
+    tensors: dict[Variant, dict[Key, TensorsAt | None]] = field(default_factory=dict)
     size: int = 0
 
 
@@ -119,20 +119,21 @@ class Remembered:
     ) -> None:
         """Run what of a batch is not known yet; known only when the run is over, for others may look."""
         keys = {variant: new for variant in batch if (new := self._unknown(known, variant, wanted))}
-        found: dict[Variant, dict[Key, Tensors | None]] = {variant: dict.fromkeys(new) for variant, new in keys.items()}
+        found: dict[Variant, dict[Key, TensorsAt | None]]
+        found = {variant: dict.fromkeys(new) for variant, new in keys.items()}
         for variants, tensors in self._planted(list(keys), keys, oracle, missing):
             for variant in variants:
                 found[variant].update({key: tensors for key in keys[variant] if key in tensors})
         for variant, made in found.items():
             known.tensors[variant] = {**known.tensors.get(variant, {}), **made}
         known.size += sum(_bytes(oracle, key) for new in keys.values() for key in new)
-        while known.size > BYTES and len(known.tensors) > len(batch):
+        while known.size > MEMORY and len(known.tensors) > len(batch):
             oldest = next(iter(known.tensors))
             known.size -= sum(_bytes(oracle, key) for key in known.tensors.pop(oldest))
 
     def _planted(
         self, batch: Sequence[Variant], keys: Wanted, oracle: Trace, missing: frozenset[str]
-    ) -> Iterator[tuple[Sequence[Variant], Tensors]]:
+    ) -> Iterator[tuple[Sequence[Variant], TensorsAt]]:
         """One run of a batch; where it fails, of its halves, so that a bug that cannot be there costs itself alone."""
         if not batch:
             return

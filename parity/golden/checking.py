@@ -13,9 +13,9 @@ from typing import TypeVar
 from parity.checkpoint import Checkpoint, find_checkpoint
 from parity.contract import Contract
 from parity.errors import StaleTrace
-from parity.golden.catalogue import Entry, GoldenSet
 from parity.golden.format import Golden, read_golden
 from parity.golden.judging import judge_golden, require_floors
+from parity.golden.sets import Entry, GoldenSet
 from parity.golden.stage import staged
 from parity.golden.store import Store
 from parity.judging.judge import ALLOWED
@@ -26,7 +26,7 @@ from parity.running.plan import require_dtype
 from parity.running.progress import Progress
 from parity.traces.trace import Trace
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Fresh:
     """Goldens that may be judged against.
 
     Attributes:
-        goldens: in the order of the catalogue.
+        goldens: in the order of the set.
         contract: that they all keep to.
         checkpoint: that they were made from.
     """
@@ -45,7 +45,7 @@ class Fresh:
 
 
 def check(
-    catalogue: GoldenSet, backend: str, dtype: str, *, only: tuple[str, ...] = (), progress: Progress
+    golden_set: GoldenSet, backend: str, dtype: str, *, only: tuple[str, ...] = (), progress: Progress
 ) -> Comparison:
     """Run a backend in the scenario of every golden (or of those named), and judge it.
 
@@ -54,7 +54,7 @@ def check(
         UsageError: for an unknown backend, arithmetic or golden.
     """
     require_dtype([backend], dtype)
-    fresh = require_fresh(catalogue, only)
+    fresh = require_fresh(golden_set, only)
     for golden in fresh.goldens:
         require_floors(golden, dtype)
     with tempfile.TemporaryDirectory(prefix="parity-") as folder:
@@ -63,35 +63,35 @@ def check(
         return Comparison(fresh.contract, oracle, tuple(judgement for _, judgement in judged))
 
 
-def require_fresh(catalogue: GoldenSet, only: tuple[str, ...] = ()) -> Fresh:
-    """The goldens of the catalogue, or those named, if they are all there and of this checkpoint and contract.
+def require_fresh(golden_set: GoldenSet, only: tuple[str, ...] = ()) -> Fresh:
+    """The goldens of the set, or those named, if they are all there and of this checkpoint and contract.
 
     Raises:
         StaleTrace: saying which are not, why, and the command that renews them.
     """
-    store, entries = Store(catalogue.folder), catalogue.select(only)
-    _require_present(catalogue, store.names(), only)
-    checkpoint, contract = find_checkpoint(catalogue.model), store.contract()
+    store, entries = Store(golden_set.folder), golden_set.select(only)
+    _require_present(golden_set, store.names(), only)
+    checkpoint, contract = find_checkpoint(golden_set.model), store.contract()
     goldens, reasons = [], {}
     for entry in entries:
         try:
             goldens.append(golden := read_golden(store.folder / entry.name))
-            reason = _reason(golden, entry, checkpoint, contract) or _steps_reason(golden, catalogue)
+            reason = _reason(golden, entry, checkpoint, contract) or _steps_reason(golden, golden_set)
         except StaleTrace as error:
             reason = str(error).partition(": ")[2]
         if reason:
             reasons[entry.name] = reason
     if reasons:
-        raise _stale(catalogue, list(reasons), f"stale, {'; '.join(dict.fromkeys(reasons.values()))}")
+        raise _stale(golden_set, list(reasons), f"stale, {'; '.join(dict.fromkeys(reasons.values()))}")
     return Fresh(tuple(goldens), contract, checkpoint)
 
 
-def _require_present(catalogue: GoldenSet, present: Collection[str], only: tuple[str, ...]) -> None:
-    known = [entry.name for entry in catalogue.entries]
+def _require_present(golden_set: GoldenSet, present: Collection[str], only: tuple[str, ...]) -> None:
+    known = [entry.name for entry in golden_set.entries]
     if missing := [name for name in only or known if name not in present]:
-        raise _stale(catalogue, missing, "missing")
+        raise _stale(golden_set, missing, "missing")
     if not only and (unused := [name for name in present if name not in known]):
-        raise StaleTrace(f"{_list(unused)} unused, no scenario has that name; remove: {catalogue.command()}")
+        raise StaleTrace(f"{_list(unused)} unused, no scenario has that name; remove: {golden_set.command()}")
 
 
 def _reason(golden: Golden, entry: Entry, checkpoint: Checkpoint, contract: Contract) -> str:
@@ -115,14 +115,14 @@ def _files(entry: Entry) -> set[str]:
     return {digest(path) for path in paths if path.is_file()}
 
 
-def _steps_reason(golden: Golden, catalogue: GoldenSet) -> str:
-    same = golden.manifest.steps == catalogue.steps
-    return "" if same else f"made with another contract (steps {golden.manifest.steps}, now {catalogue.steps})"
+def _steps_reason(golden: Golden, golden_set: GoldenSet) -> str:
+    same = golden.manifest.steps == golden_set.steps
+    return "" if same else f"made with another contract (steps {golden.manifest.steps}, now {golden_set.steps})"
 
 
-def _stale(catalogue: GoldenSet, names: list[str], why: str) -> StaleTrace:
-    every = len(names) == len(catalogue.entries)
-    return StaleTrace(f"{_list(names)} {why}; renew: {catalogue.command(() if every else tuple(names))}")
+def _stale(golden_set: GoldenSet, names: list[str], why: str) -> StaleTrace:
+    every = len(names) == len(golden_set.entries)
+    return StaleTrace(f"{_list(names)} {why}; renew: {golden_set.command(() if every else tuple(names))}")
 
 
 def _list(names: list[str]) -> str:
@@ -154,7 +154,7 @@ class _Session:
         run = self._guarded(lambda: party.run(folder / "candidate", oracle=oracle))
         return oracle, pool.submit(self._judge, golden, oracle, run, self._crash)
 
-    def _guarded(self, action: Callable[[], Result]) -> Result | None:
+    def _guarded(self, action: Callable[[], T]) -> T | None:
         """What `action` gives; nothing from where the candidate crashed, which is its verdict."""
         if self._crash:
             return None
@@ -167,7 +167,7 @@ class _Session:
     def _judge(self, golden: Golden, oracle: Trace, run: Trace | None, crash: str) -> Judgement:
         if run is None:
             name = golden.manifest.name
-            return Judgement(self._backend, self._dtype, name, steps=(), tokens=(), allowed=ALLOWED, crash=crash)
+            return Judgement.of_crash(crash, candidate=self._backend, dtype=self._dtype, scenario=name, allowed=ALLOWED)
         judgement = judge_golden(golden, oracle=oracle, candidate=run, name=self._backend)
         shutil.rmtree(run.path)
         return judgement

@@ -17,13 +17,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from parity.dtypes import as_float64, kind_of
+from parity.dtypes import kind_of
 from parity.errors import UsageError
 from parity.golden.format import Golden
 from parity.golden.packing import stored_floors
 from parity.golden.sketches import distance, folded, statistics_without_padding
 from parity.judging.floors import Floor
+from parity.judging.greedy import greedy_ids, logits_of
 from parity.judging.judge import ALLOWED, Judge, require_same
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Status, StepVerdict, TokenVerdict
@@ -35,7 +37,7 @@ from parity.traces.trace import Key, Trace
 SPREAD = 2.0
 """How many times the baseline's free floor a free run is held to, within K of it."""
 
-BEHIND = "behind the first divergence; only a lockstep run tells whether it errs by itself"
+BEHIND_FIRST = "behind the first divergence; only a lockstep run tells whether it errs by itself"
 
 
 class StoredFloors:
@@ -110,7 +112,7 @@ def _attributed(verdicts: Iterator[StepVerdict]) -> Iterator[StepVerdict]:
     found = False
     for verdict in verdicts:
         if found and verdict.status in (Status.INHERITED, Status.NONFINITE):
-            yield replace(verdict, status=Status.INHERITED, note=verdict.note or BEHIND)
+            yield replace(verdict, status=Status.INHERITED, note=verdict.note or BEHIND_FIRST)
         elif verdict.status is Status.INHERITED:
             found = True
             yield replace(verdict, status=Status.INTRODUCED)
@@ -121,18 +123,26 @@ def _attributed(verdicts: Iterator[StepVerdict]) -> Iterator[StepVerdict]:
 
 def _tokens(golden: Golden, candidate: Trace, logits: str) -> Iterator[TokenVerdict]:
     place = golden.manifest.dtypes.index(candidate.manifest.dtype)
-    chosen = {chunk.phase: _greedy(candidate, Key(chunk.phase, logits)) for chunk in golden.manifest.chunks}
+    said = {chunk.phase: _ids(candidate, chunk.phase, logits) for chunk in golden.manifest.chunks}
     for choice in golden.choices:
-        ids = chosen[choice.phase]
+        ids = said[choice.phase]
         if ids is None or choice.row >= ids.shape[0] or choice.token >= ids.shape[1]:
             continue  # the step's own verdict says why
         found = int(ids[choice.row, choice.token])
         # each of the two logits may err by K times the baseline's error, towards the other
         noise = 2 * ALLOWED * choice.noise[place]
-        yield TokenVerdict(choice.phase, choice.row, choice.token, choice.id, found, choice.margin, noise)
+        yield TokenVerdict(
+            phase=choice.phase,
+            row=choice.row,
+            token=choice.token,
+            oracle=choice.id,
+            candidate=found,
+            margin=choice.margin,
+            noise=noise,
+        )
 
 
-def _greedy(candidate: Trace, key: Key) -> np.ndarray | None:
-    """Ids with the largest logit, [batch, token]; None where the candidate has no such logits."""
-    tensor = candidate.tensor(key) if key in candidate.records else None
-    return None if tensor is None or tensor.ndim != 3 else np.argmax(as_float64(tensor), axis=-1)
+def _ids(candidate: Trace, phase: str, step: str) -> NDArray[np.int64] | None:
+    """The chosen tokens, ``[batch, token]``; None where the candidate has no such logits."""
+    logits = logits_of(candidate, phase, step)
+    return None if logits is None or logits.ndim != 3 else greedy_ids(logits)

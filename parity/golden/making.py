@@ -6,26 +6,22 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from parity.checkpoint import Checkpoint, find_checkpoint
+from parity.checkpoint import find_checkpoint
 from parity.contract import Contract
-from parity.discovery import REFERENCES, find_reference, reference_of
-from parity.dtypes import as_float64
-from parity.golden.catalogue import Entry, GoldenSet
+from parity.discovery import find_reference, reference_of
 from parity.golden.format import Golden, GoldenManifest
 from parity.golden.packing import held_to, pack
+from parity.golden.sets import Entry, GoldenSet
 from parity.golden.tables import FamilyFloor, GreedyChoice
 from parity.judging.baseline import Baseline
 from parity.judging.floors import Floors
+from parity.judging.greedy import choices, logits_of
 from parity.judging.judge import require_whole
 from parity.media import FOLDER
-from parity.running.party import Party
-from parity.running.plan import ORACLE_DTYPE, plan_of
+from parity.running.parties import Parties
+from parity.running.plan import ORACLE_DTYPE
 from parity.running.progress import Progress
 from parity.traces.runs import Runs
 from parity.traces.scale import family
@@ -36,43 +32,34 @@ AT_ONCE = 2
 
 
 class Maker:
-    """The reference's parties, loaded once for all goldens of a set. Use as a context.
+    """The reference's parties, loaded once for all goldens of a set.
 
     Attributes:
         dtypes: arithmetics whose floors are measured; the oracle's is not one.
     """
 
-    def __init__(self, catalogue: GoldenSet, work: Path, progress: Progress) -> None:
-        self._catalogue = catalogue
+    def __init__(self, golden_set: GoldenSet, work: Path, progress: Progress) -> None:
+        self._golden_set = golden_set
         self._work = work
         self._progress = progress
-        self._stack = ExitStack()
-        self._checkpoint: Checkpoint = find_checkpoint(catalogue.model)
-        self._reference = reference_of(self._checkpoint, catalogue.reference)
-        known = catalogue.dtypes or find_reference(self._reference).dtypes
+        self._checkpoint = find_checkpoint(golden_set.model)
+        self._reference = reference_of(self._checkpoint, golden_set.reference)
+        known = golden_set.dtypes or find_reference(self._reference).dtypes
         self.dtypes = tuple(dtype for dtype in known if dtype != ORACLE_DTYPE)
 
     def make(self, entries: Sequence[Entry]) -> Iterator[tuple[Golden, Contract]]:
         """Each golden, and the contract that it keeps to. Its media lie in the work folder until the next is made."""
-        with self._stack:
-            oracle, baselines = self._load()
-            pool = self._stack.enter_context(ThreadPoolExecutor(AT_ONCE))
+        parties = Parties(self._checkpoint, self._reference, self._progress)
+        with ThreadPoolExecutor(AT_ONCE) as pool, parties:
+            parties.load(parties.oracle)
+            baselines = {dtype: parties.load(parties.reference(dtype, dtype)) for dtype in self.dtypes}
             for entry in entries:
                 folder = self._work / entry.name
-                plan = plan_of(oracle, entry.scenario, entry.prompt, entry.media)
-                true = oracle.run(folder / "oracle", scenario=plan)
+                true = parties.oracle_run(folder, entry.scenario, entry.prompt, entry.media)
                 found = {dtype: Baseline(party, true, folder / dtype) for dtype, party in baselines.items()}
                 jobs = {dtype: pool.submit(baseline.runs) for dtype, baseline in found.items()}
                 yield self._golden(entry, true, {dtype: job.result() for dtype, job in jobs.items()}), true.contract
                 shutil.rmtree(folder)
-
-    def _load(self) -> tuple[Party, dict[str, Party]]:
-        oracle = self._party("oracle", ORACLE_DTYPE)
-        return oracle, {dtype: self._party(dtype, dtype) for dtype in self.dtypes}
-
-    def _party(self, name: str, dtype: str) -> Party:
-        party = Party(name, self._reference, group=REFERENCES, progress=self._progress)
-        return self._stack.enter_context(party).load(self._checkpoint, dtype)
 
     def _golden(self, entry: Entry, oracle: Trace, runs: Mapping[str, Runs]) -> Golden:
         require_whole(oracle)
@@ -88,12 +75,12 @@ class Maker:
             model=made.model,
             weights=made.weights,
             contract=made.contract,
-            steps=self._catalogue.steps,
+            steps=self._golden_set.steps,
             reference=made.backend,
             versions=made.versions,
             dtypes=list(runs),
             prompt=entry.prompt,
-            command=self._catalogue.command((entry.name,)),
+            command=self._golden_set.command((entry.name,)),
             scenario=made.scenario,
             tokens=len(choices),
             chunks=[chunk for chunk, _ in packed],
@@ -106,27 +93,19 @@ class Maker:
 def _choices(oracle: Trace, baselines: Iterable[Trace | None]) -> Iterator[GreedyChoice]:
     """The oracle's greedy token at every real position, its margin, and each baseline's largest error there."""
     runs = [run for run in baselines if run is not None]
-    for chunk in oracle.scenario.chunks:
-        key = Key(chunk.phase, oracle.contract.logits)
-        true, others = _logits(oracle, key), [_logits(run, key) for run in runs]
-        valid = oracle.scenario.valid(chunk.phase, true.shape[1])
-        second, first = np.sort(true, axis=-1)[..., -2:].transpose(2, 0, 1)
-        noise = [np.max(np.abs(other - true), axis=-1) for other in others]
-        for row, token in np.argwhere(valid).tolist():
+    for true in choices(oracle):
+        others = [logits_of(run, true.phase, oracle.contract.logits) for run in runs]
+        ids, margins, noise = true.ids, true.margins, [true.noise(other) for other in others if other is not None]
+        assert len(noise) == len(runs)  # the maker keeps all
+        for row, token in true.places:
             yield GreedyChoice(
-                chunk.phase,
-                row,
-                token,
-                int(np.argmax(true[row, token])),
-                float(first[row, token] - second[row, token]),
-                tuple(float(one[row, token]) for one in noise),
+                phase=true.phase,
+                row=row,
+                token=token,
+                id=int(ids[row, token]),
+                margin=float(margins[row, token]),
+                noise=tuple(float(one[row, token]) for one in noise),
             )
-
-
-def _logits(run: Trace, key: Key) -> npt.NDArray[np.float64]:
-    tensor = run.tensor(key)
-    assert tensor is not None  # the maker keeps all
-    return as_float64(tensor)
 
 
 def _families(oracle: Trace, floors: Mapping[str, Floors]) -> Iterator[FamilyFloor]:

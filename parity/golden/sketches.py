@@ -26,7 +26,7 @@ from parity.traces.trace import Key, Trace
 FOLDED = BUCKETS // 2 + 1
 
 BYTES = 3
-LARGEST = 2 ** (8 * BYTES - 1) - 1
+LARGEST_CODE = 2 ** (8 * BYTES - 1) - 1
 
 Sketches = npt.NDArray[np.float64]
 
@@ -42,8 +42,8 @@ def folded(sketch: npt.ArrayLike) -> Sketches:
 def packed(sketches: Sketches) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
     """Folded sketches (n, FOLDED) as little-endian integers of 3 bytes (n, FOLDED * BYTES), and their scales (n,)."""
     largest = np.abs(sketches).max(axis=1)
-    scales = np.where(largest > 0, largest / LARGEST, 1.0).astype(np.float32)
-    numbers = np.clip(np.rint(sketches / scales[:, None].astype(np.float64)), -LARGEST, LARGEST).astype("<i4")
+    scales = np.where(largest > 0, largest / LARGEST_CODE, 1.0).astype(np.float32)
+    numbers = np.clip(np.rint(sketches / scales[:, None].astype(np.float64)), -LARGEST_CODE, LARGEST_CODE).astype("<i4")
     words = numbers.view(np.uint8).reshape(-1, FOLDED, 4)
     return words[..., :BYTES].reshape(len(sketches), -1), scales
 
@@ -67,7 +67,7 @@ def distance(*, oracle: npt.ArrayLike, candidate: npt.ArrayLike, exact: bool) ->
     """
     true = np.asarray(oracle, dtype=np.float64)
     difference = np.asarray(candidate, dtype=np.float64) - true
-    if exact and np.max(np.abs(difference)) <= np.max(np.abs(true)) / LARGEST:
+    if exact and np.max(np.abs(difference)) <= np.max(np.abs(true)) / LARGEST_CODE:
         return 0.0
     return estimated_norm(difference)
 

@@ -54,7 +54,14 @@ def read_choices(dtypes: Sequence[str], path: Path) -> tuple[GreedyChoice, ...]:
         OSError, ValueError: when it is missing or malformed.
     """
     return tuple(
-        GreedyChoice(phase, int(row), int(token), int(id_), float(margin), tuple(map(float, noise)))
+        GreedyChoice(
+            phase=phase,
+            row=int(row),
+            token=int(token),
+            id=int(id_),
+            margin=float(margin),
+            noise=tuple(map(float, noise)),
+        )
         for phase, row, token, id_, margin, *noise in _read(path, 5 + len(dtypes))
     )
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from parity.contract import Contract
 from parity.errors import ParityError, UsageError
-from parity.golden.catalogue import Entry, GoldenSet
 from parity.golden.difference import Change, difference
 from parity.golden.format import Golden, read_golden, write_golden
 from parity.golden.making import Maker
+from parity.golden.sets import Entry, GoldenSet
 from parity.golden.store import Store
 from parity.running.progress import Progress
 
@@ -24,7 +24,7 @@ class Update:
     """What an update did.
 
     Attributes:
-        changes: one a golden, in the order of the catalogue, and then those that were removed.
+        changes: one a golden, in the order of the set, and then those that were removed.
         size: bytes of the whole set now.
     """
 
@@ -32,18 +32,18 @@ class Update:
     size: int
 
 
-def update(catalogue: GoldenSet, *, only: tuple[str, ...] = (), allow_ci: bool = False, progress: Progress) -> Update:
-    """Make goldens anew; all of the catalogue, and no others stay, or those of the names in `only`.
+def update(golden_set: GoldenSet, *, only: tuple[str, ...] = (), allow_ci: bool = False, progress: Progress) -> Update:
+    """Make goldens anew; all of the set, and no others stay, or those of the names in `only`.
 
     Raises:
         UsageError: in CI without leave, for an unknown name, or where the folder cannot be written.
         BackendUnavailable: when the reference is not installed or crashes; the old goldens are untouched.
     """
     require_leave(allow_ci=allow_ci)
-    entries = catalogue.select(only)
-    store = Store(catalogue.folder)
+    entries = golden_set.select(only)
+    store = Store(golden_set.folder)
     with tempfile.TemporaryDirectory(prefix="parity-goldens-") as folder, store.locked():
-        made, contract = _make(catalogue, entries, Path(folder), progress)
+        made, contract = _make(golden_set, entries, Path(folder), progress)
         before = set(store.names())
         stay = frozenset(before if only else made)
         changes = [difference(_old(store, entry.name), made[entry.name], contract) for entry in entries]
@@ -62,10 +62,10 @@ def require_leave(*, allow_ci: bool) -> None:
         raise UsageError("goldens are not renewed in CI (the variable CI is set); add --allow-ci if it must be")
 
 
-def _make(catalogue: GoldenSet, entries: tuple[Entry, ...], folder: Path, progress: Progress) -> tuple[Made, Contract]:
+def _make(golden_set: GoldenSet, entries: tuple[Entry, ...], folder: Path, progress: Progress) -> tuple[Made, Contract]:
     """The new goldens as they will be read: what is compared is what is kept."""
     made, contracts = {}, []
-    for golden, contract in Maker(catalogue, folder / "traces", progress).make(entries):
+    for golden, contract in Maker(golden_set, folder / "traces", progress).make(entries):
         path = folder / golden.manifest.name
         write_golden(golden, path)
         made[golden.manifest.name] = read_golden(path)

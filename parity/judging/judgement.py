@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 from parity.contract import Contract
 from parity.errors import ExitCode
 from parity.judging.cause import Diagnosis
 from parity.judging.verdict import Status, StepVerdict, TokenVerdict
+from parity.traces.measured import MODES
 from parity.traces.trace import Key, Manifest, Mode
 
 
@@ -42,6 +44,11 @@ class Judgement:
     strict: bool = False
     diagnoses: tuple[Diagnosis, ...] = ()
 
+    @classmethod
+    def of_crash(cls, crash: str, *, candidate: str, dtype: str, scenario: str = "", allowed: float = 0.0) -> Self:
+        """On a candidate that ended before anything could be judged; `crash` says how."""
+        return cls(candidate, dtype, scenario, steps=(), tokens=(), allowed=allowed, crash=crash)
+
     def diagnosis(self, step: str) -> Diagnosis | None:
         """Why a step errs, where that was looked into."""
         return next((said for said in self.diagnoses if step in said.steps), None)
@@ -66,7 +73,7 @@ class Judgement:
     @property
     def baseless(self) -> bool:
         """Whether no run of the candidate is held to a measured floor."""
-        runs = {mode for step in self.steps for mode in ("free", "lockstep") if getattr(step, mode)}
+        runs = {mode for step in self.steps for mode in MODES if getattr(step, mode)}
         return bool(self.unmeasured) and runs <= set(self.unmeasured)
 
     @property

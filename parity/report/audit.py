@@ -12,14 +12,12 @@ from rich.console import Console
 from parity.audit.effect import Effect
 from parity.audit.outcome import Outcome
 from parity.audit.result import Audit, Audits
-from parity.fault import Inputs
 from parity.judging.verdict import StepVerdict
 from parity.report.console import plain, print_line
 from parity.report.numbers import count, error, floors, ratio
-from parity.report.sentences import WORD
+from parity.report.sentences import WORD, inputs
 from parity.report.table import Table
 
-GAP = " + "
 MINUTE = 60
 
 
@@ -42,11 +40,6 @@ def _cells(outcome: Outcome) -> tuple[str, ...]:
         return (*given, failed(outcome), "-", "-", "-", "-")
     first, far = (outcome.first.step, outcome.first.ratio) if outcome.first else ("-", outcome.worst)
     return (*given, WORD[outcome.verdict], first, ratio(far), str(len(outcome.introduced)), tokens(outcome.effect))
-
-
-def inputs(given: Inputs) -> str:
-    """A scenario with its pictures and sounds, e.g. ``decode + gradient.png``."""
-    return GAP.join((given.scenario, *given.media))
 
 
 def failed(outcome: Outcome) -> str:

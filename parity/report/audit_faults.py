@@ -10,12 +10,13 @@ from parity.audit.result import Audit, Audits
 from parity.checkpoint import DEFAULT
 from parity.fault import ALL, Fault, Inputs
 from parity.report import causes
-from parity.report.audit import failed, far, inputs, logits, size, tokens
+from parity.report.audit import failed, far, logits, size, tokens
 from parity.report.fold import fold
 from parity.report.markdown import code
 from parity.report.numbers import count, floors, ratio
+from parity.report.sentences import inputs
 
-STEPS = 3
+FAMILIES = 3
 """Families of steps that a line names."""
 
 
@@ -67,8 +68,8 @@ def _alone(audit: Audit, outcome: Outcome) -> str:
 def _steps(outcome: Outcome) -> str:
     """Where it is introduced, and how far off that is; or where the free run first inherits it."""
     steps = fold(outcome.wrong)
-    more = f" and {len(steps) - STEPS} families more" if len(steps) > STEPS else ""
-    named = ", ".join(code(step) for step in steps[:STEPS])
+    more = f" and {len(steps) - FAMILIES} families more" if len(steps) > FAMILIES else ""
+    named = ", ".join(code(step) for step in steps[:FAMILIES])
     if not outcome.introduced:
         return f"none introduced, in the free run first at {named}"
     most = floors(outcome.worst) if outcome.worst == outcome.worst else far(outcome.first) if outcome.first else ""

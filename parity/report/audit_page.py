@@ -8,11 +8,11 @@ from parity.audit.outcome import Component, Outcome
 from parity.audit.result import Audit, Audits
 from parity.fault import ALL, Kind, Needed
 from parity.judging.judge import ALLOWED
-from parity.report.audit import effort, failed, far, inputs, size, tokens, unexplained
+from parity.report.audit import effort, failed, far, size, tokens, unexplained
 from parity.report.audit_faults import section, summary
 from parity.report.markdown import code
 from parity.report.numbers import count, ratio
-from parity.report.sentences import WORD
+from parity.report.sentences import WORD, inputs
 
 INTRODUCTION = """\
 What the installed packages compute, held against the reference. They run as installed: `parity.weave` puts taps behind

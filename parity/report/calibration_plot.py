@@ -14,7 +14,7 @@ from parity.calibration.misses import Misses
 from parity.calibration.summary import Summary
 from parity.errors import UsageError
 
-VALUES = tuple(round(1.05**power, 3) for power in range(57))
+ALLOWANCES = tuple(round(1.05**power, 3) for power in range(57))
 """Values of K: 1 to 15, each a twentieth above the one before."""
 LEAST = 1e-4
 """The least share on the logarithmic axis, a third of one in 3,000."""
@@ -56,18 +56,18 @@ def figure(summary: Summary, misses: Sequence[Misses]) -> Spec:
 
 def _alarms(summary: Summary) -> Iterator[Spec]:
     for group in summary.by("dtype"):
-        shares = ((value, group.beyond(value)) for value in VALUES)
+        shares = ((value, group.beyond(value)) for value in ALLOWANCES)
         yield from ({"K": value, "share": share, "arithmetic": group.name} for value, share in shares if share)
 
 
 def _missed(misses: Sequence[Misses]) -> Iterator[Spec]:
     for each in misses:
-        yield from ({"K": value, "share": each.missed(value), "arithmetic": each.dtype} for value in VALUES)
+        yield from ({"K": value, "share": each.missed(value), "arithmetic": each.dtype} for value in ALLOWANCES)
 
 
 def _panel(points: list[Spec], title: str, share: Spec, summary: Summary) -> Spec:
     """A line for each arithmetic over K, and a rule at the K that is in force."""
-    scale = {"type": "log", "domain": [VALUES[0], VALUES[-1]], "nice": False}
+    scale = {"type": "log", "domain": [ALLOWANCES[0], ALLOWANCES[-1]], "nice": False}
     across = {"field": "K", "type": "quantitative", "title": "K, in floors", "scale": scale}
     colour = {"field": "arithmetic", "type": "nominal", "scale": {"range": list(COLOURS)}}
     lines = {

@@ -12,11 +12,11 @@ INTRODUCED = 8
 """Introduced steps of a judgement that get a page; of the same step in many layers, the first."""
 WORST = 6
 """Steps that get one because nothing errs more."""
-MOST = 48
+MOST_PAGES = 48
 """Pages of one report. At 30 to 50 KB each they stay below half of the 5 MB that a report may have."""
 
 
-def chosen(judgement: Judgement, *, left: int = MOST) -> tuple[StepVerdict, ...]:
+def chosen(judgement: Judgement, *, left: int = MOST_PAGES) -> tuple[StepVerdict, ...]:
     """Steps of a judgement that get a page, the first divergence first; at most `left`."""
     first = [step for step in (judgement.first_divergence,) if step is not None]
     own = _take(judgement.introduced, INTRODUCED)

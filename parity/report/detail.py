@@ -12,35 +12,36 @@ from typing import Literal
 
 from parity.judging.judgement import Comparison
 from parity.scenario import Scenario
+from parity.traces.description import Description
 from parity.traces.trace import Mode
 
-Role = Literal["reference", "baseline", "candidate"]
+PartyRole = Literal["reference", "baseline", "candidate"]
 
 
 @dataclass(frozen=True)
-class Column:
-    """One party's statistics of the step, as its trace records them.
+class Heading:
+    """What a column is of.
 
     Attributes:
         role: who it is.
         mode: of its run; the reference has only one.
         dtype: of the tensor.
-        error: relative L2 against the reference; None for the reference itself.
     """
 
-    role: Role
+    role: PartyRole
     mode: Mode
     dtype: str
     shape: tuple[int, ...]
-    min: float
-    max: float
-    mean: float
-    std: float
-    rms: float
-    abs_max: float
-    zero_fraction: float
-    nan_count: int
-    inf_count: int
+
+
+@dataclass(frozen=True)
+class Column(Description, Heading):
+    """One party's statistics of the step, as its trace records them; in ``report.json`` behind the heading.
+
+    Attributes:
+        error: relative L2 against the reference; None for the reference itself.
+    """
+
     error: float | None = None
 
 

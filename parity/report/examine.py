@@ -13,10 +13,9 @@ from parity.axes import Layout, said
 from parity.dtypes import as_float64
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import StepVerdict
-from parity.report.detail import Column, Detail, Element, Heat, Role
+from parity.report.detail import Column, Detail, Element, Heat, PartyRole
 from parity.report.layers import LayerMaps
 from parity.report.matrix import (
-    Float,
     channel_map,
     difference,
     error_histogram,
@@ -24,14 +23,14 @@ from parity.report.matrix import (
     value_histogram,
 )
 from parity.report.vocabulary import label
-from parity.traces.measure import error_of, validity
+from parity.traces.description import Description
+from parity.traces.measure import Float, error_of, validity
 from parity.traces.runs import Runs
 from parity.traces.scale import layout_of
 from parity.traces.trace import Key, Mode, Trace
 
 ELEMENTS = 10
 """Worst elements that a page lists."""
-_STATISTICS = ("min", "max", "mean", "std", "rms", "abs_max", "zero_fraction", "nan_count", "inf_count")
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ class _Tensors:
 
 def _columns(key: Key, evidence: Examined) -> Iterator[Column]:
     yield _column("reference", evidence.oracle, key, None)
-    parties: tuple[tuple[Role, Runs | None], ...] = (
+    parties: tuple[tuple[PartyRole, Runs | None], ...] = (
         ("baseline", evidence.baseline),
         ("candidate", evidence.candidate),
     )
@@ -169,9 +168,9 @@ def _columns(key: Key, evidence: Examined) -> Iterator[Column]:
                 yield _column(role, run, key, error)
 
 
-def _column(role: Role, run: Trace, key: Key, error: float | None) -> Column:
+def _column(role: PartyRole, run: Trace, key: Key, error: float | None) -> Column:
     record = run.records[key]
-    numbers = {name: getattr(record, name) for name in _STATISTICS}
+    numbers = {name: getattr(record, name) for name in Description.names()}
     shown = None if error is None else rounded(error)
     return Column(role, run.manifest.mode, record.dtype, tuple(record.shape), **numbers, error=shown)
 

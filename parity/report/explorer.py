@@ -15,11 +15,11 @@ from parity.contract import Contract
 from parity.judging.judgement import Judgement
 from parity.report.levels import LIMITS
 
-COLOURS = ("#f4f4f1", "#e7e9e4", "#fbe6a2", "#fcc96f", "#f9a550", "#ee7b5b", "#b93a76", "#8a1f8a", "#430a7d")
+LEVEL_COLOURS = ("#f4f4f1", "#e7e9e4", "#fbe6a2", "#fcc96f", "#f9a550", "#ee7b5b", "#b93a76", "#8a1f8a", "#430a7d")
 """Of `parity.report.levels`, on paper."""
 DARK = 6
 """From this level on, text is white."""
-LARGEST = 1e300
+INFINITE = 1e300
 """What stands for an infinite ratio, which JSON lacks."""
 
 
@@ -48,11 +48,11 @@ def overlay(judgement: Judgement, contract: Contract) -> dict[str, Any]:
     worst: dict[str, float] = {}
     for step in judgement.steps:
         if not math.isnan(step.ratio):
-            worst[step.step] = max(worst.get(step.step, 0.0), min(step.ratio, LARGEST))
-    limits = (1.0, judgement.allowed, *LIMITS, LARGEST)
+            worst[step.step] = max(worst.get(step.step, 0.0), min(step.ratio, INFINITE))
+    limits = (1.0, judgement.allowed, *LIMITS, INFINITE)
     thresholds = [
         {"value": limit, "bgColor": colour, "textColor": "white" if level >= DARK else "black"}
-        for level, (limit, colour) in enumerate(zip(limits, COLOURS, strict=True))
+        for level, (limit, colour) in enumerate(zip(limits, LEVEL_COLOURS, strict=True))
     ]
     results = {name: {"value": value} for name, value in worst.items()}
     return {contract.model: {"results": results, "thresholds": thresholds}}

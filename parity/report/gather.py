@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from parity.judging.judgement import Comparison, Judgement
-from parity.report.chosen import MOST, chosen
+from parity.report.chosen import MOST_PAGES, chosen
 from parity.report.detail import Detail, Report
 from parity.report.examine import Examined, examine
 from parity.report.layers import LayerMaps
@@ -34,7 +34,7 @@ class Gatherer:
             self._pieces = self._vocabulary()
         evidence = Examined(judgement, oracle, baseline, candidate, self._pieces)
         maps = LayerMaps(evidence)
-        for step in chosen(judgement, left=MOST - len(self._details)):
+        for step in chosen(judgement, left=MOST_PAGES - len(self._details)):
             if step.status.compared:
                 self._details.append(examine(step, evidence, maps))
 

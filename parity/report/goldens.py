@@ -13,18 +13,18 @@ from parity.report.table import Table
 if TYPE_CHECKING:
     from parity.golden.updating import Update
 
-MEANING = (
+ESTIMATED = (
     "the free run alone, seen through sketches: errors are estimates (+- 25 %), and a floor is twice the reference's "
     "own. Of what diverges behind the first divergence, only a lockstep run tells whether it errs by itself."
 )
 
-COLOUR = {"new": "green", "changed": "yellow", "removed": "red", "the same": "dim"}
+CHANGE_COLOUR = {"new": "green", "changed": "yellow", "removed": "red", "the same": "dim"}
 
 
 def print_update(update: Update, out: Console) -> None:
     """Print a line for each golden, and under it what changed."""
     for change in update.changes:
-        print_line(out, (plain(change.name), "bold"), ": ", (change.word, COLOUR[change.word]))
+        print_line(out, (plain(change.name), "bold"), ": ", (change.word, CHANGE_COLOUR[change.word]))
         grid = Table("", "", wraps="")
         for line in change.lines:
             what, _, rest = line.partition(": ")

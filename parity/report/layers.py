@@ -12,7 +12,8 @@ from parity.dtypes import as_float64
 from parity.judging.verdict import StepVerdict
 from parity.report.detail import Heat
 from parity.report.fold import split
-from parity.report.matrix import Float, difference, group_rows, in_floors
+from parity.report.matrix import difference, group_rows, in_floors
+from parity.traces.measure import Float
 from parity.traces.scale import layout_of
 from parity.traces.trace import Mode, Trace
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 MOST_ELEMENTS = 1 << 28
 """Elements of a step in all layers together beyond which the map is left out: reading them would take minutes."""
 
-Family = tuple[str, str, str]
+Alike = tuple[str, str, str]
 """Phase, and the name around the layer's number."""
 
 
@@ -31,8 +32,8 @@ class LayerMaps:
 
     def __init__(self, evidence: Examined) -> None:
         self._evidence = evidence
-        self._made: dict[Family, tuple[Heat, ...]] = {}
-        self._members: dict[Family, list[tuple[int, StepVerdict]]] = {}
+        self._made: dict[Alike, tuple[Heat, ...]] = {}
+        self._members: dict[Alike, list[tuple[int, StepVerdict]]] = {}
         for step in evidence.judgement.steps:
             family, layer = _family(step)
             if layer is not None and step.occurrence == 0 and step.status.compared:
@@ -45,7 +46,7 @@ class LayerMaps:
             self._made[family] = tuple(self._maps(family))
         return self._made[family]
 
-    def _maps(self, family: Family) -> list[Heat]:
+    def _maps(self, family: Alike) -> list[Heat]:
         members = self._members.get(family, [])
         if len(members) < 2:
             return []
@@ -91,6 +92,6 @@ class LayerMaps:
         return np.array([in_floors(size, scale, floor) for size in np.sqrt(np.square(error).mean(axis=1)).tolist()])
 
 
-def _family(step: StepVerdict) -> tuple[Family, int | None]:
+def _family(step: StepVerdict) -> tuple[Alike, int | None]:
     before, layer, after = split(step.step)
     return (step.phase, before, after), layer

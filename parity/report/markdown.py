@@ -16,10 +16,10 @@ from parity.report.first import First, first
 from parity.report.numbers import error, ratio
 from parity.report.sparkline import sparkline
 
-WORST = 5
-WIDTH = 100
+WORST_LISTED = 5
+SPARKS = 100
 """Characters of the sparkline."""
-MOST = 40
+MOST_COMPARISONS = 40
 """Comparisons that the table lists."""
 _MARK = {ExitCode.PARITY: "✅", ExitCode.DIVERGED: "❌", ExitCode.UNAVAILABLE: "💥", ExitCode.INCOMPLETE: "⚠️"}
 
@@ -55,7 +55,7 @@ def _cause(said: First) -> Iterator[str]:
         return
     if said.step is not None:
         yield from _divergence(said, said.step)
-    drawn = sparkline(said.judgement, WIDTH)
+    drawn = sparkline(said.judgement, SPARKS)
     yield from ("", "Error against depth; the lowest bar is within what is allowed:", "", "```text")
     yield from (f"lockstep  {drawn.lockstep.text}", f"free      {drawn.free.text}")
     yield from (f"{drawn.axis:<8}  {plain(drawn.places).replace('`', chr(39))}", "```")
@@ -78,7 +78,7 @@ def _divergence(said: First, step: StepVerdict) -> Iterator[str]:
 
 
 def _worst(judgement: Judgement) -> Iterator[str]:
-    steps = furthest(judgement, WORST)
+    steps = furthest(judgement, WORST_LISTED)
     if steps:
         yield from ("", "| worst steps | phase | status | floors |", "| --- | --- | --- | ---: |")
     for step in steps:
@@ -91,14 +91,14 @@ def _overview(comparison: Comparison) -> Iterator[str]:
         return
     yield from ("", "| candidate | dtype | scenario | verdict | first divergence | worst |")
     yield "| --- | --- | --- | --- | --- | ---: |"
-    for judgement in judgements[:MOST]:
+    for judgement in judgements[:MOST_COMPARISONS]:
         found = judgement.first_divergence
         names = (code(name) for name in (judgement.candidate, judgement.dtype, judgement.scenario))
         word = f"{_MARK[judgement.exit_code]} {sentences.WORD[judgement.exit_code]}"
         most = ratio(judgement.worst.ratio) if judgement.worst else "–"
         yield f"| {' | '.join(names)} | {word} | {code(found.step) if found else '–'} | {most} |"
-    if len(judgements) > MOST:
-        yield from ("", f"and {len(judgements) - MOST} more")
+    if len(judgements) > MOST_COMPARISONS:
+        yield from ("", f"and {len(judgements) - MOST_COMPARISONS} more")
 
 
 def _provenance(said: First) -> Iterable[str]:

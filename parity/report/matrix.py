@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.report.detail import Heat, Histogram
+from parity.traces.measure import Float
 
-Float = NDArray[np.float64]
-
-ROWS, COLUMNS, BINS = 48, 64, 40
+MAP_ROWS, MAP_COLUMNS, BINS = 48, 64, 40
 """Most rows and columns of a map, and bins of a histogram: what a screen shows and a reader can tell apart."""
 _SMALLEST = -20.0
 """Decimal exponent that errors below it are counted at: float64's roundoff of values near 1e-4."""
@@ -36,7 +35,7 @@ def channel_map(error: Float, *, scale: float, floor: float, labels: Sequence[st
         labels: of the places.
         valid: which elements are real tokens', same shape.
     """
-    rows, columns = _edges(error.shape[0], ROWS), _edges(error.shape[1], COLUMNS)
+    rows, columns = _edges(error.shape[0], MAP_ROWS), _edges(error.shape[1], MAP_COLUMNS)
     squares = np.where(valid, np.square(error), 0.0)
     power, counts = _blocks(squares, rows, columns), _blocks(valid.astype(np.float64), rows, columns)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -53,7 +52,7 @@ def channel_map(error: Float, *, scale: float, floor: float, labels: Sequence[st
 
 def group_rows(values: Float, labels: Sequence[str]) -> tuple[tuple[str, ...], Float]:
     """Labels and values (places, layers) with as many rows as a map may have: of several the worst."""
-    rows = _edges(values.shape[0], ROWS)
+    rows = _edges(values.shape[0], MAP_ROWS)
     return tuple(_range(labels, *span) for span in _spans(rows, len(labels))), np.fmax.reduceat(values, rows, axis=0)
 
 

@@ -1,17 +1,19 @@
-"""The records of a trace as a table: what one party said of each step."""
+"""What one party says, as tables: the records of its trace, and what the doctor found of it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from rich.console import Console
+from rich.text import Text
 
 from parity.report.console import plain, print_line
 from parity.report.numbers import number
 from parity.report.table import Table
 from parity.traces.trace import Record
 
-STATISTICS = ("mean", "std", "min", "max", "abs_max", "zeros", "nan/inf")
+SHOWN = ("mean", "std", "min", "max", "abs_max", "zeros", "nan/inf")
 
 
 def print_records(records: Sequence[Record], out: Console) -> None:
@@ -19,7 +21,7 @@ def print_records(records: Sequence[Record], out: Console) -> None:
     if len(records) == 1:
         _single(records[0], out)
         return
-    grid = Table("step", "phase", "shape", "dtype", *STATISTICS, right=STATISTICS)
+    grid = Table("step", "phase", "shape", "dtype", *SHOWN, right=SHOWN)
     for record in records:
         grid.add(_name(record), plain(record.phase), _shape(record), plain(record.dtype), *_statistics(record))
     if grid.width <= out.width or not out.is_terminal:
@@ -32,7 +34,7 @@ def print_records(records: Sequence[Record], out: Console) -> None:
 def _two_lines(record: Record, out: Console) -> None:
     where = f"  {plain(record.phase)}  {_shape(record)}  {plain(record.dtype)}"
     print_line(out, (_name(record), "bold"), where)
-    *moments, zeros, broken = zip(STATISTICS, _statistics(record), strict=True)
+    *moments, zeros, broken = zip(SHOWN, _statistics(record), strict=True)
     told = [*moments, *([zeros] if record.zero_fraction else []), *([broken] if _is_broken(record) else [])]
     print_line(out, "  ".join(f"{name} {value}" for name, value in told), indent=2)
 
@@ -73,3 +75,24 @@ def _shape(record: Record) -> str:
 
 def _zeros(record: Record) -> str:
     return f"{100 * record.zero_fraction:.3g}%"
+
+
+def print_findings(findings: Iterable[tuple[str, bool, str, str]], out: Console) -> bool:
+    """Print what the doctor found, each section when it is complete; true when there are some and all are good."""
+    verdicts: list[bool] = []
+    for section, group in groupby(findings, key=lambda finding: finding[0]):
+        grid = Table("", "", "", wraps="")
+        for _, good, what, found in group:
+            word = Text("ok", "green") if good else Text("problem", "bold red")
+            grid.add(word, plain(what), plain(found))
+            verdicts.append(good)
+        print_line(out, (plain(section), "bold"))
+        grid.print(out)
+    problems = verdicts.count(False)
+    if not verdicts:
+        print_line(out, "nothing is installed that could be examined")
+    elif problems:
+        print_line(out, f"{problems} of {len(verdicts)} need attention")
+    else:
+        print_line(out, f"all {len(verdicts)} ok")
+    return bool(verdicts) and not problems

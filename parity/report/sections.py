@@ -29,7 +29,7 @@ def heading(out: Console, text: str) -> None:
 def divergence(comparison: Comparison, judgement: Judgement, first: StepVerdict, out: Console) -> None:
     """The first divergence: what the step is, where the reference computes it, and how far off the candidate is."""
     heading(out, "First divergence")
-    print_line(out, (sentences.place(first), "bold red"), f"  {first.status}", indent=2)
+    print_line(out, (sentences.in_phase(first), "bold red"), f"  {first.status}", indent=2)
     if step := comparison.contract.get(first.step):
         print_line(out, plain(step.meaning), indent=2)
         for label, text in (("axes", " ".join(step.axes)), ("source", step.source), ("paper", step.paper)):

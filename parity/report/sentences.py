@@ -7,10 +7,12 @@ from statistics import median
 
 from parity.axes import said
 from parity.errors import ExitCode
+from parity.fault import Inputs
 from parity.judging.judgement import Comparison, Judgement
 from parity.judging.verdict import Deviation, Status, StepVerdict, TokenVerdict
 from parity.report.console import plain
 from parity.report.numbers import count, error, floors
+from parity.variant import Variant
 
 WORD = {
     ExitCode.PARITY: "parity",
@@ -21,12 +23,17 @@ WORD = {
 SHORT_DIGEST = 12
 
 
+def inputs(given: Inputs | Variant) -> str:
+    """A scenario with its pictures and sounds, e.g. ``decode + gradient.png``."""
+    return " + ".join((given.scenario, *given.media))
+
+
 def title(judgement: Judgement) -> str:
     """Who ran what, e.g. ``mlx float32, one-shot``."""
     return plain(f"{judgement.candidate} {judgement.dtype}, {judgement.scenario}")
 
 
-def place(step: StepVerdict) -> str:
+def in_phase(step: StepVerdict) -> str:
     """A step and its phase, e.g. ``text.norm (decode.3)``."""
     again = f"#{step.occurrence}" if step.occurrence else ""
     return plain(f"{step.step}{again} ({step.phase})")
@@ -55,7 +62,7 @@ def verdict(judgement: Judgement) -> str:
 
 def _parity(judgement: Judgement) -> str:
     worst = judgement.worst
-    most = f"; worst {floors(worst.ratio)} at {place(worst)}" if worst else ""
+    most = f"; worst {floors(worst.ratio)} at {in_phase(worst)}" if worst else ""
     return f"parity. {covered(judgement)} steps covered, {_hidden(judgement)}{_coarse(judgement)}none introduced{most}"
 
 
@@ -65,7 +72,7 @@ def _diverged(judgement: Judgement) -> str:
         said = "" if judgement.unsteady else tokens(judgement)
         return f"{begin}{said}{'; ' if said else ''}{counts(judgement)}"
     alone = "" if judgement.introduced else f"{no_origin(judgement)}; "
-    return f"{begin}{alone}first at {place(first)}: {how_far(first)}; {counts(judgement)}"
+    return f"{begin}{alone}first at {in_phase(first)}: {how_far(first)}; {counts(judgement)}"
 
 
 def _coarse(judgement: Judgement) -> str:

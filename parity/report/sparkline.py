@@ -9,12 +9,12 @@ from itertools import pairwise
 
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import StepVerdict
+from parity.report.address import address_of
 from parity.report.fold import fold
-from parity.report.place import locate
 
 BARS = "▁▂▃▄▅▆▇█"
 ASCII_BARS = "_.:-=+*#"
-GAP = " "
+BETWEEN = " "
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _worst(group: Sequence[StepVerdict], mode: str) -> float:
 
 def _bar(ratio: float, allowed: float, top: float, bars: str) -> str:
     if math.isnan(ratio):
-        return GAP
+        return BETWEEN
     if ratio <= allowed:
         return bars[0]
     share = 1.0 if math.isinf(ratio) else math.log(ratio / allowed) / math.log(top / allowed)
@@ -104,5 +104,5 @@ def _label(group: Sequence[StepVerdict], *, several: bool) -> str:
     """The phase, or the layer that most of a group's steps are in."""
     if several:
         return fold([group[0].phase])[0]
-    layers = [place.layer for step in group if (place := locate(step.step)).layer is not None]
+    layers = [address.layer for step in group if (address := address_of(step.step)).layer is not None]
     return str(max(set(layers), key=layers.count)) if layers else ""

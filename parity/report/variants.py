@@ -10,11 +10,11 @@ from rich.text import Text
 
 from parity.report.console import plain, print_line
 from parity.report.numbers import count, ratio
+from parity.report.sentences import inputs
 from parity.report.table import Table
 from parity.variant import Catalogue, Variant
 from parity.variants.scoring import Score, Totals
 
-GAP = " + "
 HEAD = ("| variant | verdict | first divergence | steps | named |", "| --- | --- | --- | --: | --- |")
 
 
@@ -22,7 +22,7 @@ def print_list(variants: Sequence[Variant], out: Console) -> None:
     """A line for each variant."""
     grid = Table("variant", "component", "first step", "needs")
     for variant in variants:
-        grid.add(plain(variant.name), plain(variant.component), plain(variant.at().first), plain(needs(variant)))
+        grid.add(plain(variant.name), plain(variant.component), plain(variant.at().first), plain(inputs(variant)))
     grid.print(out, indent=0)
     same = sum(bool(variant.equivalent) for variant in variants)
     print_line(out, f"{count(len(variants), 'variant')}, {same} of them the same by algebra; parity variants show NAME")
@@ -59,11 +59,6 @@ def print_scores(totals: Totals, out: Console) -> None:
         print_line(out, plain(line))
     for line in totals.broken():
         print_line(out, ("not as promised: ", "bold red"), plain(line))
-
-
-def needs(variant: Variant) -> str:
-    """The scenario of a variant, and its pictures and sounds."""
-    return GAP.join((variant.scenario, *variant.media))
 
 
 def verdict(score: Score) -> str:
@@ -172,7 +167,7 @@ def _facts(variant: Variant, catalogue: Catalogue) -> Iterator[tuple[str, str]]:
     yield "component", variant.component
     yield "first step", there.first
     yield "planted in", there.module or "every place that the line runs in"
-    yield "needs", f"{needs(variant)}, in {', '.join(variant.dtypes) or 'any arithmetic'}"
+    yield "needs", f"{inputs(variant)}, in {', '.join(variant.dtypes) or 'any arithmetic'}"
     if variant.source:
         yield "seen in", variant.source
     if variant.equivalent:

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-FILE = "tokenizer.json"
+TOKENIZER = "tokenizer.json"
 
 
 def read_vocabulary(folder: Path) -> dict[int, str]:
     """Every id's piece of text; empty where the file is missing or is of another form, for labels can do without."""
     try:
-        data = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        data = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
         pieces = {int(number): str(piece) for piece, number in data["model"]["vocab"].items()}
         added = {int(token["id"]): str(token["content"]) for token in data.get("added_tokens", ())}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

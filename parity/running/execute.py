@@ -84,7 +84,7 @@ def execute(backend: Backend, run: Run, notify: Notify) -> None:
         writer.finish(manifest, None if oracle else contract)
 
 
-def measure(
+def measured_run(
     reference: Reference,
     *,
     oracle: Trace,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 from parity.checkpoint import Checkpoint
 from parity.discovery import BACKENDS, find, worker_environment
@@ -19,7 +19,7 @@ from parity.errors import BackendUnavailable, debugging, error_named
 from parity.running.progress import Progress
 from parity.traces.coverage import NOTHING, Missing
 from parity.traces.measure import Error
-from parity.traces.measured import from_text
+from parity.traces.measured import MODES, from_text
 from parity.traces.runs import Runs
 from parity.traces.trace import Key, Mode, Trace
 
@@ -36,7 +36,6 @@ class Party:
         backend: installed name or ``module:Class``.
         group: entry-point group that the name is looked up in.
         progress: told of each step.
-        threads: how many its arithmetic may use; None for as many as its framework takes.
         environment: further variables of the worker's environment, on top of the backend's own.
 
     Raises:
@@ -50,7 +49,6 @@ class Party:
         *,
         group: str = BACKENDS,
         progress: Progress,
-        threads: int | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
@@ -64,9 +62,7 @@ class Party:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=worker_environment(find(backend, group))
-            | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
-            | dict(environment or {}),
+            env=worker_environment(find(backend, group)) | dict(environment or {}),
             text=True,
         )
 
@@ -211,6 +207,6 @@ class Party:
 
 
 def both(party: Party, output: Path, oracle: Trace) -> Runs:
-    """A candidate's free run and its lockstep run, beside each other; the name of `output` is the party's."""
-    free, lockstep = (party.run(Path(f"{output}.{mode}"), oracle=oracle, mode=mode) for mode in get_args(Mode))
+    """A candidate's free run and its lockstep run, beside each other: `output` is their name, which the mode ends."""
+    free, lockstep = (party.run(Path(f"{output}.{mode}"), oracle=oracle, mode=mode) for mode in MODES)
     return Runs(free, lockstep)

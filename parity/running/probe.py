@@ -11,12 +11,10 @@ from numpy.typing import NDArray
 
 from parity.backend import Reference
 from parity.errors import ParityError, UsageError
-from parity.host_tensors import HostTensors
 from parity.media import resolve
+from parity.running.answers import Answers
 from parity.tap import ScopedTap
 from parity.traces.trace import Key, Trace
-
-HOST = HostTensors()
 
 
 def probe(
@@ -83,8 +81,7 @@ class _Listener:
     def __init__(self, reference: Reference, oracle: Trace, wanted: Collection[Key], missing: Collection[str]) -> None:
         self.tap = ScopedTap(self._receive)
         self.found: dict[Key, NDArray[Any]] = {}
-        self._reference = reference
-        self._oracle = oracle
+        self._answers = Answers(oracle.contract, reference.tensors, oracle, oracle.scenario)
         self._wanted = set(wanted)
         self._missing = frozenset(missing)
 
@@ -95,15 +92,13 @@ class _Listener:
     def _receive(self, name: str, value: Any) -> Any:
         key = Key(self._phase, name, self._seen[name])
         self._seen[name] += 1
-        step = self._oracle.contract.get(name)
-        tensors = HOST if isinstance(value, np.ndarray) else self._reference.tensors
         if key in self._wanted:
-            self.found[key] = np.array(tensors.to_numpy(value, step))
+            array = self._answers.to_numpy(name, self._answers.scaled(name, value))
+            self.found[key] = np.array(array[self._answers.common(key, array.shape)])
             if self._stop and self._wanted <= set(self.found):
                 raise _Enough
-        true = self._oracle.tensor(key) if key in self._oracle.records else None
-        if true is None or name in self._missing:
+        if name in self._missing or self._answers.shape(key) is None:
             return value
-        if not tensors.fits(value, true.shape, step):
+        if (answer := self._answers.answer(key, value)) is None:
             raise UsageError(f"{name} has the shape {tuple(value.shape)}: what follows has no exact inputs")
-        return tensors.from_numpy(true, value, step)
+        return answer

@@ -6,19 +6,17 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
-from parity.backend import Tensors
+from parity.backend import Place, Tensors
 from parity.contract import Contract
-from parity.host_tensors import HostTensors
+from parity.running.answers import WHOLE, Answers
 from parity.running.pieces import Pieces
 from parity.scenario import Scenario
 from parity.tap import Hear, ScopedTap
 from parity.traces.coverage import NOTHING, Missing
 from parity.traces.trace import Key, Trace
 
-HOST = HostTensors()
 Notify = Callable[[str], None]
 """Called with each step's name before the step is read, so that a crash can be placed."""
 
@@ -64,12 +62,10 @@ class Recorder:
     ) -> None:
         self.tap = ScopedTap(self._receive)
         self._contract = contract
-        self._tensors = tensors
         self._sink = sink
-        self._oracle = oracle
+        self._answers = Answers(contract, tensors, oracle, scenario)
         self._lockstep = lockstep
         self._missing = missing
-        self._scenario = scenario
         self._notify = notify
         self._phase = ""
         self._seen: Counter[str] = Counter()
@@ -107,89 +103,40 @@ class Recorder:
         """Record a step and answer; where it is scaled, not with what waits to be read: some go on in place."""
         if Key(self._phase, name) in self._missing:
             return value
-        scaled = self._scaled(name, value)
+        scaled = self._answers.scaled(name, value)
         answer = self._recorded(name, scaled)
-        return self._scaled(name, value) if answer is scaled else answer
+        return self._answers.scaled(name, value) if answer is scaled else answer
 
     def _recorded(self, name: str, value: Any) -> Any:
-        if (shape := self._shape(name)) is not None:
-            step = self._contract.get(name)
-            if (place := self._of(value).place(step, shape)) is not None:
-                return self._receive_piece(name, value, shape, place)
+        if (piece := self._answers.piece(Key(self._phase, name), value)) is not None:
+            return self._receive_piece(name, value, *piece)
         occurrence = self._seen[name]
         self._seen[name] += 1
-        if self._of(value).lazy:
+        if self._answers.translation(value).lazy:
             self._pending.append((name, occurrence, value))
         else:
             self._write(name, occurrence, value)
-        return self._answer(Key(self._phase, name, occurrence), value, ())
+        return self._answer(Key(self._phase, name, occurrence), value)
 
-    def _receive_piece(self, name: str, value: Any, shape: tuple[int, ...], place: tuple[slice, ...]) -> Any:
+    def _receive_piece(self, name: str, value: Any, place: Place, shape: tuple[int, ...]) -> Any:
         self._notify(name)
-        array = self._of(value).to_numpy(value, self._contract.get(name))
+        array = self._answers.to_numpy(name, value)
         if occurrence := self._pieces.again(name, shape, place):
             self._add(name, occurrence, array)
         else:
             self._pieces.add(name, array, shape, place)
         return self._answer(Key(self._phase, name), value, place)
 
-    def _scaled(self, name: str, value: Any) -> Any:
-        """The value times the scenario's factor for the step."""
-        if self._scenario is None or (factor := self._scenario.factor(name)) is None:
-            return value
-        step, tensors = self._contract.get(name), self._of(value)
-        array = tensors.to_numpy(value, step)
-        return tensors.from_numpy((array * factor).astype(array.dtype), value, step)
-
-    def _shape(self, name: str) -> tuple[int, ...] | None:
-        """The shape of the whole chunk's tensor, as the oracle has it."""
-        record = self._oracle.records.get(Key(self._phase, name)) if self._oracle else None
-        return tuple(record.shape) if record else None
-
     def _write(self, name: str, occurrence: int, value: Any) -> None:
         self._notify(name)
-        array = self._of(value).to_numpy(value, self._contract.get(name))
-        self._add(name, occurrence, array[self._last(name, array.shape)])
-
-    def _last(self, name: str, shape: tuple[int, ...]) -> tuple[slice, ...]:
-        """The part of a party's tensor that the oracle has: in a conversation a party may emit all tokens' logits."""
-        true = self._shape(name)
-        if true is None or len(true) != len(shape) or self._scenario is None or not self._scenario.turns:
-            return ()
-        tokens = self._scenario.chunk(self._phase).length
-        cut = [
-            slice(-1, None) if (have, want) == (tokens, 1) else slice(None)
-            for have, want in zip(shape, true, strict=True)
-        ]
-        return tuple(cut)
+        array = self._answers.to_numpy(name, value)
+        self._add(name, occurrence, array[self._answers.common(Key(self._phase, name), array.shape)])
 
     def _add(self, name: str, occurrence: int, array: NDArray[Any]) -> None:
         step = self._contract.get(name)
         self._sink.add(name, occurrence, step.axes if step else (), array)
 
-    def _answer(self, key: Key, value: Any, place: tuple[slice, ...]) -> Any:
-        """In lockstep the oracle's value, where it has one of the same shape; else the candidate goes on with its own.
-
-        Args:
-            key: of the step.
-            value: the candidate's.
-            place: the part of the oracle's tensor that the value stands for; empty for all of it.
-        """
-        if not self._lockstep or self._oracle is None or key not in self._oracle.records:
-            return value
-        step, tensors = self._contract.get(key.step), self._of(value)
-        array = self._oracle.tensor(key)
-        if array is None:
-            return value
-        if not tensors.fits(value, (array := array[place]).shape, step):
-            whole = tensors.to_numpy(value, step)
-            last = self._last(key.step, whole.shape)
-            if not last or whole[last].shape != array.shape:
-                return value
-            (whole := whole.copy())[last] = array
-            array = whole
-        return tensors.from_numpy(array, value, step)
-
-    def _of(self, value: Any) -> Tensors:
-        """What translates a value: a backend may emit NumPy arrays too."""
-        return HOST if isinstance(value, np.ndarray) else self._tensors
+    def _answer(self, key: Key, value: Any, place: Place = WHOLE) -> Any:
+        """In lockstep the oracle's value, where it has one of that shape; else the candidate goes on with its own."""
+        answer = self._answers.answer(key, value, place) if self._lockstep else None
+        return value if answer is None else answer

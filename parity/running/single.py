@@ -1,4 +1,4 @@
-"""What one party does by itself: write a trace, say its contract, write text."""
+"""What one party does by itself: write a trace, say its contract, write text, say whether all is in place."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ from pathlib import Path
 
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
-from parity.discovery import BACKENDS, REFERENCES, reference_of
+from parity.discovery import BACKENDS, REFERENCES, available, reference_of
+from parity.errors import ParityError
 from parity.generation import Message, Sampling
 from parity.media import Part
 from parity.running.party import Party
 from parity.running.plan import ORACLE_DTYPE, plan_of, require_dtype
 from parity.running.progress import Progress, Silent
 from parity.traces.trace import Mode, Trace
+
+Finding = tuple[str, bool, str, str]
+"""Section, whether it is good, what was looked at, and what was found or how to cure it."""
 
 
 def write_trace(
@@ -86,3 +90,21 @@ def writer(*, checkpoint: Checkpoint, backend: str, dtype: str) -> Iterator[Writ
 def _loaded(backend: str, group: str, checkpoint: Checkpoint, dtype: str) -> Iterator[Party]:
     with Party(backend, backend, group=group, progress=Silent()) as party:
         yield party.load(checkpoint, dtype)
+
+
+def health(backends: tuple[str, ...]) -> Iterator[Finding]:
+    """Findings on the installed references and on `backends` (none named: all that are installed), each in a worker."""
+    references = tuple(available(REFERENCES))
+    others = tuple(name for name in available() if name not in references)
+    for group, names in ((REFERENCES, references), (BACKENDS, backends or others)):
+        for name in names:
+            yield from _examine(name, group)
+
+
+def _examine(name: str, group: str) -> Iterator[Finding]:
+    try:
+        with Party(name, name, group=group, progress=Silent()) as party:
+            for good, what, found in party.call("doctor", backend=name, group=group):
+                yield name, good, what, found
+    except ParityError as error:
+        yield name, False, "worker", str(error)

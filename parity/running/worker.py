@@ -25,7 +25,7 @@ from parity.dtypes import name_of, working_dtype
 from parity.errors import ParityError, UsageError
 from parity.generation import Message, Sampling
 from parity.media import parse
-from parity.running.execute import Run, execute, measure
+from parity.running.execute import Run, execute, measured_run
 from parity.scenario import Scenario
 from parity.traces.measured import to_text
 from parity.traces.trace import Key, Trace
@@ -100,7 +100,7 @@ class Worker:
 
     def do_measure(self, job: Job) -> str:
         """Run an execution of the loaded reference and say what it errs."""
-        errors = measure(
+        errors = measured_run(
             self._reference,
             oracle=Trace.read(Path(job["oracle"])),
             dtype=job["dtype"],

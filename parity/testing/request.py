@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from parity.entries import targets
-from parity.errors import UsageError
-from parity.golden.catalogue import GOLDENS, Entry, GoldenSet, find_catalogue
+from parity.errors import ParityError, UsageError
+from parity.golden.sets import GOLDENS, Entry, GoldenSet, find_set
+from parity.golden.store import Store
 
 DEFAULT_SCENARIOS = ("one-shot",)
 
@@ -76,7 +77,7 @@ class Asked:
         return tuple(self.scenarios)
 
     @property
-    def catalogue(self) -> GoldenSet:
+    def golden_set(self) -> GoldenSet:
         """The goldens that are asked for.
 
         Raises:
@@ -84,7 +85,7 @@ class Asked:
         """
         assert self.golden is not None
         if self._installed:
-            return find_catalogue(self.golden)
+            return find_set(self.golden)
         entries = tuple(Entry(name, name, self.prompt) for name in self.names)
         again = f"pytest {self.test.partition('[')[0]!r} --parity-update-golden".replace("{", "{{").replace("}", "}}")
         return GoldenSet(self.beside / self.golden, entries, self.checkpoint, self.reference, renew=again)
@@ -100,3 +101,20 @@ def _require_known(given: Mapping[str, object], marks: Iterable[pytest.Mark]) ->
         raise UsageError(f"the marker parity takes names with values: {', '.join(known)}")
     if unknown := [name for name in given if name not in known]:
         raise UsageError(f"the marker parity has no argument {unknown[0]!r}; it has {', '.join(known)}")
+
+
+def survey(items: Iterable[pytest.Item]) -> dict[str, dict[str, list[str]]]:
+    """Of each folder of goldens that tests name: the names that they need, and those that are there."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for item in items:
+        try:
+            asked = Asked.of(item)
+            if not asked.golden:
+                continue
+            golden_set = asked.golden_set
+        except ParityError:
+            continue  # the test itself will say what is wrong with it
+        folder = str(golden_set.folder)
+        there = found.setdefault(folder, {"needed": [], "there": list(Store(golden_set.folder).names())})
+        there["needed"] += asked.names or [entry.name for entry in golden_set.entries]
+    return found

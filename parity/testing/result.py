@@ -21,9 +21,9 @@ from parity.judging.verdict import StepVerdict
 from parity.testing.request import Asked
 
 if TYPE_CHECKING:
-    from parity.compare import Look
+    from parity.compare import Onlooker
 
-WIDTH = 100
+LINE = 100
 """Columns of a report inside pytest's own."""
 
 
@@ -71,7 +71,7 @@ class ParityResult:
         from parity.report.terminal import print_comparison
 
         stream = io.StringIO()
-        out = console(stream, width=WIDTH)
+        out = console(stream, width=LINE)
         print_comparison(self.comparison, out)
         if self.note:
             print_line(out, f"golden     {self.note}")
@@ -81,23 +81,23 @@ class ParityResult:
 
     def _headline(self) -> str:
         """What pytest's own summary shows: its first line."""
-        from parity.report.sentences import WORD, place, title
+        from parity.report.sentences import WORD, in_phase, title
 
         wrong = [one for one in self.judgements if one.exit_code is not ExitCode.PARITY]
         if not wrong:
             return WORD[self.comparison.exit_code]
         first = wrong[0].first_divergence
-        return f"{title(wrong[0])}: {WORD[wrong[0].exit_code]}{f' at {place(first)}' if first else ''}"
+        return f"{title(wrong[0])}: {WORD[wrong[0].exit_code]}{f' at {in_phase(first)}' if first else ''}"
 
     def properties(self) -> Iterator[tuple[str, str]]:
         """What JUnit files say of it."""
-        from parity.report.sentences import WORD, place
+        from parity.report.sentences import WORD, in_phase
 
         worst = [one.worst.ratio for one in self.judgements if one.worst is not None]
         first = self.first_divergence
         yield "parity_verdict", WORD[self.comparison.exit_code]
         yield "parity_worst_floors", f"{max(worst, default=float('nan')):.3g}"
-        yield "parity_first_divergence", place(first) if first else ""
+        yield "parity_first_divergence", in_phase(first) if first else ""
 
 
 def run(request: pytest.FixtureRequest) -> ParityResult:
@@ -125,7 +125,7 @@ def run(request: pytest.FixtureRequest) -> ParityResult:
     return result
 
 
-def _compare(asked: Asked, look: Look | None) -> ParityResult:
+def _compare(asked: Asked, look: Onlooker | None) -> ParityResult:
     from parity.checkpoint import find_checkpoint
     from parity.compare import Request, compare
     from parity.running.progress import Silent
@@ -144,14 +144,14 @@ def _compare(asked: Asked, look: Look | None) -> ParityResult:
 
 def _golden(asked: Asked, item: pytest.Item) -> ParityResult:
     from parity.golden.checking import check
-    from parity.report.goldens import MEANING
+    from parity.report.goldens import ESTIMATED
     from parity.running.progress import Silent
 
-    catalogue = asked.catalogue
+    golden_set = asked.golden_set
     if item.config.getoption("parity_update_golden"):
         _update(asked, item)
-    comparison = check(catalogue, asked.candidate, asked.dtype, only=asked.names, progress=Silent())
-    return ParityResult(comparison, _full_comparison(asked, comparison), MEANING)
+    comparison = check(golden_set, asked.candidate, asked.dtype, only=asked.names, progress=Silent())
+    return ParityResult(comparison, _full_comparison(asked, comparison), ESTIMATED)
 
 
 def _update(asked: Asked, item: pytest.Item) -> None:
@@ -162,7 +162,7 @@ def _update(asked: Asked, item: pytest.Item) -> None:
     from parity.running.progress import Silent
 
     stream = io.StringIO()
-    print_update(update(asked.catalogue, only=asked.names, progress=Silent()), console(stream, width=WIDTH))
+    print_update(update(asked.golden_set, only=asked.names, progress=Silent()), console(stream, width=LINE))
     item.user_properties.append(("parity_renewed", f"{item.nodeid}\n{stream.getvalue()}"))
 
 

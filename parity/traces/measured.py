@@ -12,11 +12,12 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from parity.errors import UsageError
 from parity.traces.measure import Error, error_between
-from parity.traces.trace import Key, Trace
+from parity.traces.trace import Key, Mode, Trace
 
 PLAIN = "plain"
 """The execution that adds one term after the other; every other is as right as the usual one."""
-MODES = ("free", "lockstep")
+MODES: tuple[Mode, Mode] = ("free", "lockstep")
+"""The two runs of a party, in the order in which they are made and told."""
 Errors = Mapping[Key, Error]
 """Of each step that a run emitted in the oracle's shape."""
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 import xxhash
 
 from parity.dtypes import name_of, working_dtype
+from parity.traces.description import Description
 from parity.traces.fused import Sums, kernel_of
 from parity.traces.sketch import BUCKETS, ROW, TILE, Floats, countable, fold, partial_sums
 
@@ -31,35 +32,20 @@ _CANCELLATION = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
-    """Summary of one tensor.
+class Statistics(Description):
+    """Description of one tensor, and what tells it from others.
 
-    NaN and infinities are left out of extremes, moments and sketch, and counted. A tensor without a finite element
-    (an empty one is the usual case) has 0.0 for all of them: tell it by `count`, `nan_count` and `inf_count`.
+    NaN and infinities are left out of the sketch too; a tensor without a finite element has zeros there: tell it by
+    `count`, `nan_count` and `inf_count`.
 
     Attributes:
         count: number of elements.
-        min, max, mean: as named; integers beyond 2**53 are rounded.
-        std: population standard deviation (divided by n).
-        rms: root of the mean square.
-        abs_max: largest magnitude.
-        zero_fraction: share of elements, among all, that equal zero (either sign).
-        nan_count, inf_count: elements that are NaN; that are infinite (either sign).
         digest: XXH3 of 128 bits, in hexadecimal, over the elements' little-endian bytes in C order; shape and dtype
             do not enter.
         sketch: 61 signed sums, see `parity.traces.sketch`.
     """
 
     count: int
-    min: float
-    max: float
-    mean: float
-    std: float
-    rms: float
-    abs_max: float
-    zero_fraction: float
-    nan_count: int
-    inf_count: int
     digest: str
     sketch: tuple[float, ...]
 
@@ -246,7 +232,13 @@ def _extremes(values: Floats) -> tuple[float, float, int]:
 
 
 def _moments(values: Floats, sums: Sums) -> _Moments:
-    """Moments of `values` (n,), n > 0, from their sums; where squares overflow or are NaN, so are `deviations`."""
+    """Moments of `values` (n,), n > 0, from their sums; where squares overflow or are NaN, so are `deviations`.
+
+    The deviations are the squares less the mean's share of them, a difference that loses the leading bits which both
+    have in common: one at most while the mean's share is no more than half. Where it is more, the values are read
+    again, about their mean: both agree in 20 bits for 1000 + N(0, 1), of the 24 that float32 has. Equal values have no
+    deviations, whatever the mean is rounded to.
+    """
     low, high, zeros, total, squares = sums
     mean = total / values.size
     deviations = squares - total * mean

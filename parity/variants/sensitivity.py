@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,14 +21,12 @@ import numpy as np
 
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract, Step
-from parity.discovery import REFERENCES
 from parity.dtypes import as_float64
 from parity.judging.baseline import Baseline
 from parity.judging.floors import Floors
 from parity.judging.judge import ALLOWED, Judge
 from parity.media import Part
-from parity.running.party import Party
-from parity.running.plan import ORACLE_DTYPE, plan_of
+from parity.running.parties import Parties
 from parity.running.progress import Progress
 from parity.traces.measure import Error, Float, Scale, exact
 from parity.traces.runs import Runs
@@ -37,7 +34,7 @@ from parity.traces.trace import Key, Trace
 
 FINE = 0.01
 """How finely a size is searched for, relative to it."""
-LARGEST = 2.0**20
+LARGEST_FAULT = 2.0**20
 """A fault of that size which is not flagged is taken for one that never is."""
 
 
@@ -122,7 +119,7 @@ def smallest(key: Key, step: Step, judging: Judge, fault: Planted, allowed: floa
     if seen(0.0):
         return Smallest(key, 0.0, floor)
     size = allowed * floor
-    while not seen(size) and size < LARGEST:
+    while not seen(size) and size < LARGEST_FAULT:
         size *= 2
     while seen(size / 2):
         size /= 2
@@ -130,7 +127,7 @@ def smallest(key: Key, step: Step, judging: Judge, fault: Planted, allowed: floa
     while high - low > FINE * high:
         middle = (low + high) / 2
         low, high = (low, middle) if seen(middle) else (middle, high)
-    return Smallest(key, high if size < LARGEST else math.inf, floor)
+    return Smallest(key, high if size < LARGEST_FAULT else math.inf, floor)
 
 
 def measured(
@@ -149,15 +146,11 @@ def measured(
         UsageError: for a scenario that cannot be.
         BackendUnavailable: when the reference fails.
     """
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="parity-")))
-        parties = {
-            name: stack.enter_context(Party(name, reference, group=REFERENCES, progress=progress)).load(checkpoint, at)
-            for name, at in (("oracle", ORACLE_DTYPE), ("baseline", dtype))
-        }
-        plan = plan_of(parties["oracle"], scenario, prompt, media)
-        oracle = parties["oracle"].run(folder / "oracle", scenario=plan)
-        runs = Baseline(parties["baseline"], oracle, folder).runs()
+    with TemporaryDirectory(prefix="parity-") as name, Parties(checkpoint, reference, progress) as parties:
+        folder = Path(name)
+        _, baseline = (parties.load(party) for party in (parties.oracle, parties.reference("baseline", dtype)))
+        oracle = parties.oracle_run(folder, scenario, prompt, media)
+        runs = Baseline(baseline, oracle, folder).runs()
         found = sensitivities(oracle=oracle, baseline=runs)
         return Sensitivity(oracle.contract, dtype, tuple(found))
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from parity.contract import Step
-from parity.golden.catalogue import Entry, GoldenSet
+from parity.golden.sets import Entry, GoldenSet
 from parity.media import Kind, Part
 from reference.common.steps import StepAt
 

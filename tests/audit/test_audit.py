@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from parity import cli
-from parity.audit import parties, running
+from parity.audit import running
 from parity.audit.effect import Effect, effect
 from parity.audit.outcome import Outcome
 from parity.audit.running import AuditRequest, audit
@@ -31,6 +31,7 @@ from parity.report.audit import as_json, print_audits
 from parity.report.audit_faults import places
 from parity.report.audit_page import markdown
 from parity.report.console import console
+from parity.running import parties
 from parity.running.progress import Silent
 from tests import audited
 from tests.audited import CATALOGUE, SCALED, SHIFTED, SHUT, InProcess, Package
@@ -46,7 +47,7 @@ NAME = "tests.audited:Package"
 @pytest.fixture
 def audits(monkeypatch):
     """Audits a class of `tests.audited` in this process."""
-    for module in (parties, running):
+    for module in (parties, running):  # both start processes
         monkeypatch.setattr(module, "Party", InProcess)
     monkeypatch.setattr(InProcess, "log", [])
 

@@ -14,12 +14,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from parity.calibration.bound import upper_bound
 from parity.calibration.misses import Misses, read_misses
 from parity.calibration.result import Head, Result, Results, WorstStep, outcome
-from parity.calibration.running import CalibrationRequest, calibrate, require, single
-from parity.calibration.settings import Entrant, Environment, setting_of, settings, stretches, trials
-from parity.calibration.summary import Summary
+from parity.calibration.running import CalibrationRequest, calibrate, require_known, single
+from parity.calibration.settings import Entrant, Environment, entrants, setting_of, settings, stretches
+from parity.calibration.summary import Summary, upper_bound
 from parity.checkpoint import Checkpoint
 from parity.errors import UsageError
 from parity.judging.judgement import Judgement
@@ -78,9 +77,9 @@ def test_stretches_hold_every_draw_once_in_its_own_setting():
 def test_a_candidate_that_is_the_baseline_runs_elsewhere_alone():
     others = (Environment("x"), Environment("y"))
     here = settings(("f",), (Environment(), *others))[1]
-    assert list(trials("ref", others, here, is_baseline=True)) == [Entrant("ref", others[1])]
-    assert list(trials("mlx", others, here, is_baseline=False)) == [Entrant("mlx"), Entrant("mlx", others[1])]
-    assert list(trials("mlx", (), here, is_baseline=False)) == [Entrant("mlx")]
+    assert list(entrants("ref", others, here, is_baseline=True)) == [Entrant("ref", others[1])]
+    assert list(entrants("mlx", others, here, is_baseline=False)) == [Entrant("mlx"), Entrant("mlx", others[1])]
+    assert list(entrants("mlx", (), here, is_baseline=False)) == [Entrant("mlx")]
 
 
 def test_results_go_on_behind_the_last_whole_one(tmp_path):
@@ -224,11 +223,11 @@ def test_one_draw_alone_needs_its_own_arithmetic_only(tmp_path):
     checkpoint = Checkpoint(tmp_path, "toy", "weights")
     asked = CalibrationRequest(checkpoint, (RIGHT,), ("float32", "bfloat16"), 1, 1, 1, "tests.calibrated:Drawing")
     draws = {single_dtype(asked, number): number for number in range(4)}
-    require(asked, draws["float32"])
+    require_known(asked, draws["float32"])
     with pytest.raises(UsageError, match="has the dtype 'bfloat16'"):
-        require(asked, draws["bfloat16"])
+        require_known(asked, draws["bfloat16"])
     with pytest.raises(UsageError, match="has the dtype 'bfloat16'"):
-        require(asked)
+        require_known(asked)
 
 
 def single_dtype(asked, number):
@@ -282,6 +281,6 @@ def test_a_failing_worker_ends_the_calibration(tmp_path):
 def test_an_arithmetic_that_nobody_has_is_refused(tmp_path):
     checkpoint = Checkpoint(tmp_path, "toy", "weights")
     with pytest.raises(UsageError, match="has the dtype"):
-        require(CalibrationRequest(checkpoint, (RIGHT,), ("bfloat16",), 1, 1, 1, "tests.calibrated:Drawing"))
+        require_known(CalibrationRequest(checkpoint, (RIGHT,), ("bfloat16",), 1, 1, 1, "tests.calibrated:Drawing"))
     with pytest.raises(UsageError, match="oracle's arithmetic"):
-        require(CalibrationRequest(checkpoint, (RIGHT,), ("float64",), 1, 1, 1, "tests.calibrated:Drawing"))
+        require_known(CalibrationRequest(checkpoint, (RIGHT,), ("float64",), 1, 1, 1, "tests.calibrated:Drawing"))

@@ -216,14 +216,14 @@ def test_compare_does_not_write_over_kept_traces(parity, engine, tmp_path):
 def test_failures_are_one_line(failure, code, line, parity, monkeypatch):
     """Whatever goes wrong: one line on standard error, an exit code, no traceback."""
     monkeypatch.setattr("parity.cli.guard._silence", lambda descriptor: None)
-    monkeypatch.setattr("parity.running.doctor.examine", raising(failure))
+    monkeypatch.setattr("parity.running.single.health", raising(failure))
     assert parity("doctor") == (code, "", f"{line}\n" if line else "")
 
 
 def test_debug_shows_the_traceback(parity, monkeypatch):
     """PARITY_DEBUG=1 shows where it went wrong."""
     monkeypatch.setenv("PARITY_DEBUG", "1")
-    monkeypatch.setattr("parity.running.doctor.examine", raising(UsageError("no")))
+    monkeypatch.setattr("parity.running.single.health", raising(UsageError("no")))
     code, _, err = parity("doctor")
     assert code == 2
     assert "Traceback" in err
@@ -235,7 +235,7 @@ def test_doctor(good, code, parity, monkeypatch):
     """A problem is exit 3; candidates are passed on."""
     asked = []
     findings = [("mlx", True, "mlx", "0.32"), ("mlx", good, "BLAS", "install openblas")]
-    monkeypatch.setattr("parity.running.doctor.examine", lambda names: asked.append(names) or iter(findings))
+    monkeypatch.setattr("parity.running.single.health", lambda names: asked.append(names) or iter(findings))
     left, out, _ = parity("doctor", "--candidates", "mlx,onnx")
     assert (left, asked) == (code, [("mlx", "onnx")])
     assert "install openblas" in out
@@ -475,16 +475,16 @@ def test_signals_end_it_in_order(number, code, tmp_path):
     """An interrupt and a termination run what is to be cleaned up, and say at most one line."""
     program = """
 import signal, time
-import parity.running.doctor
+import parity.running.single
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-def examine(names):
+def health(names):
     try:
         print("started", flush=True)
         time.sleep(60)
         yield
     finally:
         print("cleaned up", flush=True)
-parity.running.doctor.examine = examine
+parity.running.single.health = health
 from parity.cli import main
 main(["doctor"])
 """

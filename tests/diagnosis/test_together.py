@@ -78,7 +78,7 @@ def test_runs_have_a_budget():
 
 
 def test_the_oldest_is_forgotten_where_there_is_too_much(monkeypatch):
-    monkeypatch.setattr(together, "BYTES", 0)
+    monkeypatch.setattr(together, "MEMORY", 0)
     monkeypatch.setattr(together, "_bytes", lambda oracle, key: 1)
     plants = Plants()
     remembered = Remembered(plants)

@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("mlx.core")
 
-from parity.diagnosis.diagnose import STEPS, diagnose
+from parity.diagnosis.diagnose import DIAGNOSED, diagnose
 from parity.diagnosis.matched import Filter
 from parity.diagnosis.together import Remembered
 from parity.discovery import find
@@ -187,7 +187,7 @@ def found(harness):
 
 def batched(bugs):
     """As many as a judgement diagnoses."""
-    return [bugs[first : first + STEPS] for first in range(0, len(bugs), STEPS)]
+    return [bugs[first : first + DIAGNOSED] for first in range(0, len(bugs), DIAGNOSED)]
 
 
 def test_there_are_enough_and_of_all_parts():

@@ -15,10 +15,10 @@ from safetensors.numpy import save_file
 from parity.dtypes import unit_roundoff
 from parity.errors import ExitCode, StaleTrace, UsageError
 from parity.golden import store as store_module
-from parity.golden.catalogue import Entry, GoldenSet
 from parity.golden.checking import check, require_fresh
 from parity.golden.format import read_golden
 from parity.golden.packing import stored_floors
+from parity.golden.sets import Entry, GoldenSet
 from parity.golden.sketches import FOLDED, distance, folded, packed, unpacked
 from parity.golden.store import Store
 from parity.golden.updating import update
@@ -313,7 +313,7 @@ class TestCommand:
     @pytest.fixture
     def parity(self, made, parity, monkeypatch):
         """Runs the command on the toy's goldens."""
-        monkeypatch.setattr("parity.golden.catalogue.find_catalogue", lambda name: made)
+        monkeypatch.setattr("parity.golden.sets.find_set", lambda name: made)
         monkeypatch.setenv("COLUMNS", "160")
         return functools.partial(parity, "golden")
 

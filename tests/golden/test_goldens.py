@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from parity.errors import ExitCode
-from parity.golden.catalogue import find_catalogue
 from parity.golden.checking import require_fresh
 from parity.golden.judging import judge_golden
+from parity.golden.sets import find_set
 from parity.golden.stage import staged
 from parity.golden.store import Store
 from parity.judging.verdict import Status
@@ -22,7 +22,7 @@ from reference.gemma3n.variants import catalogue
 from tests.judging.test_deviations import BUGS, REORDERINGS
 
 ROOT = Path(__file__).parents[2]
-NAMES = [entry.name for entry in find_catalogue().entries]
+NAMES = [entry.name for entry in find_set().entries]
 TEXT = [name for name in NAMES if "." not in name]
 FAULTS = {
     "image": ("stem-no-bias", "pad-symmetric", "msfa-no-norm"),
@@ -57,7 +57,7 @@ sys.meta_path.insert(0, Blocker())
 @pytest.fixture(scope="session")
 def goldens(tmp_path_factory):
     """Each golden, and the trace that it stands for."""
-    fresh, folder = require_fresh(find_catalogue()), tmp_path_factory.mktemp("goldens")
+    fresh, folder = require_fresh(find_set()), tmp_path_factory.mktemp("goldens")
     return {
         golden.manifest.name: (golden, staged(golden, fresh.contract, folder / golden.manifest.name))
         for golden in fresh.goldens
@@ -129,12 +129,12 @@ def test_the_reference_is_at_parity_in_every_arithmetic(dtype, judge, harness):
 
 def test_contract_is_the_references(goldens, harness):
     """Meanings and sources too: a reader of a report sees them."""
-    assert Store(find_catalogue().folder).contract() == harness.oracle.contract()
+    assert Store(find_set().folder).contract() == harness.oracle.contract()
 
 
 def test_size(goldens):
     """At most 10 MB in all, and 250 KB a chunk of a scenario."""
-    store = Store(find_catalogue().folder)
+    store = Store(find_set().folder)
     assert store.size() <= 10e6
     assert max(file.stat().st_size for file in store.folder.rglob("*.safetensors")) <= 250e3
 

@@ -11,7 +11,7 @@ pytest.importorskip("torch")
 from parity.errors import ExitCode, UsageError
 from parity.judging.baseline import Baseline, kept
 from parity.judging.verdict import Status
-from parity.running.execute import measure
+from parity.running.execute import measured_run
 from parity.traces import measured
 from parity.traces.measure import Error
 from parity.traces.measured import Execution
@@ -89,7 +89,7 @@ class Runner:
 
     def measure(self, execution, *, oracle, mode, missing):
         """Errors alone."""
-        return measure(
+        return measured_run(
             self.toy,
             oracle=oracle,
             dtype="float32",

@@ -17,7 +17,7 @@ from parity.report.chosen import INTRODUCED, WORST, chosen
 from parity.report.gather import Gatherer
 from parity.report.html.figures import histogram_figure
 from parity.report.json import dumps_report, read_report, write_whole
-from parity.report.matrix import COLUMNS, ROWS, channel_map, difference, error_histogram, value_histogram
+from parity.report.matrix import MAP_COLUMNS, MAP_ROWS, channel_map, difference, error_histogram, value_histogram
 from parity.report.vocabulary import label, read_vocabulary
 from parity.traces.runs import Runs
 from tests import report_pages as pages
@@ -69,7 +69,7 @@ def test_the_map_lights_up_where_the_error_is(report):
     """Tokens are the rows, by name; 96 channels in 64 columns."""
     heat = report.details[0].channels
     assert heat.rows == ("0: one", "1:  two", "2: #3", "3: #4")
-    assert len(heat.columns) == COLUMNS
+    assert len(heat.columns) == MAP_COLUMNS
     values = np.array(heat.values)
     row, column = np.unravel_index(values.argmax(), values.shape)
     first, _, last = heat.columns[column].partition("-")
@@ -164,8 +164,8 @@ def test_maps_are_bounded_and_lose_nothing(rows, columns):
     error = np.random.default_rng(0).normal(size=(rows, columns))
     labels = [str(row) for row in range(rows)]
     heat = channel_map(error, scale=1.0, floor=1.0, labels=labels, valid=np.ones_like(error, dtype=bool))
-    assert len(heat.rows) == len(heat.values) <= ROWS
-    assert len(heat.columns) == len(heat.values[0]) <= COLUMNS
+    assert len(heat.rows) == len(heat.values) <= MAP_ROWS
+    assert len(heat.columns) == len(heat.values[0]) <= MAP_COLUMNS
     assert heat.rows[0].startswith("0")
     assert heat.rows[-1].endswith(labels[-1])
     if not heat.grouped:

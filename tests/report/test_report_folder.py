@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from parity.report.explorer import COLOURS, LARGEST, file_name, graph, overlay
+from parity.report.explorer import INFINITE, LEVEL_COLOURS, file_name, graph, overlay
 from parity.report.json import read_report
 from parity.report.levels import LEVELS
 from parity.report.markdown import markdown
@@ -45,10 +45,10 @@ def test_overlay():
     (judgement,) = comparison.judgements
     data = overlay(judgement, comparison.contract)["gemma3n"]
     assert set(data["results"]) <= {node["id"] for node in nodes}
-    assert data["results"]["text.input_ids"] == {"value": LARGEST}
+    assert data["results"]["text.input_ids"] == {"value": INFINITE}
     limits = [threshold["value"] for threshold in data["thresholds"]]
     assert limits == sorted(limits)
-    assert len(limits) == len(COLOURS) == LEVELS
+    assert len(limits) == len(LEVEL_COLOURS) == LEVELS
     assert nodes[1]["incomingEdges"] == [{"sourceNodeId": "text.input_ids"}]
     assert nodes[1]["namespace"] == "text/layers/0"
 

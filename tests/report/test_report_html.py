@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from parity.errors import UsageError
 from parity.judging.verdict import Status
+from parity.report.address import Address, address_of
 from parity.report.html import page as page_module
 from parity.report.html import render
 from parity.report.html.axis import HEIGHT, Axis
 from parity.report.html.figures import heat_figure, histogram_figure
 from parity.report.html.points import points
 from parity.report.levels import LEVELS, LevelScale, compact
-from parity.report.place import Place, locate
 from tests import report_pages as pages
 from tests import report_samples as samples
 
@@ -171,18 +171,18 @@ def test_without_templates(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        ("text.layers.3.altup.predict.out", Place("text", "text.layers", 3, "altup.predict")),
-        ("text.layers.3.attn.q_rope", Place("text", "text.layers", 3, "attn")),
-        ("text.layers.12.out", Place("text", "text.layers", 12, "out")),
-        ("text.altup.embed.1.out", Place("text", "", None, "altup")),
-        ("vision.blocks.0.1.conv", Place("vision", "vision.blocks", 0, "1")),
-        ("logits", Place("logits", "", None, "logits")),
-        ("", Place("", "", None, "")),
+        ("text.layers.3.altup.predict.out", Address("text", "text.layers", 3, "altup.predict")),
+        ("text.layers.3.attn.q_rope", Address("text", "text.layers", 3, "attn")),
+        ("text.layers.12.out", Address("text", "text.layers", 12, "out")),
+        ("text.altup.embed.1.out", Address("text", "", None, "altup")),
+        ("vision.blocks.0.1.conv", Address("vision", "vision.blocks", 0, "1")),
+        ("logits", Address("logits", "", None, "logits")),
+        ("", Address("", "", None, "")),
     ],
 )
 def test_locate(name, place):
     """A layer's number follows a plural; other numbers are parts of names."""
-    assert locate(name) == place
+    assert address_of(name) == place
 
 
 @given(st.floats(min_value=0, allow_nan=False))

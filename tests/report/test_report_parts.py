@@ -14,9 +14,8 @@ from parity.errors import UsageError
 from parity.report import numbers
 from parity.report.console import console
 from parity.report.contract import contract_json, fold_steps, print_steps, select
-from parity.report.findings import print_findings
 from parity.report.fold import fold, phases, split
-from parity.report.records import print_records
+from parity.report.records import print_findings, print_records
 from parity.report.table import Table
 from parity.traces.trace import Record
 from tests import report_samples as samples

@@ -13,6 +13,7 @@ from parity.judging.judge import judge
 from parity.judging.verdict import Status
 from parity.media import Part
 from parity.running.execute import Run, execute
+from parity.running.probe import probe
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT, silence
 from parity.traces.runs import Runs
@@ -143,3 +144,10 @@ def test_only_the_chunks_length_is_cut(judged):
     for change in (lambda x: x[..., :-1], lambda x: np.concatenate([x, x[:, -1:]], 1)):
         found = judged(Port("float32", {"logits": change})).introduced[0]
         assert (found.step, found.status) == ("logits", Status.CONTRACT)
+
+
+def test_a_probe_goes_on_behind_the_logits_of_a_turn(judged):
+    """They are of the last token alone in the oracle's run, and of all in the probe's: what follows is exact."""
+    key, last = Key("decode.2", "layers.0.mean"), Key("prefill", "logits")
+    found = probe(Toy("float64"), judged.oracle, [last, key])
+    assert all(found[each] == pytest.approx(judged.oracle.tensor(each), rel=1e-12) for each in (last, key))

@@ -105,7 +105,7 @@ def test_an_empty_tensor_is_defined() -> None:
     """Zeros, a count of 0, and the hash of no bytes."""
     result = measure(np.zeros((3, 0, 5), dtype=np.float32))
     assert result == Statistics(
-        0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, digest=xxhash.xxh3_128_hexdigest(b""), sketch=(0.0,) * 61
+        0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 0, count=0, digest=xxhash.xxh3_128_hexdigest(b""), sketch=(0.0,) * 61
     )
 
 

@@ -162,7 +162,7 @@ def wide(monkeypatch):
     ],
 )
 def test_what_cannot_be_measured_is_refused_at_once(arguments, said, parity, monkeypatch):
-    monkeypatch.setattr("parity.variants.sensitivity.Party", None)
+    monkeypatch.setattr("parity.running.parties.Party", None)
     code, out, error = parity("steps", "--sensitivity", *arguments)
     assert (code, out) == (2, "")
     assert said in error

@@ -22,8 +22,8 @@ from parity.site import Edit
 from parity.traces.trace import Key
 from parity.variant import Catalogue, Variant, find_variants, sample
 from parity.variants import scoring
-from parity.variants.bench import Bench
 from parity.variants.planting import Nursery, cases
+from parity.variants.scorer import Scorer
 from parity.variants.scoring import Score, Totals
 from parity.weave import weave
 from reference.common.deviant import edits_of, marked
@@ -164,11 +164,11 @@ def scored(harness):
     for case in cases(chosen):
         plan = harness.oracle.scenario(case.scenario, PROMPT, catalogue().parts(case.variants[0]))
         oracle = harness.trace(harness.oracle, "float64", scenario=plan)
-        bench = Bench(oracle, harness.against(oracle, "float32", right), catalogue(), plant)
+        scorer = Scorer(oracle, harness.against(oracle, "float32", right), catalogue(), plant)
         for variant in case.variants:
             reference.vary([(variant.name, variant.place)])
             run = lambda mode: harness.trace(reference, "float32", oracle=oracle.path, mode=mode)  # noqa: B023, E731
-            scores.append(bench.score(variant, run))
+            scores.append(scorer.score(variant, run))
             reference.vary([])
     return Totals(tuple(scores), "float32")
 
@@ -318,7 +318,7 @@ def test_bad_requests_are_one_line_and_exit_2(arguments, said, parity):
 )
 def test_a_bad_candidate_is_refused(candidate, said, parity, monkeypatch):
     """Before any worker is started."""
-    monkeypatch.setattr("parity.compare.Party", None)
+    monkeypatch.setattr("parity.running.parties.Party", None)
     code, _, error = parity("compare", "--candidates", candidate)
     assert code == ExitCode.USAGE
     assert said in error.splitlines()[-1]
@@ -377,7 +377,7 @@ def test_a_variant_that_crashes_is_a_score_of_its_own(monkeypatch):
             raise UsageError("no such thing")
 
     nursery._idle.put(Idle())
-    score = nursery._score(BUG, ROOT / "nowhere", bench=None)
+    score = nursery._score(BUG, ROOT / "nowhere", scorer=None)
     assert (score.crash, score.flagged) == ("no such thing", False)
 
 

@@ -20,7 +20,7 @@ from parity.traces.trace import Key
 LOWEST_RATIO = 0.1
 """Nobody asks how far below a tenth of the floor an error is."""
 
-Measure = Callable[[Deviation | None], float | None]
+Reading = Callable[[Deviation | None], float | None]
 """What of a deviation a panel shows."""
 
 
@@ -106,7 +106,15 @@ def _as_errors(found: Points, allowed: float) -> Panel:
 def _panel(axis: Axis, width: int, *, name: str, unit: str, bands: tuple[str, ...], marks: tuple[Marks, ...]) -> Panel:
     ticks = tuple((round(place / HEIGHT * 100, 1), _power(value)) for place, value in axis.ticks())
     grid = "".join(f"M0 {place}h{width}" for place, _ in axis.ticks())
-    return Panel(name, unit, axis, bands, marks, ticks, grid)
+    return Panel(
+        name=name,
+        unit=unit,
+        axis=axis,
+        bands=bands,
+        marks=marks,
+        ticks=ticks,
+        grid=grid,
+    )
 
 
 def _power(value: float) -> str:
@@ -127,7 +135,7 @@ def _ratios(step: StepVerdict | None) -> Iterator[float]:
     return (value for run in runs if (value := ratio_of(run)) is not None)
 
 
-def _marks(series: Series, axis: Axis, measured: Measure) -> Marks:
+def _marks(series: Series, axis: Axis, measured: Reading) -> Marks:
     free = [measured(step.free) if step else None for step in series.steps]
     lockstep = [measured(step.lockstep) if step else None for step in series.steps]
     own = [value if value is not None else other for value, other in zip(lockstep, free, strict=True)]

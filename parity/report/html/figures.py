@@ -10,7 +10,7 @@ from itertools import groupby
 from parity.report.detail import Heat, Histogram
 from parity.report.levels import LevelScale, compact
 
-HEIGHT = 100
+BINS_HEIGHT = 100
 """Of a histogram, in its own units."""
 CELLS = 480
 """Cells of a map up to which its table has them all; of a larger one it has each row's worst."""
@@ -94,7 +94,7 @@ class HistogramFigure:
     """Counts of several parties as outlines over the same bins.
 
     Attributes:
-        outlines: party and path data, in bins across and `HEIGHT` down.
+        outlines: party and path data, in bins across and `BINS_HEIGHT` down.
         ticks: places across in percent, and labels.
         table: header and rows of the numbers behind it; empty bins are left out.
     """
@@ -121,8 +121,8 @@ def histogram_figure(histogram: Histogram) -> HistogramFigure:
 
 def _outline(counts: Sequence[int], most: int) -> str:
     """Starts and ends on the ground, one step per bin; the root keeps bins of a few elements visible."""
-    heights = [HEIGHT - round(HEIGHT * math.sqrt(count / most)) for count in counts]
-    return f"M0 {HEIGHT}" + "".join(f"V{height}h1" for height in heights) + f"V{HEIGHT}"
+    heights = [BINS_HEIGHT - round(BINS_HEIGHT * math.sqrt(count / most)) for count in counts]
+    return f"M0 {BINS_HEIGHT}" + "".join(f"V{height}h1" for height in heights) + f"V{BINS_HEIGHT}"
 
 
 def _histogram_ticks(histogram: Histogram) -> list[tuple[float, str]]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Status, StepVerdict
+from parity.report.address import Address, address_of
 from parity.report.levels import LevelScale, compact
-from parity.report.place import Place, locate
 from parity.traces.trace import Key, Mode
 
 
@@ -76,21 +76,21 @@ def house(judgement: Judgement, scale: LevelScale, pages: Mapping[Key, str]) -> 
 
 
 def _towers(judgement: Judgement, mode: Mode, scale: LevelScale, pages: Mapping[Key, str]) -> list[Tower]:
-    found: dict[Place, list[StepVerdict]] = {}
+    found: dict[Address, list[StepVerdict]] = {}
     for step in judgement.steps:
-        found.setdefault(locate(step.step), []).append(step)
+        found.setdefault(address_of(step.step), []).append(step)
     towers: dict[str, Tower] = {}
     floors: dict[str, Storey] = {}
-    for place, steps in found.items():
-        tower = towers.setdefault(place.tower, Tower(place.tower))
+    for address, steps in found.items():
+        tower = towers.setdefault(address.tower, Tower(address.tower))
         room = _room(steps, mode, scale, pages)
-        if place.layer is None:
-            tower.rooms[place.part] = room
+        if address.layer is None:
+            tower.rooms[address.part] = room
             continue
-        if place.scope not in floors:
-            floors[place.scope] = Storey(place.scope)
-            tower.floors.append(floors[place.scope])
-        _move_in(floors[place.scope], place.part, place.layer, room)
+        if address.scope not in floors:
+            floors[address.scope] = Storey(address.scope)
+            tower.floors.append(floors[address.scope])
+        _move_in(floors[address.scope], address.part, address.layer, room)
     return list(towers.values())
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Deviation, Status, StepVerdict, TokenVerdict
-from parity.report.html.points import name_of, places
+from parity.report.html.points import label_of, places
 from parity.report.levels import LevelScale
 from parity.report.numbers import error, ratio
 from parity.traces.trace import Key
@@ -75,7 +75,7 @@ def listing(
     ordered = sorted(every, key=lambda key: (not grave[key].status.origin, -_worst(key, found), order[key]))[:most]
     rows = tuple(_row(order[key] + 1, grave[key], found, linked.get(key, ""), scale) for key in ordered)
     return Listing(
-        columns=tuple(map(name_of, judgements)),
+        columns=tuple(map(label_of, judgements)),
         rows=rows,
         left=len(every) - len(rows),
         phases=tuple(dict.fromkeys(key.phase for key in every)),
@@ -91,7 +91,14 @@ def _row(
     key = grave.key
     cells = tuple(_cell(run, scale) for one in found for run in _runs(one.get(key)))
     name = f"{key.step}#{key.occurrence}" if key.occurrence else key.step
-    return Row(order, name, key.phase, grave.status, cells, page)
+    return Row(
+        order=order,
+        step=name,
+        phase=key.phase,
+        status=grave.status,
+        cells=cells,
+        page=page,
+    )
 
 
 def tokens(judgement: Judgement) -> tuple[tuple[TokenVerdict, ...], int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -20,8 +22,7 @@ from parity.report.html.depth import Depth, depth
 from parity.report.html.house import House, house
 from parity.report.html.listing import Listing, listing, tokens
 from parity.report.html.pages import by_series, identities, pages, whose
-from parity.report.html.points import MOST, name_of, points
-from parity.report.html.policy import policy
+from parity.report.html.points import MOST_POINTS, label_of, points
 from parity.report.html.timeline import Timeline, timeline
 from parity.report.levels import LevelScale
 from parity.report.numbers import error, number, ratio
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 SCRIPTS = ("depth.js", "listing.js", "page.js")
 MARKS = 50_000
 """Points of all figures together: at some 45 bytes each they take half of the 5 MB that a report may have."""
-ROWS = 2_400
+TABLE_ROWS = 2_400
 """Rows of all tables of steps together."""
 
 
@@ -96,7 +97,7 @@ def require_templates() -> Environment:
     )
     environment.filters.update(ratio=ratio, error=error, number=number, worst=sentences.worst)
     environment.globals.update(
-        name_of=name_of, tokens_of=tokens, verdict_of=sentences.verdict, word_of=_word, covered=sentences.covered
+        label_of=label_of, tokens_of=tokens, verdict_of=sentences.verdict, word_of=_word, covered=sentences.covered
     )
     return environment
 
@@ -125,8 +126,8 @@ def _chapters(
     comparison = report.comparison
     names = list(dict.fromkeys(one.scenario for one in comparison.judgements if one.steps))
     series = sum(bool(one.steps) for one in comparison.judgements)
-    most = max(256, min(MOST, MARKS // max(1, series)))
-    rows = max(100, ROWS // max(1, len(names)))
+    most = max(256, min(MOST_POINTS, MARKS // max(1, series)))
+    rows = max(100, TABLE_ROWS // max(1, len(names)))
     return [_chapter(name, report, scale, identified, most=most, rows=rows) for name in names]
 
 
@@ -158,3 +159,18 @@ def _judged(comparison: Comparison, scenario: str) -> tuple[Judgement, ...]:
 
 def _word(judgement: Judgement) -> str:
     return sentences.WORD[judgement.exit_code]
+
+
+def policy(*, script: str, style: str) -> str:
+    """What a page may do: run its one script, use its one style, each allowed by its hash, and nothing else at all.
+
+    A prompt or a step's name that slipped through the escaping would still not run, load or send anything.
+    """
+    return (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

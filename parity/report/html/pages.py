@@ -16,7 +16,7 @@ from parity.report.levels import LevelScale
 from parity.report.numbers import error, number
 from parity.traces.trace import Key
 
-ROWS = (
+NUMBERS = (
     ("mean", "mean"), ("standard deviation", "std"), ("root mean square", "rms"), ("least", "min"), ("greatest", "max"),
     ("largest magnitude", "abs_max"),
 )  # fmt: skip
@@ -95,7 +95,7 @@ def _statistics(columns: Sequence[Column]) -> Iterator[tuple[str, ...]]:
     yield "dtype", *(column.dtype for column in columns)
     yield "shape", *("×".join(map(str, column.shape)) or "scalar" for column in columns)
     yield "error", *("–" if column.error is None else error(column.error) for column in columns)
-    for label, name in ROWS:
+    for label, name in NUMBERS:
         yield label, *(number(getattr(column, name)) for column in columns)
     yield "zeros", *(f"{column.zero_fraction:.1%}" for column in columns)
     for label, name in (("NaN", "nan_count"), ("infinite", "inf_count")):

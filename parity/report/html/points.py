@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Deviation, StepVerdict
-from parity.report.place import locate
+from parity.report.address import address_of
 from parity.traces.trace import Key
 
-MOST = 4096
+MOST_POINTS = 4096
 """Points of a figure: more than a screen has columns. With more steps than that, a point is the worst of a few."""
 
 
@@ -53,14 +53,21 @@ class Points:
     each: int
 
 
-def points(scenario: str, judgements: Sequence[Judgement], *, most: int = MOST) -> Points:
+def points(scenario: str, judgements: Sequence[Judgement], *, most: int = MOST_POINTS) -> Points:
     """Align the judgements of one scenario."""
     every = places(judgements)
     each = max(1, math.ceil(len(every) / most))
     groups = [every[start : start + each] for start in range(0, len(every), each)]
     series = tuple(_series(number, judgement, groups) for number, judgement in enumerate(judgements))
     keys = tuple(_worst_key(group, at, series) for at, group in enumerate(groups))
-    return Points(scenario, keys, series, tuple(_segments(keys)), len(every), each)
+    return Points(
+        scenario=scenario,
+        keys=keys,
+        series=series,
+        segments=tuple(_segments(keys)),
+        steps=len(every),
+        each=each,
+    )
 
 
 def places(judgements: Sequence[Judgement]) -> list[Key]:
@@ -72,7 +79,7 @@ def places(judgements: Sequence[Judgement]) -> list[Key]:
     return [key for keys in phases.values() for key in keys]
 
 
-def name_of(judgement: Judgement) -> str:
+def label_of(judgement: Judgement) -> str:
     """A judgement's name in the legends, e.g. ``mlx float32``."""
     return f"{judgement.candidate} {judgement.dtype}"
 
@@ -81,7 +88,7 @@ def _series(number: int, judgement: Judgement, groups: Sequence[Sequence[Key]]) 
     found = {step.key: step for step in judgement.steps}
     members = [[found[key] for key in group if key in found] for group in groups]
     worst = tuple(max(group, key=_weight, default=None) for group in members)
-    return Series(number, name_of(judgement), worst)
+    return Series(number, label_of(judgement), worst)
 
 
 def _worst_key(group: Sequence[Key], at: int, series: Sequence[Series]) -> Key:
@@ -104,7 +111,7 @@ def ratio_of(deviation: Deviation | None) -> float | None:
 
 
 def _segments(keys: Sequence[Key]) -> list[Segment]:
-    located = [locate(key.step) for key in keys]
+    located = [address_of(key.step) for key in keys]
     several = len({key.phase for key in keys}) > 1
     tops = [key.phase if several else place.tower for key, place in zip(keys, located, strict=True)]
     layers = [

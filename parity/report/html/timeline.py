@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import StepVerdict
 from parity.report.html.house import EMPTY, Room
-from parity.report.html.points import name_of
+from parity.report.html.points import label_of
 from parity.report.levels import LevelScale, compact
 from parity.scenario import Scenario
 
@@ -64,7 +64,7 @@ def _phase(name: str, scenario: Scenario | None, pieces: Mapping[int, str]) -> P
 def _line(judgement: Judgement, names: Sequence[str], scale: LevelScale) -> Line:
     phases = {name: [step for step in judgement.steps if step.phase == name] for name in names}
     return Line(
-        label=name_of(judgement),
+        label=label_of(judgement),
         rooms=tuple(_worst(steps, scale) for steps in phases.values()),
         introduced=tuple(sum(step.status.origin for step in steps) for steps in phases.values()),
         tokens=tuple(_agreement(judgement, name) for name in names),

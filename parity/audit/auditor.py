@@ -18,12 +18,11 @@ from parity.audit.outcome import Outcome
 from parity.audit.trial import Trial
 from parity.checkpoint import Checkpoint
 from parity.diagnosis.naming import namer_of
-from parity.discovery import REFERENCES
 from parity.errors import ExitCode, ParityError
 from parity.fault import Inputs
 from parity.judging.baseline import Baseline, judged
+from parity.running.parties import Parties
 from parity.running.party import Crash, Party, both
-from parity.running.plan import ORACLE_DTYPE, plan_of
 from parity.running.progress import Progress
 from parity.traces.runs import Runs
 from parity.traces.trace import Trace
@@ -40,8 +39,8 @@ class _Case:
     baseline: Baseline
 
 
-class Parties:
-    """The parties of an audit in one arithmetic. Use as a context: it ends them.
+class Auditor:
+    """Runs and judges the candidates of an audit in one arithmetic. Use as a context: it ends the parties.
 
     Args:
         catalogue: gives the reference, the prompt and the samples.
@@ -63,19 +62,16 @@ class Parties:
         with ExitStack() as stack:
             self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parity-audit-")))
             self._pool = stack.enter_context(ThreadPoolExecutor(WORKERS))
-            reference, progress = self._catalogue.reference, self._progress
-            parties = [Party(name, reference, group=REFERENCES, progress=progress) for name in ("oracle", "baseline")]
-            self._oracle, self._baseline = (stack.enter_context(party) for party in parties)
-            dtypes = (ORACLE_DTYPE, self._dtype)
-            list(self._pool.map(lambda party, dtype: party.load(self._checkpoint, dtype), parties, dtypes))
+            parties = Parties(self._checkpoint, self._catalogue.reference, self._progress)
+            self._parties = stack.enter_context(parties)
+            self._oracle, self._baseline = parties.oracle, parties.reference("baseline", self._dtype)
+            list(self._pool.map(parties.load, parties))
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
-        for party in (self._oracle, self._baseline, *list(self._candidates.values())):
-            party.close()  # before the pool is left, which waits for what they do
-        self._stack.close()
+        self._stack.close()  # the parties before the pool is left, which waits for what they do
 
     def outcomes(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
         """What becomes of each trial, all of the same inputs together."""
@@ -93,8 +89,8 @@ class Parties:
 
     def _case(self, inputs: Inputs) -> _Case:
         folder = self._folder / "_".join((inputs.scenario, *inputs.media))
-        plan = plan_of(self._oracle, inputs.scenario, self._catalogue.prompt, self._catalogue.files(inputs.media))
-        oracle = self._oracle.run(folder / "oracle", scenario=plan)
+        media = self._catalogue.files(inputs.media)
+        oracle = self._parties.oracle_run(folder, inputs.scenario, self._catalogue.prompt, media)
         return _Case(folder, oracle, Baseline(self._baseline, oracle, folder))
 
     def _runs(self, trial: Trial, case: _Case) -> Runs:
@@ -111,16 +107,16 @@ class Parties:
                 self._end(trial.candidate)
 
     def _loaded(self, candidate: str) -> Party:
-        party = self._candidates[candidate] = Party(candidate, candidate, progress=self._progress)
+        party = self._candidates[candidate] = self._parties.candidate(candidate, self._dtype)
         try:
-            return party.load(self._checkpoint, self._dtype)
+            return self._parties.load(party)
         except ParityError:
             self._end(candidate)
             raise
 
     def _end(self, candidate: str) -> None:
         if party := self._candidates.pop(candidate, None):
-            party.close()
+            self._parties.end(party)
 
     def _outcome(self, trial: Trial, case: _Case, job: Future[Runs]) -> Outcome:
         """A candidate that cannot run is an outcome of its own: the others go on."""

@@ -9,7 +9,7 @@ from parity.report.fold import split
 
 
 @dataclass(frozen=True)
-class Place:
+class Address:
     """``text.layers.3.altup.predict.out``: tower ``text``, layer 3 of ``text.layers``, part ``altup.predict``.
 
     Attributes:
@@ -26,12 +26,12 @@ class Place:
 
 
 @lru_cache(maxsize=1 << 14)  # every part of a report asks again
-def locate(name: str) -> Place:
+def address_of(name: str) -> Address:
     """Where the step of that name is. A number is a layer's where a plural stands before it: layers, blocks, stages."""
     before, index, after = split(name)
     scope, tower = before.rstrip("."), name.partition(".")[0]
     if index is None or not scope.endswith("s"):
-        return Place(tower, "", None, name.partition(".")[2].partition(".")[0] or tower)
+        return Address(tower, "", None, name.partition(".")[2].partition(".")[0] or tower)
     parts = after.strip(".").split(".")
     # what has a further level below it keeps two: predicting and correcting are far apart in time
-    return Place(tower, scope, index, ".".join(parts[:2] if len(parts) > 2 else parts[:1]))
+    return Address(tower, scope, index, ".".join(parts[:2] if len(parts) > 2 else parts[:1]))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from parity.entries import load
+from parity.entries import make
 from parity.errors import UsageError
 from parity.media import Part
 
 GOLDENS = "parity.goldens"
-DEFAULT = "tiny"
+EMBEDDED = "tiny"
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,10 @@ class GoldenSet:
         return self.renew.format(only=f" --only {','.join(names)}" if names else "")
 
 
-def find_catalogue(name: str = DEFAULT) -> GoldenSet:
+def find_set(name: str = EMBEDDED) -> GoldenSet:
     """The installed set of goldens of that name; its entry point is a function that makes it.
 
     Raises:
-        UsageError: for an unknown name, or a target that makes no catalogue.
+        UsageError: for an unknown name, or a target that makes no set.
     """
-    made = load(name, GOLDENS, "set of goldens")()
-    if not isinstance(made, GoldenSet):
-        raise UsageError(f"{name!r} makes no set of goldens")
-    return made
+    return make(name, GOLDENS, "set of goldens", GoldenSet)

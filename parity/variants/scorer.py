@@ -16,10 +16,10 @@ from parity.traces.trace import Key, Mode, Trace
 from parity.variant import Catalogue, Variant
 from parity.variants.scoring import Score
 
-Run = Callable[[Mode], Trace]
+RunIn = Callable[[Mode], Trace]
 
 
-class Bench:
+class Scorer:
     """The variants of a case differ from the baseline in a few steps alone, which makes judging them quick.
 
     Args:
@@ -44,7 +44,7 @@ class Bench:
         self._catalogue, self._plant, self._coarse = catalogue, plant, coarse
         self._errors: dict[tuple[Mode, Key], Error] = {}
 
-    def score(self, variant: Variant, run: Run) -> Score:
+    def score(self, variant: Variant, run: RunIn) -> Score:
         """Run a variant in lockstep, which shows any fault of a step's own; freely too where that shows none.
 
         What it is, is said twice: with all that is known, and without this variant, where nothing should be named.

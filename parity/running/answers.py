@@ -1,0 +1,89 @@
+"""What the oracle has at the steps of a run, in the form in which a party takes it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.backend import Place, Tensors
+from parity.contract import Contract
+from parity.host_tensors import HostTensors
+from parity.scenario import Scenario
+from parity.traces.trace import Key, Trace
+
+HOST = HostTensors()
+WHOLE: Place = ()
+"""The place of a value that is all of its step's tensor."""
+
+
+class Answers:
+    """Translates between a party's values and the oracle's.
+
+    Args:
+        contract: gives the axes of each step.
+        tensors: the backend's translation to NumPy.
+        oracle: its trace; None while the oracle itself is recorded.
+        scenario: says which steps' values are scaled, and whether the last token's logits alone are asked for.
+    """
+
+    def __init__(self, contract: Contract, tensors: Tensors, oracle: Trace | None, scenario: Scenario | None) -> None:
+        self._contract, self._tensors, self._oracle, self._scenario = contract, tensors, oracle, scenario
+
+    def translation(self, value: Any) -> Tensors:
+        """What translates a value: a backend may emit NumPy arrays too."""
+        return HOST if isinstance(value, np.ndarray) else self._tensors
+
+    def to_numpy(self, name: str, value: Any) -> NDArray[Any]:
+        """A party's value of a step."""
+        return self.translation(value).to_numpy(value, self._contract.get(name))
+
+    def scaled(self, name: str, value: Any) -> Any:
+        """The value times the scenario's factor for the step."""
+        if self._scenario is None or (factor := self._scenario.factor(name)) is None:
+            return value
+        array = self.to_numpy(name, value)
+        scaled = (array * factor).astype(array.dtype)
+        return self.translation(value).from_numpy(scaled, value, self._contract.get(name))
+
+    def shape(self, key: Key) -> tuple[int, ...] | None:
+        """The shape of the oracle's tensor, which is of the whole chunk; None where it has none."""
+        record = self._oracle.records.get(key) if self._oracle else None
+        return tuple(record.shape) if record else None
+
+    def piece(self, key: Key, value: Any) -> tuple[Place, tuple[int, ...]] | None:
+        """Which part of the oracle's tensor a value is by itself, and the shape of that; None where it is the whole."""
+        if (shape := self.shape(key)) is None:
+            return None
+        place = self.translation(value).place(self._contract.get(key.step), shape)
+        return None if place is None else (place, shape)
+
+    def common(self, key: Key, shape: tuple[int, ...]) -> Place:
+        """The part of a party's tensor that the oracle has: in a conversation a party may emit all tokens' logits."""
+        true = self.shape(key)
+        if true is None or len(true) != len(shape) or self._scenario is None or not self._scenario.turns:
+            return WHOLE
+        tokens = self._scenario.chunk(key.phase).length
+        pairs = zip(shape, true, strict=True)
+        return tuple(slice(-1, None) if pair == (tokens, 1) else slice(None) for pair in pairs)
+
+    def answer(self, key: Key, value: Any, place: Place = WHOLE) -> Any:
+        """The oracle's value in place of a party's; None where it has none of that shape.
+
+        Args:
+            key: of the step.
+            value: the party's.
+            place: the part of the oracle's tensor that the value stands for.
+        """
+        if self._oracle is None or key not in self._oracle.records or (true := self._oracle.tensor(key)) is None:
+            return None
+        step, tensors, true = self._contract.get(key.step), self.translation(value), true[place]
+        if not tensors.fits(value, true.shape, step):
+            whole = tensors.to_numpy(value, step)
+            part = self.common(Key(key.phase, key.step), whole.shape)
+            if not part or whole[part].shape != true.shape:
+                return None
+            (whole := whole.copy())[part] = true
+            true = whole
+        return tensors.from_numpy(true, value, step)

@@ -1,0 +1,85 @@
+"""The parties that are run together: the reference as often as needed, and candidates; each is loaded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from parity.checkpoint import Checkpoint
+from parity.discovery import BACKENDS, REFERENCES
+from parity.media import Part
+from parity.running.party import Party
+from parity.running.plan import ORACLE_DTYPE, plan_of
+from parity.running.progress import Progress
+from parity.traces.trace import Trace
+
+
+class Parties:
+    """Processes that load one checkpoint. Use as a context: it ends them, whatever they are doing.
+
+    A party is opened, which starts its process, and then loaded: many can be opened first and loaded side by side.
+
+    Args:
+        checkpoint: of all parties.
+        reference: the backend that is true.
+        progress: told of each party's work.
+        environment: further variables of every party's environment, as `parity.running.party.Party` takes them.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, reference: str, progress: Progress, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._checkpoint, self._reference, self._progress = checkpoint, reference, progress
+        self._environment = environment
+        self._dtypes: dict[Party, str] = {}
+
+    @cached_property
+    def oracle(self) -> Party:
+        """The reference in true float64."""
+        return self.reference("oracle", ORACLE_DTYPE)
+
+    def reference(self, name: str, dtype: str) -> Party:
+        """Open the reference once more, in an arithmetic."""
+        return self._opened(name, self._reference, REFERENCES, dtype)
+
+    def candidate(self, name: str, dtype: str, environment: Mapping[str, str] | None = None) -> Party:
+        """Open a backend that is judged, by its name and options; `environment` is its own in place of the others'."""
+        return self._opened(name, name, BACKENDS, dtype, environment)
+
+    def load(self, party: Party) -> Party:
+        """Load the checkpoint into an open party, in its arithmetic."""
+        return party.load(self._checkpoint, self._dtypes[party])
+
+    def oracle_run(self, folder: Path, scenario: str, prompt: str | None, media: Sequence[Part]) -> Trace:
+        """What is true in a scenario, for a prompt behind pictures and sounds."""
+        plan = plan_of(self.oracle, scenario, prompt, media)
+        return self.oracle.run(folder / "oracle", scenario=plan)
+
+    def end(self, party: Party) -> None:
+        """End one before the others."""
+        del self._dtypes[party]
+        party.close()
+
+    def __iter__(self) -> Iterator[Party]:
+        """Those that are open, in the order in which they were opened."""
+        return iter([*self._dtypes])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with ExitStack() as stack:  # whatever fails, the others are closed
+            for party in self:
+                stack.callback(party.close)
+
+    def _opened(
+        self, name: str, backend: str, group: str, dtype: str, environment: Mapping[str, str] | None = None
+    ) -> Party:
+        variables = self._environment if environment is None else environment
+        party = Party(name, backend, group=group, progress=self._progress, environment=variables)
+        self._dtypes[party] = dtype
+        return party
