@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from implementations.ane.altup import StreamProjections, stacked, stream
 from implementations.ane.attention import Call, Tables
+from implementations.ane.engine.layers import Projection, RMSNorm
 from implementations.ane.layer import DecoderLayer
-from implementations.ane.layers import Projection, RMSNorm
 from implementations.gemma3n.config import TextConfig
 from parity.tap import SILENT, Tap
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from implementations.ane.altup import AltUp, stream
 from implementations.ane.attention import Attention, Call
+from implementations.ane.engine.layers import Projection, RMSNorm, gelu
 from implementations.ane.laurel import Laurel
-from implementations.ane.layers import Projection, RMSNorm, gelu
 from implementations.ane.mlp import MLP
 from implementations.gemma3n.config import TextConfig
 from parity.tap import Tap

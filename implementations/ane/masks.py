@@ -5,14 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from implementations.ane.engine.limits import HIDDEN
 from implementations.ane.shapes import Part, Shapes
-
-HIDDEN = -2e4
-"""Added to the score of a key that a query does not see.
-
-Infinity would make a row of padding, which sees nothing, NaN, and NaN spreads through masked values (0 x NaN). The sum
-with a score has to stay within the engine's +-32,752.
-"""
 
 
 def positions(start: int, count: int, padding: Tensor) -> Tensor:

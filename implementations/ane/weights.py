@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from implementations.ane.altup import StreamProjections
 from implementations.ane.audio.conformer import Depthwise
 from implementations.ane.decoder import Decoder, piece_sizes
-from implementations.ane.layers import Projection, RMSNorm
+from implementations.ane.engine.layers import Projection, RMSNorm
 from implementations.ane.model import LANGUAGE, Gemma3n, checkpoint_name
 from implementations.ane.scaling import reads_alpha, scaled_eps
 from implementations.gemma3n.config import Config

@@ -16,7 +16,7 @@ import numpy as np
 
 from implementations.gemma3n.backend import Port
 from implementations.gemma3n.preprocessing.inputs import Inputs
-from implementations.mlx.blas import CURE, preload
+from implementations.mlx.operations.blas import CURE, preload
 from parity.tap import Tap
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from mlx.nn.layers.base import Module
 
 from implementations.gemma3n.config import TextConfig
 from implementations.mlx.cache import Cache, KeysValues
-from implementations.mlx.layers import ON_CPU, Linear, RMSNorm, rms_norm, swap
+from implementations.mlx.operations.layers import ON_CPU, Linear, RMSNorm, rms_norm, swap
 from parity.tap import Tap
 
 

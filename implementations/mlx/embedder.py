@@ -7,7 +7,7 @@ from mlx.nn.layers.base import Module
 from mlx.nn.layers.embedding import Embedding
 
 from implementations.gemma3n.config import ModalityConfig
-from implementations.mlx.layers import Linear, RMSNorm, rms_norm
+from implementations.mlx.operations.layers import Linear, RMSNorm, rms_norm
 from parity.tap import Tap
 
 

@@ -11,8 +11,8 @@ from implementations.gemma3n.config import TextConfig
 from implementations.mlx.altup import AltUp
 from implementations.mlx.attention import Attention, Chunk
 from implementations.mlx.laurel import Laurel
-from implementations.mlx.layers import Linear, RMSNorm, gelu
 from implementations.mlx.mlp import MLP
+from implementations.mlx.operations.layers import Linear, RMSNorm, gelu
 from parity.tap import Tap
 
 

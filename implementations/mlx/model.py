@@ -17,8 +17,8 @@ from implementations.mlx.audio.tower import AudioTower
 from implementations.mlx.cache import Conversation, seen, window_of
 from implementations.mlx.embedder import MultimodalEmbedder
 from implementations.mlx.layer import DecoderLayer
-from implementations.mlx.layers import Linear, RMSNorm
 from implementations.mlx.masks import positions, visible
+from implementations.mlx.operations.layers import Linear, RMSNorm
 from implementations.mlx.vision.tower import VisionTower
 from parity.tap import Tap
 

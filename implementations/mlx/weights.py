@@ -12,8 +12,8 @@ from mlx.utils import tree_flatten
 
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.weights import require_names, require_shape, text_only, weight_files
-from implementations.mlx.layers import RMSNorm
 from implementations.mlx.model import Gemma3n
+from implementations.mlx.operations.layers import RMSNorm
 from parity.checkpoint import require_whole
 from parity.errors import UsageError
 

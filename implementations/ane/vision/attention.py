@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from implementations.ane.layers import RMSNorm
+from implementations.ane.engine.layers import RMSNorm
 from implementations.ane.vision.convolution import Convolution, sides
 from implementations.gemma3n.mobilenet import EPS, Attention
 from parity.tap import Tap

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from implementations.ane.layers import RMSNorm
+from implementations.ane.engine.layers import RMSNorm
 from implementations.ane.vision.blocks import InvertedResidual
 from implementations.ane.vision.convolution import sides
 from implementations.ane.vision.resample import doubled, shrunk

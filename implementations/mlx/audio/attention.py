@@ -10,7 +10,7 @@ from mlx.nn.layers.base import Module
 
 from implementations.gemma3n.config import AudioConfig
 from implementations.mlx.audio.local import Chunk, Locality
-from implementations.mlx.layers import Linear
+from implementations.mlx.operations.layers import Linear
 from parity.tap import Tap
 
 SLOWEST = 1e-4

@@ -9,7 +9,7 @@ from mlx.nn.layers.convolution import Conv1d
 from implementations.gemma3n.config import AudioConfig
 from implementations.mlx.audio.attention import LocalAttention
 from implementations.mlx.audio.local import Chunk
-from implementations.mlx.layers import Linear, RMSNorm, fused
+from implementations.mlx.operations.layers import Linear, RMSNorm, fused
 from parity.tap import Tap
 
 EPS = 1e-6

@@ -6,7 +6,7 @@ import mlx.core as mx
 from mlx.nn.layers.base import Module
 
 from implementations.gemma3n.mobilenet import EPS, Attention
-from implementations.mlx.layers import ON_CPU, RMSNorm
+from implementations.mlx.operations.layers import ON_CPU, RMSNorm
 from implementations.mlx.vision.convolution import Convolution
 from parity.tap import Tap
 

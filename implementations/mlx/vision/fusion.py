@@ -7,7 +7,7 @@ from mlx.nn.layers.base import Module
 
 from implementations.gemma3n.config import VisionConfig
 from implementations.gemma3n.mobilenet import EPS, FUSED, FUSION_EXPANSION, Inverted, Placed, fused_inputs
-from implementations.mlx.layers import RMSNorm
+from implementations.mlx.operations.layers import RMSNorm
 from implementations.mlx.vision.blocks import InvertedResidual
 from implementations.mlx.vision.resample import nearest, shrunk
 from parity.tap import Tap

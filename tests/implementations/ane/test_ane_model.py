@@ -6,7 +6,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from implementations.ane import Backend  # noqa: E402  # behind importorskip
-from implementations.ane.layers import RMSNorm, root_mean_square  # noqa: E402
+from implementations.ane.engine.layers import RMSNorm, root_mean_square  # noqa: E402
 from implementations.gemma3n.config import Config  # noqa: E402
 from implementations.gemma3n.preprocessing.inputs import NOTHING, Media, Sound  # noqa: E402
 from parity.errors import UsageError  # noqa: E402

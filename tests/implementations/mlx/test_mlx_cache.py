@@ -12,8 +12,8 @@ from implementations.gemma3n.config import Config  # noqa: E402
 from implementations.gemma3n.rope import Rope  # noqa: E402
 from implementations.mlx.attention import Attention, Chunk  # noqa: E402
 from implementations.mlx.cache import Cache, Conversation, seen  # noqa: E402
-from implementations.mlx.layers import mean, rms_norm  # noqa: E402
 from implementations.mlx.masks import positions, visible  # noqa: E402
+from implementations.mlx.operations.layers import mean, rms_norm  # noqa: E402
 from reference.tiny import path  # noqa: E402
 
 

@@ -20,7 +20,8 @@ def backend():
 
 def test_the_gpus_operations_say_the_same(backend, monkeypatch):
     """Off the CPU, norms and means are left to MLX's own kernels; here those run as their CPU fallbacks."""
-    from implementations.mlx import attention, layers
+    from implementations.mlx import attention
+    from implementations.mlx.operations import layers
 
     tokens = ids(2, 20)
     here = logits(backend, [tokens], padding=(0, 4))
