@@ -13,12 +13,12 @@ ALIGNMENT = 32
 
 
 @dataclass(frozen=True)
-class Part:
+class Call:
     """Tokens of a chunk that run in one compiled call, by their index in the conversation, padding included.
 
     Attributes:
         chunk: the chunk's first token.
-        begin: the part's first token.
+        begin: the call's first token.
         end: behind its last token.
         size: tokens of the compiled call; those beyond ``end - begin`` are padding.
     """
@@ -34,13 +34,13 @@ class Part:
         return self.end - self.begin
 
     @property
-    def last(self) -> Part:
-        """The part's last token, as a chunk of its own."""
-        return Part(self.end - 1, self.end - 1, self.end, 1)
+    def last(self) -> Call:
+        """The call's last token, as a chunk of its own."""
+        return Call(self.end - 1, self.end - 1, self.end, 1)
 
     @property
     def tokens(self) -> slice:
-        """The part's place on the chunk's token axis."""
+        """The call's place on the chunk's token axis."""
         return slice(self.begin - self.chunk, self.end - self.chunk)
 
 
@@ -77,7 +77,7 @@ class Shapes:
             return slice(first, last + 1)
         return [index % slots for index in range(begin, end)]
 
-    def parts(self, start: int, count: int) -> Iterator[Part]:
+    def calls(self, start: int, count: int) -> Iterator[Call]:
         """Cut a chunk of `count` tokens that begins at `start` into calls; a single token is decoded.
 
         Raises:
@@ -91,4 +91,4 @@ class Shapes:
             )
         for begin in range(start, end, self.batch):
             stop = min(begin + self.batch, end)
-            yield Part(start, begin, stop, 1 if stop - begin == 1 else self.batch)
+            yield Call(start, begin, stop, 1 if stop - begin == 1 else self.batch)

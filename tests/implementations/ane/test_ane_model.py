@@ -41,8 +41,8 @@ def call_inputs(backend, count, garbage=0.0):
     tokens = torch.from_numpy(random.integers(9, 512, size=(1, count)))
     with torch.inference_mode():
         chunk = program._host.prepare(tokens, NOTHING, program.conversation, tap=SILENT)
-        (part,) = program.shapes.parts(7, count)
-        inputs = [*chunk.inputs(part, program.shapes), *program.conversation.caches]
+        (call,) = program.shapes.calls(7, count)
+        inputs = [*chunk.inputs(call, program.shapes), *program.conversation.caches]
     inputs = [tensor.clone() for tensor in inputs]  # ordinary tensors, which may be changed and traced
     for name, tensor in zip(program.model.decoder.inputs, inputs, strict=True):
         if name.startswith(("embedded", "token_term", "cos", "sin")):
