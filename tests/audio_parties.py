@@ -200,7 +200,7 @@ class MlxAudio(MlxTower):
 
     def run(self, mel, mask, tap=SILENT):
         """Soft tokens, lazy."""
-        from implementations.mlx.audio.soft import soft_tokens
+        from implementations.mlx.embedder import soft_tokens
 
         features, mask = super().run(mel, mask, tap)
         scope = tap.into("embed_audio")

@@ -12,10 +12,9 @@ from implementations.gemma3n.config import Config, TextConfig
 from implementations.gemma3n.preprocessing.inputs import Media, Sound
 from implementations.mlx.altup import StreamProjections
 from implementations.mlx.attention import Shared
-from implementations.mlx.audio.soft import soft_tokens
 from implementations.mlx.audio.tower import AudioTower
 from implementations.mlx.cache import Conversation, seen, window_of
-from implementations.mlx.embedder import MultimodalEmbedder
+from implementations.mlx.embedder import MultimodalEmbedder, soft_tokens
 from implementations.mlx.layer import DecoderLayer
 from implementations.mlx.masks import positions, visible
 from implementations.mlx.operations.layers import Linear, RMSNorm

@@ -126,7 +126,7 @@ ANE = (
     Bug("vision.blocks:LayerScale.forward", "self.gamma[:, None, None]", "self.gamma.flip(0)[:, None, None]",
         f"{BLOCK}.layer_scale", "gain-channel"),
     Bug("vision.blocks:InvertedResidual.forward", "branch + x if", "branch + 0.5 * x if", f"{BLOCK}.out", "weighs *"),
-    Bug("vision.fusion:FusionAdapter.forward", "doubled(coarse, sides(fine))", "doubled(coarse, sides(fine)).flip(3)",
+    Bug("vision.tower:FusionAdapter.forward", "doubled(coarse, sides(fine))", "doubled(coarse, sides(fine)).flip(3)",
         "vision.msfa.resized", "reversed-width"),
     Bug("audio.conformer:LightConvolution.forward", "torch.sigmoid(gates)", "torch.tanh(gates)",
         f"{SOUNDS}.lconv1d.glu"),
