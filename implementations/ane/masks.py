@@ -12,6 +12,8 @@ from implementations.ane.shapes import Call, Shapes
 def positions(start: int, count: int, padding: Tensor) -> Tensor:
     """Position of each token, counted from the first real one; padding has negative positions.
 
+    A row of 5 tokens that begins with 2 of padding has the positions -2, -1, 0, 1, 2.
+
     Args:
         start: index of the first token in the conversation, padding included.
         count: tokens.
@@ -52,6 +54,7 @@ def slot_mask(seen: Tensor, call: Call, kind: str, shapes: Shapes) -> Tensor:
         ``[batch, 1, token, slot]``. Padding behind the real tokens sees all slots, so that it stays finite: written to
         no slot, its infinity would still be one in the products that write (0 x inf).
     """
+    # The last key is the chunk's last token: where 5 tokens behind 7 see 9 keys, the first of these is 7 + 5 - 9 = 3.
     first = call.chunk + seen.shape[1] - seen.shape[2]
     begin = shapes.earliest(kind, call.begin)
     mask = torch.zeros(seen.shape[0], 1, call.size, shapes.slots(kind))

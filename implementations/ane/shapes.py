@@ -59,7 +59,10 @@ class Shapes:
     window: int
 
     def slots(self, kind: str) -> int:
-        """Slots of a cache: all positions, or a ring of what a prefill call's first query sees and its own tokens."""
+        """Slots of a cache: all positions, or a ring of what a prefill call's first query sees and its own tokens.
+
+        With a window of 16 and calls of 16 tokens that is 15 + 16, in multiples of 32: a ring of 32.
+        """
         if kind != SLIDING:
             return self.context
         ring = -(-(self.window - 1 + self.batch) // ALIGNMENT) * ALIGNMENT
@@ -70,7 +73,10 @@ class Shapes:
         return max(0, index - self.window + 1) if kind == SLIDING else 0
 
     def places(self, kind: str, begin: int, end: int) -> slice | list[int]:
-        """The slots of indices `begin` to `end`; a ring begins anew when it is full. A slice where they follow."""
+        """The slots of indices `begin` to `end`; a ring begins anew when it is full. A slice where they follow.
+
+        In a ring of 32, the indices 28 to 32 are in ``slice(28, 32)``, and 30 to 34 in ``[30, 31, 0, 1]``.
+        """
         slots = self.slots(kind)
         first, last = begin % slots, (end - 1) % slots
         if last - first == end - 1 - begin:
