@@ -1,7 +1,7 @@
 """Our MLX model against mlx-lm's on the same weights, in one process, alternating; and what a silent tap costs.
 
-Run by ``make bench``; MLX's Linux wheel is several times faster with OpenBLAS, see implementations/mlx/blas.py. The
-model is `speed_model`'s.
+Run by ``make bench``; MLX's Linux wheel is several times faster with OpenBLAS, see
+implementations/mlx/operations/blas.py. The model is `speed_model`'s.
 
 The contract asks for embeddings of vision and audio ids on every token; mlx-lm has none. Both compute all logits.
 """

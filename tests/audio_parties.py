@@ -200,7 +200,7 @@ class MlxAudio(MlxTower):
 
     def run(self, mel, mask, tap=SILENT):
         """Soft tokens, lazy."""
-        from implementations.mlx.audio.soft import soft_tokens
+        from implementations.mlx.embedder import soft_tokens
 
         features, mask = super().run(mel, mask, tap)
         scope = tap.into("embed_audio")
@@ -217,7 +217,7 @@ class AneTower(Listener):
         from implementations.ane.arithmetic import Float16Ane
         from implementations.ane.audio.host import AudioHost
         from implementations.ane.audio.tower import AudioTower, within
-        from implementations.ane.limits import LIMIT
+        from implementations.ane.engine.limits import LIMIT
 
         super().__init__(checkpoint, clips)
         is_half = dtype == "float16-ane"

@@ -25,7 +25,7 @@ pytest.importorskip("transformers", reason="needs the [hf] extra")
 pytest.importorskip("mlx.core", reason="needs the [mlx] extra")
 
 from implementations.mlx import Backend  # behind importorskip
-from implementations.mlx.blas import find_openblas
+from implementations.mlx.operations.blas import find_openblas
 from parity.errors import ExitCode
 from parity.judging.judge import judge
 from parity.traces.runs import Runs

@@ -17,7 +17,7 @@ from implementations.mlx_packages.woven import Woven
 from implementations.mlx_vlm import Backend
 from implementations.mlx_vlm.loading import load_model
 from implementations.mlx_vlm.patches import PATCHES
-from implementations.mlx_vlm.places import place_of
+from implementations.mlx_vlm.sites import place_of
 from implementations.mlx_vlm.vision_sites import VISION_STEPS
 from parity.fault import chosen
 from parity.tap import SILENT, Tap

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from implementations.ane.layers import Projection, RMSNorm, root_mean_square
+from implementations.ane.engine.layers import Projection, RMSNorm, root_mean_square
 from implementations.gemma3n.config import TextConfig
 from parity.tap import Tap
 

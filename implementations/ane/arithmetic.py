@@ -20,8 +20,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from implementations.ane.limits import LIMIT
-from implementations.ane.rounding import dithered, round_half, round_number
+from implementations.ane.engine.limits import LIMIT
+from implementations.ane.engine.rounding import dithered, round_half, round_number
 from parity.arithmetic import Arithmetic
 
 # Tensors made of Python's or NumPy's numbers enter through this one; its schema calls the result a view.

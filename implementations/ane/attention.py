@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from implementations.ane.layers import Projection, RMSNorm
+from implementations.ane.engine.layers import Projection, RMSNorm
 from implementations.gemma3n.config import TextConfig
 from parity.tap import Tap
 
@@ -38,7 +38,7 @@ class Tables:
 
 
 @dataclass
-class Call:
+class Shared:
     """What attention of every layer shares within one compiled call.
 
     Attributes:
@@ -73,31 +73,31 @@ class Attention(nn.Module):
             self.k_norm = RMSNorm(dim, eps)
             self.v_norm = RMSNorm(dim, eps, gain=False)
 
-    def forward(self, x: Tensor, call: Call, *, tap: Tap) -> Tensor:
+    def forward(self, x: Tensor, shared: Shared, *, tap: Tap) -> Tensor:
         """Run on the layer's normed input ``[batch, hidden, 1, token]``; same shape."""
-        tables = call.tables[self._kind]
+        tables = shared.tables[self._kind]
         queries = tap("q_proj", self._split(self.q_proj(x), self._heads))
         queries = tap("q_norm", self.q_norm(queries, axis=2))
         queries = tap("q_rope", rotate(queries, tables))
-        keys, values = self._keys_values(x, call, tables, tap)
+        keys, values = self._keys_values(x, shared, tables, tap)
         keys, values = tap("keys", keys), tap("values", values)
-        call.presented[self._layer] = (keys, values)
+        shared.presented[self._layer] = (keys, values)
         context = tap("context", self._attend(queries, keys, values, tables.mask))
         rows, heads, dim, tokens = context.shape
         return tap("o_proj", self.o_proj(context.reshape(rows, heads * dim, 1, tokens)))
 
-    def _keys_values(self, x: Tensor, call: Call, tables: Tables, tap: Tap) -> KeysValues:
+    def _keys_values(self, x: Tensor, shared: Shared, tables: Tables, tap: Tap) -> KeysValues:
         """The cache with this call's tokens in it; a KV-shared layer reads its donor's."""
         if self._donor != self._layer:
-            return call.presented[self._donor]
+            return shared.presented[self._donor]
         keys = tap("k_proj", self._split(self.k_proj(x), self._kv_heads))
         keys = tap("k_norm", self.k_norm(keys, axis=2))
         keys = tap("k_rope", rotate(keys, tables))
         values = tap("v_proj", self._split(self.v_proj(x), self._kv_heads))
         values = tap("v_norm", self.v_norm(values, axis=2))
-        cached_keys, cached_values = call.caches[self._layer]
-        call.caches[self._layer] = (write(cached_keys, keys, tables), write(cached_values, values, tables))
-        return call.caches[self._layer]
+        cached_keys, cached_values = shared.caches[self._layer]
+        shared.caches[self._layer] = (write(cached_keys, keys, tables), write(cached_values, values, tables))
+        return shared.caches[self._layer]
 
     def _split(self, x: Tensor, heads: int) -> Tensor:
         """``[batch, head * head_dim, 1, token]`` to ``[batch, head, head_dim, token]``."""

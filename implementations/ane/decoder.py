@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from implementations.ane.altup import StreamProjections, stacked, stream
-from implementations.ane.attention import Call, Tables
+from implementations.ane.attention import Shared, Tables
+from implementations.ane.engine.layers import Projection, RMSNorm
 from implementations.ane.layer import DecoderLayer
-from implementations.ane.layers import Projection, RMSNorm
 from implementations.gemma3n.config import TextConfig
 from parity.tap import SILENT, Tap
 
@@ -61,16 +61,16 @@ class Decoder(nn.Module):
         Returns:
             Normed states ``[batch, hidden, 1, token]``, then keys and values of each layer that owns them.
         """
-        call = self._call(tensors)
+        shared = self._sorted(tensors)
         per_layer = self._project_per_layer(embedded, token_term, tap.into("per_layer_inputs"))
         streams = self._to_streams(embedded, tap.into(self.altup_projections.scope))
         for index, (layer, scope) in enumerate(zip(self.layers, self._scopes, strict=True)):
-            streams = layer(streams, per_layer[:, index].unsqueeze(2), call, tap=tap.into(scope))
+            streams = layer(streams, per_layer[:, index].unsqueeze(2), shared, tap=tap.into(scope))
         merged = self._from_streams(streams, tap.into(self.altup_unembed_projections.scope))
         states = tap("norm", self.norm(merged))
-        return (states, *(tensor for layer in self._caches for tensor in call.caches[layer]))
+        return (states, *(tensor for layer in self._caches for tensor in shared.caches[layer]))
 
-    def _call(self, tensors: tuple[Tensor, ...]) -> Call:
+    def _sorted(self, tensors: tuple[Tensor, ...]) -> Shared:
         """Sort the inputs; which slots are kept follows from the update."""
         count = len(TABLES)
         tables = {}
@@ -79,7 +79,7 @@ class Decoder(nn.Module):
             tables[kind] = Tables(cos, sin, mask, update, 1 - update.sum(dim=3, keepdim=True))
         pairs = tensors[count * len(self._kinds) :]
         caches = {layer: (pairs[2 * layer], pairs[2 * layer + 1]) for layer in self._caches}
-        return Call(tables, caches)
+        return Shared(tables, caches)
 
     def _project_per_layer(self, embedded: Tensor, token_term: Tensor, tap: Tap) -> Tensor:
         """Per-layer inputs, ``[batch, layer, ple, token]``."""

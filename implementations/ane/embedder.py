@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from implementations.ane.layers import Projection, RMSNorm
+from implementations.ane.engine.layers import Projection, RMSNorm
 from implementations.gemma3n.config import Config, ModalityConfig
 from parity.tap import Tap
 

@@ -14,7 +14,7 @@ from implementations.ane.decoder import kinds
 from implementations.ane.embedder import Embedder
 from implementations.ane.masks import positions, slot_mask, slot_update, visible
 from implementations.ane.senses import Senses
-from implementations.ane.shapes import Part, Shapes
+from implementations.ane.shapes import Call, Shapes
 from implementations.gemma3n.config import TextConfig
 from implementations.gemma3n.preprocessing.inputs import Media
 from implementations.gemma3n.rope import SLIDING
@@ -22,7 +22,7 @@ from parity.tap import Tap
 
 
 @dataclass(frozen=True)
-class Chunk:
+class Prepared:
     """A chunk's inputs before it is cut into calls.
 
     Attributes:
@@ -37,13 +37,13 @@ class Chunk:
     rotary: dict[str, tuple[Tensor, Tensor]]
     seen: dict[str, Tensor]
 
-    def inputs(self, part: Part, shapes: Shapes) -> list[Tensor]:
+    def inputs(self, call: Call, shapes: Shapes) -> list[Tensor]:
         """A call's inputs in the decoder's order, without the caches."""
-        tensors = [cut(self.embedded, part), cut(self.token_term, part)]
+        tensors = [cut(self.embedded, call), cut(self.token_term, call)]
         for kind in sorted(self.rotary):
             cos, sin = self.rotary[kind]
-            tensors += [cut(cos, part), cut(sin, part)]
-            tensors += [slot_mask(self.seen[kind], part, kind, shapes), slot_update(part, kind, shapes)]
+            tensors += [cut(cos, call), cut(sin, call)]
+            tensors += [slot_mask(self.seen[kind], call, kind, shapes), slot_update(call, kind, shapes)]
         return tensors
 
 
@@ -67,7 +67,7 @@ class Host:
             kind: torch.from_numpy(config.ropes[kind].inverse_frequencies(config.head_dim)) for kind in kinds(config)
         }
 
-    def prepare(self, token_ids: Tensor, media: Media, conversation: Conversation, *, tap: Tap) -> Chunk:
+    def prepare(self, token_ids: Tensor, media: Media, conversation: Conversation, *, tap: Tap) -> Prepared:
         """Everything that the calls of a chunk of ids ``[batch, token]``, and of their media, need."""
         text = tap.into("text")
         token_ids = text("input_ids", token_ids)
@@ -83,7 +83,7 @@ class Host:
             seen[kind] = text(f"mask.{kind}", visible(queries, keys, window=window))
             cos, sin = rotary_tables(queries, text(f"rope.{kind}.inv_freq", table))
             rotary[kind] = self._rounded(cos), self._rounded(sin)
-        return Chunk(embedded, token_term, rotary, seen)
+        return Prepared(embedded, token_term, rotary, seen)
 
 
 def rotary_tables(queries: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,6 +98,6 @@ def rotary_tables(queries: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]
     return torch.cat((cos, cos), dim=2), torch.cat((-sin, sin), dim=2)
 
 
-def cut(x: Tensor, part: Part) -> Tensor:
-    """A part's tokens of ``[..., token]``, padded with zeros to the compiled size."""
-    return functional.pad(x[..., part.tokens], (0, part.size - part.count)).contiguous()
+def cut(x: Tensor, call: Call) -> Tensor:
+    """A call's tokens of ``[..., token]``, padded with zeros to the compiled size."""
+    return functional.pad(x[..., call.tokens], (0, call.size - call.count)).contiguous()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from implementations.ane.layers import Projection, RMSNorm
+from implementations.ane.engine.layers import Projection, RMSNorm
 from implementations.gemma3n.config import TextConfig
 from parity.tap import Tap
 

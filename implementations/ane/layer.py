@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from implementations.ane.altup import AltUp, stream
-from implementations.ane.attention import Attention, Call
+from implementations.ane.attention import Attention, Shared
+from implementations.ane.engine.layers import Projection, RMSNorm, gelu
 from implementations.ane.laurel import Laurel
-from implementations.ane.layers import Projection, RMSNorm, gelu
 from implementations.ane.mlp import MLP
 from implementations.gemma3n.config import TextConfig
 from parity.tap import Tap
@@ -37,13 +37,13 @@ class DecoderLayer(nn.Module):
         self.post_per_layer_input_norm = RMSNorm(hidden, eps)
         self._active, self._scaled = config.altup_active_idx, config.altup_correct_scale
 
-    def forward(self, streams: Tensor, per_layer_input: Tensor, call: Call, *, tap: Tap) -> Tensor:
+    def forward(self, streams: Tensor, per_layer_input: Tensor, shared: Shared, *, tap: Tap) -> Tensor:
         """Run the layer.
 
         Args:
             streams: ``[batch, stream, hidden, token]``.
             per_layer_input: this layer's, ``[batch, ple, 1, token]``.
-            call: what attention shares.
+            shared: what attention shares.
             tap: where steps go.
 
         Returns:
@@ -51,16 +51,16 @@ class DecoderLayer(nn.Module):
         """
         predictions = self.altup.predict(streams, tap=tap.into("altup.predict"))
         active = stream(predictions, self._active)
-        attended = self._attention(active, call, tap)
+        attended = self._attention(active, shared, tap)
         activated = self._feed_forward(attended, tap)
         corrected = self.altup.correct(predictions, active, activated, tap=tap.into("altup.correct"))
         return tap("out", self._add_per_layer(corrected, per_layer_input, tap))
 
-    def _attention(self, active: Tensor, call: Call, tap: Tap) -> Tensor:
+    def _attention(self, active: Tensor, shared: Shared, tap: Tap) -> Tensor:
         """Attention and Laurel on the same normed input, averaged to keep the variance: ``(a + b) / sqrt(2)``."""
         normed = tap("input_layernorm", self.input_layernorm(active))
         laurel = self.laurel(normed, tap=tap.into("laurel"))
-        attended = self.self_attn(normed, call, tap=tap.into("attn"))
+        attended = self.self_attn(normed, shared, tap=tap.into("attn"))
         attended = tap("post_attention_layernorm", self.post_attention_layernorm(attended))
         gated = tap("attn_gated", active + attended)
         return tap("attn_laurel", (gated + laurel) / SQRT2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from implementations.ane.account import account
 from implementations.ane.arithmetic import Float16Ane
 from implementations.ane.audio.tower import within
 from implementations.ane.model import Gemma3n
@@ -13,7 +14,7 @@ from implementations.ane.program import Program
 from implementations.ane.scaling import carries_alpha, scale_weights
 from implementations.ane.shapes import Shapes
 from implementations.ane.tensors import AneTensors
-from implementations.ane.weights import account, build, load_weights
+from implementations.ane.weights import build, load_weights
 from implementations.gemma3n.config import Config
 from parity.arithmetic import Arithmetic, Plain
 

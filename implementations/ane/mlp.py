@@ -7,7 +7,7 @@ from statistics import NormalDist
 import torch
 from torch import Tensor, nn
 
-from implementations.ane.layers import Projection, gelu, root_mean_square
+from implementations.ane.engine.layers import Projection, gelu, root_mean_square
 from implementations.gemma3n.config import TextConfig
 from parity.tap import Tap
 

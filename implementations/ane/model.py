@@ -11,6 +11,8 @@ from implementations.ane.vision.tower import VisionTower
 from implementations.gemma3n.config import Config
 
 LANGUAGE = "model.language_model."
+TABLE = f"{LANGUAGE}embed_tokens.weight"
+"""Of the embeddings, and of the head."""
 PREFIXES = {
     "decoder.": LANGUAGE,
     "embedder.embed_tokens": f"{LANGUAGE}embed_tokens",

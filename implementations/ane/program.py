@@ -9,10 +9,10 @@ from torch import Tensor
 
 from implementations.ane.conversation import Conversation
 from implementations.ane.decoder import kinds
-from implementations.ane.host import Chunk, Host
+from implementations.ane.host import Host, Prepared
 from implementations.ane.model import Gemma3n
 from implementations.ane.senses import Senses
-from implementations.ane.shapes import Part, Shapes
+from implementations.ane.shapes import Call, Shapes
 from implementations.ane.tensors import AneTensors
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.preprocessing.inputs import NOTHING, Media
@@ -68,29 +68,29 @@ class Program:
             UsageError: for a chunk beyond the compiled context, another number of rows, or media that do not fit.
         """
         count = token_ids.shape[1]
-        parts = list(self.shapes.parts(self.conversation.start, count))
-        chunk = self._host.prepare(token_ids, media, self.conversation, tap=tap)
+        calls = list(self.shapes.calls(self.conversation.start, count))
+        prepared = self._host.prepare(token_ids, media, self.conversation, tap=tap)
         try:
-            logits = [self._call(chunk, part, tap, last_only) for part in parts]
+            logits = [self._call(prepared, call, tap, last_only) for call in calls]
         finally:
-            self._tensors.part = None
+            self._tensors.call = None
         self.conversation.start += count
         whole = logits[-1] if last_only else torch.cat(logits, dim=3)
         return whole[:, :, 0].transpose(1, 2)
 
-    def _call(self, chunk: Chunk, part: Part, tap: Tap, last_only: bool) -> Tensor:
+    def _call(self, prepared: Prepared, call: Call, tap: Tap, last_only: bool) -> Tensor:
         """One call of each compiled part; logits of its real tokens, ``[batch, vocabulary, 1, token]``."""
-        self._tensors.part = part
-        inputs = [*chunk.inputs(part, self.shapes), *self.conversation.caches]
-        require_shapes(inputs, self.expected(part.size), self.model.decoder.inputs)
+        self._tensors.call = call
+        inputs = [*prepared.inputs(call, self.shapes), *self.conversation.caches]
+        require_shapes(inputs, self.expected(call.size), self.model.decoder.inputs)
         text = tap.into("text")
         with self._arithmetic.running():
             states, *caches = self.model.decoder(*inputs, tap=text)
             self.conversation.caches = caches
-            wanted = states[..., part.count - 1 : part.count] if last_only else states
-            self._tensors.part = part.last if last_only else part
+            wanted = states[..., call.count - 1 : call.count] if last_only else states
+            self._tensors.call = call.last if last_only else call
             logits: Tensor = self.model.head(wanted, tap=text)
-        return logits[..., : part.count]
+        return logits[..., : call.count]
 
     def expected(self, tokens: int) -> list[tuple[int, ...]]:
         """Shapes of the decoder's inputs in a call of so many tokens."""

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from implementations.ane.limits import LIMIT
+from implementations.ane.engine.limits import LIMIT
 from implementations.ane.peaks import MARGIN, Peak, Range, judge, peaks_of
 from parity.checkpoint import find_checkpoint
 from parity.cli.options import Audios, Images, Json, Model, Prompt, Scenario, given_prompt, media, one_name

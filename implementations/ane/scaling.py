@@ -24,7 +24,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from implementations.ane.limits import LIMIT, SMALLEST_NORMAL
+from implementations.ane.engine.limits import LIMIT, SMALLEST_NORMAL
 from parity.errors import UsageError
 
 if TYPE_CHECKING:

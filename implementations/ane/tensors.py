@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from implementations.ane.audio.local import Locality
-from implementations.ane.shapes import Part, Shapes
+from implementations.ane.shapes import Call, Shapes
 from implementations.gemma3n.config import AudioConfig, TextConfig
 from parity.arithmetic import Arithmetic
 from parity.backend import Tensors
@@ -80,7 +80,7 @@ class AneTensors(Tensors):
 
     Attributes:
         rows: of the conversation.
-        part: what the decoder's call that is running covers; None elsewhere, where chunks and media are whole.
+        call: what the decoder's call that is running covers; None elsewhere, where chunks and media are whole.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class AneTensors(Tensors):
         audio: AudioConfig | None = None,
     ) -> None:
         self.rows = 1
-        self.part: Part | None = None
+        self.call: Call | None = None
         self._config, self._shapes, self._audio = config, shapes, audio
         self._alpha, self._carries_alpha, self._arithmetic = alpha, carries_alpha, arithmetic
 
@@ -125,12 +125,12 @@ class AneTensors(Tensors):
 
     def place(self, step: Step | None, shape: tuple[int, ...]) -> tuple[slice, ...] | None:
         """Which part of the chunk's tensor of `shape`, in the contract's axes, the running call's value covers."""
-        if self.part is None or step is None:
+        if self.call is None or step is None:
             return None
-        ranges = {"token": self.part.tokens}
+        ranges = {"token": self.call.tokens}
         if step.axes == CACHE:
-            begin, end = self._keys(step, self.part)
-            first = self._shapes.earliest(self._kind(step), self.part.chunk)
+            begin, end = self._keys(step, self.call)
+            first = self._shapes.earliest(self._kind(step), self.call.chunk)
             ranges["key"] = slice(begin - first, end - first)
         return tuple(ranges.get(axis, slice(0, size)) for axis, size in zip(step.axes, shape, strict=True))
 
@@ -144,7 +144,7 @@ class AneTensors(Tensors):
         if step.axes == CACHE:
             return value[:, :, self._slots(step)]
         whole = self._reordered(value, LAYOUTS[axes].split(), step.axes)
-        return whole if self.part is None else whole.narrow(step.axes.index("token"), 0, self.part.count)
+        return whole if self.call is None else whole.narrow(step.axes.index("token"), 0, self.call.count)
 
     def _reordered(self, value: torch.Tensor, memory: Sequence[str], axes: Sequence[str]) -> torch.Tensor:
         """`value`, whose axes are `memory`, in the order of `axes`; those called ``one`` are put where they belong."""
@@ -180,13 +180,13 @@ class AneTensors(Tensors):
         return sizes | heads | {"query": locality.block, "key": locality.context, "distance": locality.span}
 
     def _slots(self, step: Step) -> slice | list[int]:
-        if self.part is None:
+        if self.call is None:
             raise UsageError(f"backend ane: {step.name} was emitted outside a compiled call")
-        return self._shapes.places(self._kind(step), *self._keys(step, self.part))
+        return self._shapes.places(self._kind(step), *self._keys(step, self.call))
 
-    def _keys(self, step: Step, part: Part) -> tuple[int, int]:
+    def _keys(self, step: Step, call: Call) -> tuple[int, int]:
         """Indices of the keys that the call's queries see."""
-        return self._shapes.earliest(self._kind(step), part.begin), part.end
+        return self._shapes.earliest(self._kind(step), call.begin), call.end
 
     def _kind(self, step: Step) -> str:
         found = LAYER.match(step.name)

@@ -1,4 +1,4 @@
-"""What every implementation of Gemma 3n shares: configuration, preprocessing, weight names, the generation loop.
+"""What our ports of Gemma 3n share: configuration, preprocessing, weight names, and what they do as backends.
 
 Nothing here imports a framework.
 """

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from implementations.gemma3n.generation import generate_ids, prefill
 from implementations.gemma3n.preprocessing.audio_file import Clip
-from implementations.gemma3n.preprocessing.conversation import Message, clips, images
+from implementations.gemma3n.preprocessing.encoding import Turn, clips, images
 from implementations.gemma3n.preprocessing.image import Image
 from implementations.gemma3n.preprocessing.inputs import NOTHING, Media, media_of
 from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
 from implementations.gemma3n.preprocessing.tokenizer import stop_ids
-from parity import generation
 from parity.errors import UsageError
-from parity.generation import Sampling
+from parity.generation import Message, Sampling
 from parity.tap import SILENT, Hear, Tap, silence
 
 
@@ -44,9 +43,7 @@ class Dialogue:
         self._stops = stop_ids(preprocessor.checkpoint)
         self._forget()
 
-    def reply(
-        self, messages: Sequence[generation.Message], sampling: Sampling, *, hear: Hear = silence
-    ) -> Iterator[str]:
+    def reply(self, messages: Sequence[Message], sampling: Sampling, *, hear: Hear = silence) -> Iterator[str]:
         """What the model says next, in pieces that end on whole characters.
 
         Where the conversation begins with what was read already, only the rest is read; otherwise all of it is.
@@ -54,7 +51,7 @@ class Dialogue:
         Raises:
             UsageError: for messages that cannot be encoded or files that cannot be read, before anything is said.
         """
-        dialogue = [self._preprocessor.message(message) for message in messages]
+        dialogue = [self._preprocessor.turn(message) for message in messages]
         ids = self._encode(dialogue)
         if not 0 < len(self._seen) < len(ids) or ids[: len(self._seen)] != self._seen:
             self._forget()
@@ -68,23 +65,23 @@ class Dialogue:
         self._seen: list[int] = []
         self._images = self._clips = 0
 
-    def _encode(self, dialogue: Sequence[Message]) -> list[int]:
+    def _encode(self, dialogue: Sequence[Turn]) -> list[int]:
         """Token ids; a plain text, which is gone on from as it is, stands alone."""
-        if all(message.role != "text" for message in dialogue):
+        if all(turn.role != "text" for turn in dialogue):
             return self._preprocessor.encode(dialogue)
-        parts = [part for message in dialogue for part in message.parts]
+        parts = [part for turn in dialogue for part in turn.parts]
         if len(dialogue) > 1 or not all(isinstance(part, str) for part in parts):
             raise UsageError("a plain text stands alone; pictures and sounds go into a user's message")
         return self._preprocessor.tokenizer.encode("".join(map(str, parts)))
 
-    def _new_media(self, dialogue: Sequence[Message]) -> tuple[list[Image], list[Clip]]:
+    def _new_media(self, dialogue: Sequence[Turn]) -> tuple[list[Image], list[Clip]]:
         """Images and clips of the dialogue that were not read yet."""
         pictures, sounds = images(dialogue), clips(dialogue)
         new = pictures[self._images :], sounds[self._clips :]
         self._images, self._clips = len(pictures), len(sounds)
         return new
 
-    def _read(self, ids: list[int], dialogue: Sequence[Message]) -> NDArray[Any]:
+    def _read(self, ids: list[int], dialogue: Sequence[Turn]) -> NDArray[Any]:
         """A prompt: in chunks, but with media in one, for their placeholders must not be parted from them."""
         if not any(new := self._new_media(dialogue)):
             return prefill(self._step, ids)

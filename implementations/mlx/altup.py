@@ -10,7 +10,7 @@ import mlx.core as mx
 from mlx.nn.layers.base import Module
 
 from implementations.gemma3n.config import TextConfig
-from implementations.mlx.layers import Linear, RMSNorm, mean
+from implementations.mlx.operations.layers import Linear, RMSNorm, mean
 from parity.tap import Tap
 
 MAGNITUDE_FLOOR = 1e-5

@@ -12,12 +12,12 @@ from mlx.nn.layers.base import Module
 
 from implementations.gemma3n.config import TextConfig
 from implementations.mlx.cache import Cache, KeysValues
-from implementations.mlx.layers import ON_CPU, Linear, RMSNorm, rms_norm, swap
+from implementations.mlx.operations.layers import ON_CPU, Linear, RMSNorm, rms_norm, swap
 from parity.tap import Tap
 
 
 @dataclass
-class Chunk:
+class Shared:
     """What attention of every layer shares within one chunk.
 
     Attributes:
@@ -52,37 +52,37 @@ class Attention(Module):
             self.v_proj = Linear(hidden, keys, bias=bias)
             self.k_norm = RMSNorm(config.head_dim, config.rms_norm_eps)
 
-    def __call__(self, x: mx.array, chunk: Chunk, *, tap: Tap) -> mx.array:
+    def __call__(self, x: mx.array, shared: Shared, *, tap: Tap) -> mx.array:
         """Run on the layer's normed input ``[batch, token, hidden]``; same shape."""
         queries = tap("q_proj", self._heads(self.q_proj(x)))
         queries = tap("q_norm", self.q_norm(queries))
-        queries = swap(tap("q_rope", self._rotate(queries, chunk)))
-        keys, values = self._keys_values(x, chunk, tap)
+        queries = swap(tap("q_rope", self._rotate(queries, shared)))
+        keys, values = self._keys_values(x, shared, tap)
         keys, values = tap("keys", keys), tap("values", values)
-        chunk.presented[self._layer] = (keys, values)
-        context = tap("context", swap(self._attend(queries, keys, values, chunk.masks[self._kind])))
+        shared.presented[self._layer] = (keys, values)
+        context = tap("context", swap(self._attend(queries, keys, values, shared.masks[self._kind])))
         return tap("o_proj", self.o_proj(mx.flatten(context, 2)))
 
-    def _keys_values(self, x: mx.array, chunk: Chunk, tap: Tap) -> KeysValues:
+    def _keys_values(self, x: mx.array, shared: Shared, tap: Tap) -> KeysValues:
         """Keys and values that this chunk's queries see, ``[batch, kv_head, key, head_dim]``."""
         if self._donor != self._layer:
-            return chunk.presented[self._donor]
+            return shared.presented[self._donor]
         keys = tap("k_proj", self._heads(self.k_proj(x)))
         keys = tap("k_norm", self.k_norm(keys))
-        keys = swap(tap("k_rope", self._rotate(keys, chunk)))
+        keys = swap(tap("k_rope", self._rotate(keys, shared)))
         values = tap("v_proj", self._heads(self.v_proj(x)))
         values = swap(tap("v_norm", rms_norm(values, None, self._eps)))
-        return chunk.caches[self._layer].update(keys, values) if chunk.caches else (keys, values)
+        return shared.caches[self._layer].update(keys, values) if shared.caches else (keys, values)
 
     def _heads(self, x: mx.array) -> mx.array:
         """``[batch, token, head * head_dim]`` to ``[batch, token, head, head_dim]``."""
         return mx.unflatten(x, -1, (-1, self._head_dim))
 
-    def _rotate(self, x: mx.array, chunk: Chunk) -> mx.array:
+    def _rotate(self, x: mx.array, shared: Shared) -> mx.array:
         """Rotary embedding of ``[batch, token, head, head_dim]`` (arXiv 2104.09864), halves of the head paired."""
-        periods = chunk.periods[self._kind]
+        periods = shared.periods[self._kind]
         rotated = mx.fast.rope(
-            swap(x), self._head_dim, traditional=False, base=None, scale=1.0, offset=chunk.offsets, freqs=periods
+            swap(x), self._head_dim, traditional=False, base=None, scale=1.0, offset=shared.offsets, freqs=periods
         )
         return swap(rotated)
 

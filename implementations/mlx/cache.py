@@ -58,6 +58,7 @@ class Cache:
         if self._buffers is None or self._end + new > self._buffers[0].shape[2]:
             self._buffers = (self._make_room(0, keys, past), self._make_room(1, values, past))
             self._end = past
+        # Behind 6 tokens in a window of 4, a new one sees 3 of them: it is written at 6, and entries 3 to 6 are seen.
         begin, middle, self._end = self._end - past, self._end, self._end + new
         for buffer, chunk in zip(self._buffers, (keys, values), strict=True):
             buffer[:, :, middle : self._end] = chunk
@@ -111,5 +112,5 @@ def window_of(config: TextConfig, layer_type: str) -> int | None:
 
 
 def seen(length: int, window: int | None) -> int:
-    """How many of `length` earlier positions a chunk sees at all."""
+    """How many of `length` earlier positions a chunk sees at all: its first query is one of the window's positions."""
     return length if window is None else min(length, window - 1)

@@ -6,7 +6,7 @@ import mlx.core as mx
 from mlx.nn.layers.base import Module
 
 from implementations.gemma3n.config import TextConfig
-from implementations.mlx.layers import Linear, RMSNorm
+from implementations.mlx.operations.layers import Linear, RMSNorm
 from parity.tap import Tap
 
 

@@ -9,10 +9,10 @@ from mlx.nn.layers.base import Module
 
 from implementations.gemma3n.config import TextConfig
 from implementations.mlx.altup import AltUp
-from implementations.mlx.attention import Attention, Chunk
+from implementations.mlx.attention import Attention, Shared
 from implementations.mlx.laurel import Laurel
-from implementations.mlx.layers import Linear, RMSNorm, gelu
 from implementations.mlx.mlp import MLP
+from implementations.mlx.operations.layers import Linear, RMSNorm, gelu
 from parity.tap import Tap
 
 
@@ -36,13 +36,13 @@ class DecoderLayer(Module):
         self._active, self._scaled = config.altup_active_idx, config.altup_correct_scale
         self._sqrt2 = mx.array(math.sqrt(2))  # float32: the reference divides before it rounds
 
-    def __call__(self, streams: mx.array, per_layer_input: mx.array, chunk: Chunk, *, tap: Tap) -> mx.array:
+    def __call__(self, streams: mx.array, per_layer_input: mx.array, shared: Shared, *, tap: Tap) -> mx.array:
         """Run the layer.
 
         Args:
             streams: ``[stream, batch, token, hidden]``.
             per_layer_input: this layer's, ``[batch, token, ple]``.
-            chunk: what attention shares.
+            shared: what attention shares.
             tap: where steps go.
 
         Returns:
@@ -50,16 +50,16 @@ class DecoderLayer(Module):
         """
         predictions = self.altup.predict(streams, tap=tap.into("altup.predict"))
         active = predictions[self._active]
-        attended = self._attention(active, chunk, tap)
+        attended = self._attention(active, shared, tap)
         activated = self._feed_forward(attended, tap)
         corrected = self.altup.correct(predictions, active, activated, tap=tap.into("altup.correct"))
         return tap("out", self._add_per_layer(corrected, per_layer_input, tap))
 
-    def _attention(self, active: mx.array, chunk: Chunk, tap: Tap) -> mx.array:
+    def _attention(self, active: mx.array, shared: Shared, tap: Tap) -> mx.array:
         """Attention and Laurel on the same normed input, averaged to keep the variance: ``(a + b) / sqrt(2)``."""
         normed = tap("input_layernorm", self.input_layernorm(active))
         laurel = self.laurel(normed, tap=tap.into("laurel"))
-        attended = self.self_attn(normed, chunk, tap=tap.into("attn"))
+        attended = self.self_attn(normed, shared, tap=tap.into("attn"))
         attended = tap("post_attention_layernorm", self.post_attention_layernorm(attended))
         gated = tap("attn_gated", active + attended)
         return tap("attn_laurel", ((gated + laurel) / self._sqrt2).astype(gated.dtype))

@@ -8,6 +8,8 @@ import mlx.core as mx
 def positions(start: int, tokens: int, padding: mx.array) -> mx.array:
     """Position of each token, counted from the first real one; padding has negative positions.
 
+    A row of 5 tokens that begins with 2 of padding has the positions -2, -1, 0, 1, 2.
+
     Args:
         start: index of the chunk's first token in the conversation, padding included.
         tokens: tokens of the chunk.
@@ -22,8 +24,9 @@ def positions(start: int, tokens: int, padding: mx.array) -> mx.array:
 def visible(queries: mx.array, keys: mx.array, *, window: int | None, padded: bool) -> mx.array:
     """Mask of attention: a query at i sees keys at j with ``i - window < j <= i`` that are real tokens.
 
-    A padding token sees itself too: a row without any key would be NaN where a runtime divides by its empty sum, and
-    NaN in a masked value spreads to every query (0 x NaN).
+    In a window of 4, a query at 10 sees the keys 7 to 10, and one at 1 the keys 0 and 1. A padding token sees itself
+    too: a row without any key would be NaN where a runtime divides by its empty sum, and NaN in a masked value spreads
+    to every query (0 x NaN).
 
     Args:
         queries: positions ``[batch, token]``.

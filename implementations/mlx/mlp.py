@@ -8,7 +8,7 @@ import mlx.core as mx
 from mlx.nn.layers.base import Module
 
 from implementations.gemma3n.config import TextConfig
-from implementations.mlx.layers import Linear, gelu, mean
+from implementations.mlx.operations.layers import Linear, gelu, mean
 from parity.tap import Tap
 
 

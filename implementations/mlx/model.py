@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from implementations.gemma3n.config import Config, TextConfig
 from implementations.gemma3n.preprocessing.inputs import Media, Sound
 from implementations.mlx.altup import StreamProjections
-from implementations.mlx.attention import Chunk
-from implementations.mlx.audio.soft import soft_tokens
+from implementations.mlx.attention import Shared
 from implementations.mlx.audio.tower import AudioTower
 from implementations.mlx.cache import Conversation, seen, window_of
-from implementations.mlx.embedder import MultimodalEmbedder
+from implementations.mlx.embedder import MultimodalEmbedder, soft_tokens
 from implementations.mlx.layer import DecoderLayer
-from implementations.mlx.layers import Linear, RMSNorm
 from implementations.mlx.masks import positions, visible
+from implementations.mlx.operations.layers import Linear, RMSNorm
 from implementations.mlx.vision.tower import VisionTower
 from parity.tap import Tap
 
@@ -67,13 +66,13 @@ class LanguageModel(Module):
     def __call__(self, embedded: mx.array, token_term: mx.array, conversation: Conversation, *, tap: Tap) -> mx.array:
         """Run the layers on embeddings ``[batch, token, hidden]``; returns normed states of the same shape."""
         per_layer = self._project_per_layer(embedded, token_term, tap.into("per_layer_inputs"))
-        chunk = self._prepare(embedded.shape[1], conversation, tap)
+        shared = self._prepare(embedded.shape[1], conversation, tap)
         streams = self._to_streams(embedded, tap.into(self._embed.scope))
         for kind in self._kinds:
             table = tap(f"rope.{kind}.inv_freq", self._inverse_frequencies[kind])
-            chunk.periods[kind] = 1.0 / table
+            shared.periods[kind] = 1.0 / table
         for layer, scope, inputs in zip(self.layers, self._scopes, per_layer, strict=True):
-            streams = layer(streams, inputs, chunk, tap=tap.into(scope))
+            streams = layer(streams, inputs, shared, tap=tap.into(scope))
         merged = self._from_streams(streams, tap.into(self._unembed.scope))
         return tap("norm", self.norm(merged))
 
@@ -94,7 +93,7 @@ class LanguageModel(Module):
         inputs = tap("out", (normed + token_term) * 2.0**-0.5)
         return list(mx.split(mx.flatten(inputs, 2), len(self.layers), axis=-1))
 
-    def _prepare(self, tokens: int, conversation: Conversation, tap: Tap) -> Chunk:
+    def _prepare(self, tokens: int, conversation: Conversation, tap: Tap) -> Shared:
         """Positions and masks. Positions that the tap answers feed both the masks and the rotary embedding."""
         start, padding = conversation.start, conversation.padding
         queries = tap("position_ids", positions(start, tokens, padding))
@@ -105,7 +104,7 @@ class LanguageModel(Module):
             keys = positions(start - past, past + tokens, padding)
             mask = visible(queries, keys, window=window, padded=conversation.padded)
             masks[kind] = mx.expand_dims(tap(f"mask.{kind}", mask), 1)
-        return Chunk(offsets=queries[:, 0], periods={}, masks=masks, caches=conversation.caches)
+        return Shared(offsets=queries[:, 0], periods={}, masks=masks, caches=conversation.caches)
 
     def _to_streams(self, embedded: mx.array, tap: Tap) -> mx.array:
         """The embedding and its rescaled projections, ``[stream, batch, token, hidden]``."""

@@ -11,9 +11,9 @@ from mlx.nn.layers.base import Module
 from mlx.utils import tree_flatten
 
 from implementations.gemma3n.config import Config
-from implementations.gemma3n.weights import require_names, require_shape, text_only, weight_files
-from implementations.mlx.layers import RMSNorm
+from implementations.gemma3n.weight_names import require_names, require_shape, unused, weight_files
 from implementations.mlx.model import Gemma3n
+from implementations.mlx.operations.layers import RMSNorm
 from parity.checkpoint import require_whole
 from parity.errors import UsageError
 
@@ -27,10 +27,7 @@ def load_model(checkpoint: Path, dtype: mx.Dtype) -> Gemma3n:
         UsageError: for another architecture, or a file or tensor that is missing, unknown, truncated or misshapen.
     """
     model = Gemma3n(Config.from_directory(checkpoint))
-    own = tuple(shapes(model))
-    ignored = tuple(
-        prefix for prefix in text_only(model.config.text) if not any(name.startswith(prefix) for name in own)
-    )
+    ignored = tuple(unused(model.config.text, shapes(model)))
     found = {name: array for name, array in _tensors(checkpoint) if not name.startswith(ignored)}
     fill(model, found, dtype, checkpoint)
     return model

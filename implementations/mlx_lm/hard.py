@@ -7,7 +7,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.gemma3n import LanguageModel
 
-from implementations.mlx.layers import rms_norm
+from implementations.mlx.operations.layers import rms_norm
 
 
 def fill(embedded: mx.array, token_ids: mx.array, model: LanguageModel) -> None:

@@ -91,7 +91,12 @@ class Keys(View):
 
 
 def _slot(cache: Any) -> int:
-    """The slot behind the last that was written. Keys that are in order end there: to roll them so far does nothing."""
+    """The slot behind the last that was written. Keys that are in order end there: to roll them so far does nothing.
+
+    The packages' caches say it in no public attribute. `_idx` of a sliding one is that slot: in a ring of 4 behind 6
+    tokens it is 2, the slots hold the positions 4, 5, 2, 3, and rolled by -2 they are 2, 3, 4, 5. A cache that grows
+    has none, or, of several rows, one that is its length.
+    """
     return getattr(cache, "_idx", 0)
 
 
@@ -154,9 +159,11 @@ def _seen(cache: Any) -> int:
 
 def _turn(cache: Any, tokens: int) -> int:
     """How far the mask of a single token is rolled where the ring is full: its key goes into the slot before that."""
+    # The length of a sliding cache of several rows is `_offset`; its `offset` has a number for each row.
     size, length = getattr(cache, "max_size", 0), getattr(cache, "_offset", getattr(cache, "offset", 0))
     if tokens > 1 or not size or length < size:
         return 0
+    # `make_mask` of either cache rolls by `_idx + 1`, and by 1 where the next key begins the ring anew.
     return int(cache._idx % size if cache._idx <= size else 0) + 1
 
 

@@ -42,8 +42,8 @@ class Backend(Package):
         from implementations.mlx.tensors import MlxTensors
         from implementations.mlx_packages.patch import edits_of
         from implementations.mlx_packages.woven import Woven
-        from implementations.mlx_vlm.places import place_of
         from implementations.mlx_vlm.preparation import Preparation
+        from implementations.mlx_vlm.sites import place_of
 
         self.tensors = MlxTensors()
         self._model = model

@@ -13,6 +13,8 @@ from mlx_vlm.models.cache import make_prompt_cache
 class Conversation:
     """Caches of one conversation, and how a chunk is run.
 
+    `batch_generate` has no public function for a batch with given padding: its private ones are called in its order.
+
     Without a cache the model is called as it is in training; with one, as `generate_step` and `batch_generate` call it.
 
     Args:

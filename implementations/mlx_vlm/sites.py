@@ -6,9 +6,15 @@ the model itself has said. A step of both has a site in either.
 
 from __future__ import annotations
 
+import re
+
+from mlx.nn.layers import base
+from mlx.nn.layers.activations import GELU
+
 import implementations.mlx_vlm.imports  # noqa: F401  # before any of the package
 from implementations.mlx_packages.at import At, Module
 from implementations.mlx_packages.text import around_layers, in_layer
+from implementations.mlx_packages.text import place_of as in_language_model
 from implementations.mlx_packages.views import Mask
 from implementations.mlx_vlm.audio_sites import AUDIO_STEPS
 from implementations.mlx_vlm.views import CLIPS
@@ -52,3 +58,21 @@ TEXT_STEPS = (
 )
 
 STEPS = (*EMBEDDING_STEPS, *TEXT_STEPS, *VISION_STEPS, *AUDIO_STEPS)
+
+_TOWER = re.compile(r"(audio_tower|vision_tower\.timm_model)\.(.+)")
+_BARE = re.compile(r".*\.attn\.(key|value)\.norm|msfa\.norm")
+"""Norms that the reference has without an activation, and whose input is a step."""
+
+
+def place_of(name: str, module: base.Module) -> dict[str, str]:
+    """Where a module stands, from its name in the model: what the placeholders of the steps' names stand for."""
+    if not (found := _TOWER.fullmatch(name)):
+        return in_language_model(name)
+    tower, path = found.groups()
+    prefix = "fused" if tower != "audio_tower" and path.startswith("msfa.") else "path"
+    place = {prefix: path}
+    if isinstance(getattr(module, "act", None), GELU):
+        place["active" if prefix == "path" else "fused_active"] = path
+    if _BARE.fullmatch(path):
+        place["bare" if prefix == "path" else "fused_bare"] = path
+    return place

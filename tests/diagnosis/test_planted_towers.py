@@ -32,7 +32,7 @@ BUGS = {
         (Edit(f"{MLX}.vision.blocks:AttentionResidual.__call__", "scaled + x", "scaled"), ("vision-attn-no-skip",)),
         (Edit(f"{MLX}.vision.attention:MultiQueryAttention._attend", "scale=self._dim**-0.5", "scale=1.0"),
          ("vision-attn-unscaled",)),
-        (Edit(f"{MLX}.vision.fusion:FusionAdapter.__call__", "[fine, resized]", "[resized, fine]"), ("msfa-order",)),
+        (Edit(f"{MLX}.vision.tower:FusionAdapter.__call__", "[fine, resized]", "[resized, fine]"), ("msfa-order",)),
         (Edit(f"{MLX}.audio.subsample:Convolution.__call__", "mx.maximum(normed, 0)", "normed"),
          ("sscp-no-activation",)),
         (Edit(f"{MLX}.audio.conformer:glu", "mx.split(x, 2, axis=-1)", "mx.split(x, 2, axis=-1)[::-1]"),

@@ -31,9 +31,10 @@ from tests.plant import plant_in
 SAMPLES = Path(__file__).parents[2] / "samples"
 MEDIA = (Part("image", str(SAMPLES / "gradient.png")), Part("audio", str(SAMPLES / "rising-chirp.wav")))
 MLX, ANE, SHARED = "implementations.mlx", "implementations.ane", "implementations.gemma3n"
+MLX_LAYERS, ANE_LAYERS = f"{MLX}.operations.layers", f"{ANE}.engine.layers"
 
 ATTENTION, MLP, ALTUP = f"{MLX}.attention:Attention", f"{MLX}.mlp:MLP", f"{MLX}.altup:AltUp"
-MODEL, LAYER, NORM = f"{MLX}.model:LanguageModel", f"{MLX}.layer:DecoderLayer", f"{MLX}.layers:rms_norm"
+MODEL, LAYER, NORM = f"{MLX}.model:LanguageModel", f"{MLX}.layer:DecoderLayer", f"{MLX_LAYERS}:rms_norm"
 SDPA = "mx.fast.scaled_dot_product_attention(queries, keys, values, scale=1.0, mask=mask)"
 KEYS, VALUES = (f"mx.repeat({name}, queries.shape[1] // {name}.shape[1], axis=1)" for name in ("keys", "values"))
 SCORES = f"mx.where(mask, queries @ mx.swapaxes({KEYS}, -1, -2), -mx.inf)"
@@ -48,9 +49,9 @@ JOINED = "(lambda w: mx.split(x @ mx.concatenate(w).T, [len(w[0])], axis=-1))"
 MLX_GROUPS = {
     "kernels": (
         Edit(NORM, "if not ON_CPU:", "if True:"),  # mx.fast.rms_norm, whose sums are in order on the CPU
-        Edit(f"{MLX}.layers:mean", "if not ON_CPU:", "if True:"),  # mx.mean
+        Edit(f"{MLX_LAYERS}:mean", "if not ON_CPU:", "if True:"),  # mx.mean
         Edit(f"{MLP}._sparsify", "mx.sqrt(mean(mx.square(wide - centre)))", "mx.std(wide, axis=-1, keepdims=True)"),
-        Edit(f"{MLX}.layers:Linear.__call__", "if not IN_ORDER or", "if True or"),  # products as MLX's BLAS has them
+        Edit(f"{MLX_LAYERS}:Linear.__call__", "if not IN_ORDER or", "if True or"),  # products as MLX's BLAS has them
     ),
     "formulas": (
         Edit(NORM, "return _divided(x, square, eps) if gain is None else _normed(x, square, eps, gain)",
@@ -65,7 +66,7 @@ MLX_GROUPS = {
         Edit(f"{LAYER}._attention", "/ self._sqrt2)", "* (1 / self._sqrt2))"),
     ),
     "orders": (
-        Edit(f"{MLX}.layers:mean", "count = x.shape[-1]\n",
+        Edit(f"{MLX_LAYERS}:mean", "count = x.shape[-1]\n",
              "count = x.shape[-1]\n    return mx.sum(x[..., ::-1], axis=-1, keepdims=True) / count\n"),
         Edit(f"{ATTENTION}._attend", SDPA,
              f"(({EXPONENTIALS} @ {VALUES}) / mx.sum({EXPONENTIALS}, axis=-1, keepdims=True))"),
@@ -77,9 +78,9 @@ MLX_GROUPS = {
              "(sum(stacked[i].astype(mx.float32) for i in (3, 2, 1, 0)) * 0.25)"),
         Edit(f"{MODEL}._project_per_layer", "(normed + token_term) * 2.0**-0.5",
              "((token_term.astype(mx.float32) + normed) * 0.5**0.5).astype(normed.dtype)"),
-        Edit(f"{MLX}.layers:Linear.__call__", "return super().__call__(x)",
+        Edit(f"{MLX_LAYERS}:Linear.__call__", "return super().__call__(x)",
              f"return super().__call__(x) if x.shape[-1] < 2 else {HALVES[0]} + {HALVES[1]}"),
-        Edit(f"{MLX}.layers:Linear.__call__", "return in_blocks(x, self._blocks())",
+        Edit(f"{MLX_LAYERS}:Linear.__call__", "return in_blocks(x, self._blocks())",
              f"return {HALVES[1]} + {HALVES[0]}"),
     ),
     "joined": (
@@ -104,9 +105,9 @@ MLX_GROUPS = {
 BY_HAND = "(masked - masked.amax(-1, keepdim=True)).exp()"
 ANE_GROUPS = {
     "formulas": (
-        Edit(f"{ANE}.layers:RMSNorm.forward", "normed = doubled[..., : self._width]",
+        Edit(f"{ANE_LAYERS}:RMSNorm.forward", "normed = doubled[..., : self._width]",
              "normed = last / (last.square().mean(-1, keepdim=True) + self.eps).sqrt()"),
-        Edit(f"{ANE}.layers:root_mean_square", "largest * (x / largest).square().mean(dim=1, keepdim=True).sqrt()",
+        Edit(f"{ANE_LAYERS}:root_mean_square", "largest * (x / largest).square().mean(dim=1, keepdim=True).sqrt()",
              "x.pow(2).sum(dim=1, keepdim=True).div(x.shape[1]).sqrt()"),
         Edit(f"{ANE}.mlp:MLP.forward", "gelu(gate)",
              "gate / (1 + torch.exp(-1.5957691216057308 * (gate + 0.044715 * gate * gate * gate)))"),
@@ -116,7 +117,7 @@ ANE_GROUPS = {
              "torch.tanh(logits * (1 / cap)) * cap"),
     ),
     "orders": (
-        Edit(f"{ANE}.layers:Projection.forward",
+        Edit(f"{ANE_LAYERS}:Projection.forward",
              "super().forward(x.contiguous(memory_format=torch.channels_last)).contiguous()",
              "super().forward(x) if x.shape[1] < 2 else torch.einsum('oi,bixt->boxt', self.weight[:, :, 0, 0], x)"),
         Edit(f"{ANE}.mlp:MLP._sparsify", "gate.mean(dim=1, keepdim=True)",

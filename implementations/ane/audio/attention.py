@@ -14,8 +14,8 @@ from torch.nn import functional
 
 from implementations.ane.audio.host import Tables
 from implementations.ane.audio.local import Locality
-from implementations.ane.layers import Projection
-from implementations.ane.masks import HIDDEN
+from implementations.ane.engine.layers import Projection
+from implementations.ane.engine.limits import HIDDEN
 from implementations.gemma3n.config import AudioConfig
 from parity.tap import Tap
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from implementations.ane.audio.attention import LocalAttention
 from implementations.ane.audio.host import Tables
-from implementations.ane.layers import Projection, RMSNorm
+from implementations.ane.engine.layers import Projection, RMSNorm
 from implementations.gemma3n.config import AudioConfig
 from parity.tap import Tap
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from implementations.ane.layers import Projection
+from implementations.ane.engine.layers import Projection
 from implementations.gemma3n.audio_config import Pair
 from implementations.gemma3n.config import AudioConfig
 from parity.tap import Tap

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from implementations.ane.layers import RMSNorm
+from implementations.ane.engine.layers import RMSNorm
 from implementations.ane.vision.convolution import Convolution, sides
 from implementations.gemma3n.mobilenet import EPS, Attention
 from parity.tap import Tap
 
 
-class Projection(nn.Module):
+class MapProjection(nn.Module):
     """A 1 x 1 convolution; for keys and values of a large map, behind a strided depthwise convolution and a norm."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int = 1, stride: int = 1) -> None:
@@ -36,10 +36,10 @@ class MultiQueryAttention(nn.Module):
 
     def __init__(self, channels: int, block: Attention) -> None:
         super().__init__()
-        self.query = Projection(channels, block.heads * block.dim)
-        self.key = Projection(channels, block.dim, kernel=block.kernel, stride=block.stride)
-        self.value = Projection(channels, block.dim, kernel=block.kernel, stride=block.stride)
-        self.output = Projection(block.heads * block.dim, channels)
+        self.query = MapProjection(channels, block.heads * block.dim)
+        self.key = MapProjection(channels, block.dim, kernel=block.kernel, stride=block.stride)
+        self.value = MapProjection(channels, block.dim, kernel=block.kernel, stride=block.stride)
+        self.output = MapProjection(block.heads * block.dim, channels)
         self._heads, self._dim = block.heads, block.dim
         self._scale = block.dim**-0.5
 

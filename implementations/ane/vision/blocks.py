@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from implementations.ane.layers import RMSNorm, gelu
+from implementations.ane.engine.layers import RMSNorm, gelu
 from implementations.ane.vision.attention import MultiQueryAttention
 from implementations.ane.vision.convolution import Convolution, ConvolutionNorm, depthwise
 from implementations.gemma3n.mobilenet import EPS, Attention, Edge, Inverted, Placed

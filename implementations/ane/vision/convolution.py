@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from implementations.ane.layers import RMSNorm, gelu
+from implementations.ane.engine.layers import RMSNorm, gelu
 from implementations.gemma3n.mobilenet import EPS, same_padding
 from parity.tap import Tap
 

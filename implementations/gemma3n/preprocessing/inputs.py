@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from implementations.gemma3n.preprocessing.audio_file import Clip
-from implementations.gemma3n.preprocessing.conversation import Message, clips, encode, images
+from implementations.gemma3n.preprocessing.encoding import Turn, clips, encode, images
 from implementations.gemma3n.preprocessing.image import Image
 from implementations.gemma3n.preprocessing.mel import frame_mask, log_mel, padded
 from implementations.gemma3n.preprocessing.settings import AudioSettings
@@ -64,18 +64,16 @@ class Inputs:
     media: Media
 
 
-def prepare(
-    messages: Sequence[Message], tokenizer: Tokenizer, settings: ProcessorSettings, *, tap: Tap = SILENT
-) -> Inputs:
+def prepare(turns: Sequence[Turn], tokenizer: Tokenizer, settings: ProcessorSettings, *, tap: Tap = SILENT) -> Inputs:
     """Everything that the model takes to answer a dialogue.
 
     Raises:
         UsageError: as `encode`.
     """
-    ids = np.array([encode(messages, tokenizer, settings)], np.int64)
+    ids = np.array([encode(turns, tokenizer, settings)], np.int64)
     return Inputs(
         token_ids=tap("processor.token_ids", ids),
-        media=media_of(images(messages), clips(messages), settings.audio, tap=tap),
+        media=media_of(images(turns), clips(turns), settings.audio, tap=tap),
     )
 
 

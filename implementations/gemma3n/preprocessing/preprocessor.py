@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from implementations.gemma3n.preprocessing.audio_file import Clip, load_clip
-from implementations.gemma3n.preprocessing.conversation import Message, clips, encode, images
+from implementations.gemma3n.preprocessing.encoding import Turn, clips, encode, images
 from implementations.gemma3n.preprocessing.image import Image, load_image
 from implementations.gemma3n.preprocessing.inputs import NOTHING, Inputs, media_of
 from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
 from implementations.gemma3n.preprocessing.tokenizer import Tokenizer
-from parity import generation
+from parity.generation import Message
 from parity.media import Part, Prompt
 from parity.tap import Tap
 
@@ -45,15 +45,15 @@ class Preprocessor:
         """Of images, audio and the chat template."""
         return ProcessorSettings.from_directory(self.checkpoint)
 
-    def message(self, message: generation.Message) -> Message:
-        """A message with its files decoded.
+    def turn(self, message: Message) -> Turn:
+        """What a message says, its files decoded.
 
         Raises:
             UsageError: for a file that cannot be read or that the model cannot take.
         """
-        return Message(ROLES[message.role], tuple(map(self._load, message.prompt)))
+        return Turn(ROLES[message.role], tuple(map(self._load, message.prompt)))
 
-    def encode(self, dialogue: Sequence[Message]) -> list[int]:
+    def encode(self, dialogue: Sequence[Turn]) -> list[int]:
         """Token ids of a dialogue, up to where the model's turn begins."""
         return encode(dialogue, self.tokenizer, self.settings)
 
@@ -70,7 +70,7 @@ class Preprocessor:
 
     def batch(self, prompts: Sequence[Prompt], *, tap: Tap) -> Inputs:
         """One user turn a row, padded on the left; every value is a step."""
-        rows = [self.message(generation.Message("user", prompt)) for prompt in prompts]
+        rows = [self.turn(Message("user", prompt)) for prompt in prompts]
         ids = [self.encode([row]) for row in rows]
         longest = max(map(len, ids))
         padded = np.array([[PADDING] * (longest - len(row)) + row for row in ids], np.int64)

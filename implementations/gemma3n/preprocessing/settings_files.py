@@ -107,7 +107,7 @@ class ProcessorFile(SettingsFile):
     audio_seq_length: Count = 188
 
 
-class AudioTower(SettingsFile):
+class AudioReduction(SettingsFile):
     """What shortens the frames on their way to soft tokens: two strided convolutions, then every n-th one."""
 
     sscp_conv_stride_size: tuple[tuple[Count, Count], ...] = ((2, 2), (2, 2))
@@ -125,7 +125,7 @@ class ModelFile(SettingsFile):
     eoa_token_id: int = 262_272
     vision_soft_tokens_per_image: Count = 256
     audio_soft_tokens_per_image: Count = 188
-    audio_config: AudioTower = AudioTower()
+    audio_config: AudioReduction = AudioReduction()
 
     @property
     def frames_per_soft_token(self) -> int:

@@ -115,8 +115,20 @@ def _tokens(special: Mapping[str, str], counts: ProcessorFile, checkpoint: Path)
             raise UsageError(f"checkpoint {checkpoint}: tokenizer_config.json has no {role}; is it of Gemma 3n?")
         return special[role]
 
-    image = MediaTokens("image", text("image_token"), text("boi_token"), text("eoi_token"), counts.image_seq_length)
-    audio = MediaTokens("audio", text("audio_token"), text("boa_token"), text("eoa_token"), counts.audio_seq_length)
+    image = MediaTokens(
+        kind="image",
+        soft=text("image_token"),
+        begin=text("boi_token"),
+        end=text("eoi_token"),
+        count=counts.image_seq_length,
+    )
+    audio = MediaTokens(
+        kind="audio",
+        soft=text("audio_token"),
+        begin=text("boa_token"),
+        end=text("eoa_token"),
+        count=counts.audio_seq_length,
+    )
     return image, audio
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from mlx.nn.layers.base import Module
 
 from implementations.gemma3n.config import AudioConfig
-from implementations.mlx.audio.local import Chunk, Locality
-from implementations.mlx.layers import Linear
+from implementations.mlx.audio.local import Locality, Masks
+from implementations.mlx.operations.layers import Linear
 from parity.tap import Tap
 
 SLOWEST = 1e-4
@@ -63,15 +63,15 @@ class LocalAttention(Module):
         self._heads, self._cap = config.conf_num_attention_heads, config.conf_attention_logit_cap
         self._scale = config.head_dim**-0.5 * UNIT
 
-    def __call__(self, x: mx.array, chunk: Chunk, *, tap: Tap) -> mx.array:
+    def __call__(self, x: mx.array, masks: Masks, *, tap: Tap) -> mx.array:
         """Run on normed frames ``[clip, frame, hidden]``; returns ``[clip, frame, head, head_dim]``."""
         queries, keys, values = self._projected(x, tap)
-        queries = tap("q_blocks", chunk.locality.blocks(self._scaled(queries, tap)))
-        keys = tap("k_blocks", chunk.locality.contexts(keys))
-        values = tap("v_blocks", chunk.locality.contexts(values))
-        visible = tap("mask", chunk.visible)
+        queries = tap("q_blocks", masks.locality.blocks(self._scaled(queries, tap)))
+        keys = tap("k_blocks", masks.locality.contexts(keys))
+        values = tap("v_blocks", masks.locality.contexts(values))
+        visible = tap("mask", masks.visible)
         position = tap.into("relative_position_embedding")
-        scores = tap("scores", self.relative_position_embedding(queries, keys, chunk.locality, tap=position))
+        scores = tap("scores", self.relative_position_embedding(queries, keys, masks.locality, tap=position))
         probabilities = tap("probabilities", self._weigh(scores, visible, tap))
         mixed = probabilities.swapaxes(1, 2) @ values.swapaxes(2, 3)  # clip block head query head_dim
         frames = mx.flatten(mixed.swapaxes(2, 3), 1, 2)

@@ -8,8 +8,8 @@ from mlx.nn.layers.convolution import Conv1d
 
 from implementations.gemma3n.config import AudioConfig
 from implementations.mlx.audio.attention import LocalAttention
-from implementations.mlx.audio.local import Chunk
-from implementations.mlx.layers import Linear, RMSNorm, fused
+from implementations.mlx.audio.local import Masks
+from implementations.mlx.operations.layers import Linear, RMSNorm, fused
 from parity.tap import Tap
 
 EPS = 1e-6
@@ -50,10 +50,10 @@ class Attention(Module):
         self.post_norm = RMSNorm(hidden, EPS)
         self._bound = config.gradient_clipping
 
-    def __call__(self, x: mx.array, chunk: Chunk, *, tap: Tap) -> mx.array:
+    def __call__(self, x: mx.array, masks: Masks, *, tap: Tap) -> mx.array:
         """Run on ``[clip, frame, hidden]``; same shape."""
         normed = tap("pre_attn_norm", self.pre_attn_norm(clip(x, self._bound)))
-        context = self.attn(normed, chunk, tap=tap.into("attn"))
+        context = self.attn(normed, masks, tap=tap.into("attn"))
         projected = tap("post", self.post(mx.flatten(context, 2)))
         return tap("out", x + self.post_norm(clip(projected, self._bound)))
 
@@ -94,11 +94,11 @@ class Block(Module):
         self.norm = RMSNorm(config.hidden_size, EPS)
         self._bound = config.gradient_clipping
 
-    def __call__(self, x: mx.array, chunk: Chunk, *, tap: Tap) -> mx.array:
+    def __call__(self, x: mx.array, masks: Masks, *, tap: Tap) -> mx.array:
         """Run on ``[clip, frame, hidden]``; same shape."""
         x = self.ffw_layer_start(x, tap=tap.into("ffw_layer_start"))
-        x = self.attention(x, chunk, tap=tap.into("attention"))
-        x = tap("masked", mx.where(chunk.valid[..., None], x, 0))
+        x = self.attention(x, masks, tap=tap.into("attention"))
+        x = tap("masked", mx.where(masks.valid[..., None], x, 0))
         x = self.lconv1d(x, tap=tap.into("lconv1d"))
         x = self.ffw_layer_end(x, tap=tap.into("ffw_layer_end"))
         return tap("out", self.norm(clip(x, self._bound)))

@@ -14,7 +14,7 @@ from implementations.gemma3n.config import AudioConfig
 
 
 @dataclass(frozen=True)
-class Chunk:
+class Masks:
     """What attention of all blocks shares.
 
     Attributes:
@@ -57,11 +57,11 @@ class Locality:
         """Keys that a block sees."""
         return self.block + self.past + self.future
 
-    def chunk(self, valid: mx.array) -> Chunk:
+    def masks(self, valid: mx.array) -> Masks:
         """Masks for clips whose frames ``[clip, frame]`` are `valid`."""
         reach = np.arange(self.context) - np.arange(self.block)[:, None]
         within = mx.array((reach >= 0) & (reach < self.span))
-        return Chunk(self, valid, self.contexts(valid)[:, :, None] & within)
+        return Masks(self, valid, self.contexts(valid)[:, :, None] & within)
 
     def blocks(self, x: mx.array) -> mx.array:
         """``[clip, frame, ...]`` as ``[clip, block, query, ...]``, zeros behind the last frame."""

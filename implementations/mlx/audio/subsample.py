@@ -11,7 +11,7 @@ from mlx.nn.layers.convolution import Conv2d
 
 from implementations.gemma3n.audio_config import Pair
 from implementations.gemma3n.config import AudioConfig
-from implementations.mlx.layers import ON_CPU, Linear, mean
+from implementations.mlx.operations.layers import ON_CPU, Linear, mean
 from parity.tap import Tap
 
 

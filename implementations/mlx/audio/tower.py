@@ -40,9 +40,9 @@ class AudioTower(Module):
         mel, mask = tap("mel", mel), tap("mask", mask)
         x = self.subsample_conv_projection(mel, tap=tap.into("subsample_conv_projection"))
         mask = tap("subsampled_mask", self._subsampled(mask, x.shape[1]))
-        chunk = self._locality.chunk(mask)
+        masks = self._locality.masks(mask)
         for block, scope in zip(self.conformer, self._scopes, strict=True):
-            x = block(x, chunk, tap=tap.into(scope))
+            x = block(x, masks, tap=tap.into(scope))
         x, mask = self._reduced(x, mask, tap)
         return tap("out", mx.where(mask[..., None], x, 0)), mask
 

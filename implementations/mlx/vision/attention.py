@@ -6,12 +6,12 @@ import mlx.core as mx
 from mlx.nn.layers.base import Module
 
 from implementations.gemma3n.mobilenet import EPS, Attention
-from implementations.mlx.layers import ON_CPU, RMSNorm
+from implementations.mlx.operations.layers import ON_CPU, RMSNorm
 from implementations.mlx.vision.convolution import Convolution
 from parity.tap import Tap
 
 
-class Projection(Module):
+class MapProjection(Module):
     """A 1 x 1 convolution; for keys and values of a large map, behind a strided depthwise convolution and a norm."""
 
     def __init__(self, inputs: int, outputs: int, *, kernel: int = 1, stride: int = 1) -> None:
@@ -35,10 +35,10 @@ class MultiQueryAttention(Module):
 
     def __init__(self, channels: int, block: Attention) -> None:
         super().__init__()
-        self.query = Projection(channels, block.heads * block.dim)
-        self.key = Projection(channels, block.dim, kernel=block.kernel, stride=block.stride)
-        self.value = Projection(channels, block.dim, kernel=block.kernel, stride=block.stride)
-        self.output = Projection(block.heads * block.dim, channels)
+        self.query = MapProjection(channels, block.heads * block.dim)
+        self.key = MapProjection(channels, block.dim, kernel=block.kernel, stride=block.stride)
+        self.value = MapProjection(channels, block.dim, kernel=block.kernel, stride=block.stride)
+        self.output = MapProjection(block.heads * block.dim, channels)
         self._dim = block.dim
 
     def __call__(self, x: mx.array, *, tap: Tap) -> mx.array:

@@ -6,7 +6,7 @@ import mlx.core as mx
 from mlx.nn.layers.base import Module
 
 from implementations.gemma3n.mobilenet import EPS, Attention, Edge, Inverted, Placed
-from implementations.mlx.layers import RMSNorm, gelu
+from implementations.mlx.operations.layers import RMSNorm, gelu
 from implementations.mlx.vision.attention import MultiQueryAttention
 from implementations.mlx.vision.convolution import Convolution, ConvolutionNorm, depthwise
 from parity.tap import Tap

@@ -9,7 +9,7 @@ import mlx.core as mx
 from mlx.nn.layers.base import Module
 
 from implementations.gemma3n.mobilenet import EPS, same_padding
-from implementations.mlx.layers import RMSNorm, gelu
+from implementations.mlx.operations.layers import RMSNorm, gelu
 from parity.tap import Tap
 
 

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 from implementations.ane.arithmetic import Float16Ane, baseline
-from implementations.ane.limits import LIMIT
-from implementations.ane.rounding import round_half
+from implementations.ane.engine.limits import LIMIT
+from implementations.ane.engine.rounding import round_half
 
 FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
 UNLIMITED = 65504.0

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from implementations.ane.audio.host import AudioHost, running_mean, seen, timing_signal  # noqa: E402
 from implementations.ane.audio.local import Locality  # noqa: E402
 from implementations.ane.audio.tower import within  # noqa: E402
-from implementations.ane.limits import LIMIT  # noqa: E402
+from implementations.ane.engine.limits import LIMIT  # noqa: E402
 from implementations.ane.senses import filled, soft_tokens  # noqa: E402
 from implementations.gemma3n.config import AudioConfig  # noqa: E402
 from parity.errors import UsageError  # noqa: E402

@@ -1,6 +1,4 @@
-"""The ANE-style model against the reference, and against itself: padded, traced, recorded, injected, refused."""
-
-from pathlib import Path
+"""What is the ANE-style model's own: padded calls, tracing, a full context; `test_ports` has the rest."""
 
 import numpy as np
 import pytest
@@ -8,32 +6,15 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from implementations.ane import Backend  # noqa: E402  # behind importorskip
-from implementations.ane.layers import RMSNorm, root_mean_square  # noqa: E402
+from implementations.ane.engine.layers import RMSNorm, root_mean_square  # noqa: E402
 from implementations.gemma3n.config import Config  # noqa: E402
-from implementations.gemma3n.generation import generate_ids, prefill  # noqa: E402
 from implementations.gemma3n.preprocessing.inputs import NOTHING, Media, Sound  # noqa: E402
 from parity.errors import UsageError  # noqa: E402
-from parity.generation import Sampling  # noqa: E402
-from parity.tap import SILENT, ScopedTap  # noqa: E402
+from parity.tap import SILENT  # noqa: E402
 from reference.tiny import path  # noqa: E402
+from tests.ports import WINDOW, ids  # noqa: E402
 
-WINDOW, BATCH, CONTEXT = 16, 16, 160
-RANDOM = np.random.default_rng(0)
-
-
-def ids(rows, count, highest=512):
-    """Random token ids behind the special ones."""
-    return RANDOM.integers(9, highest, size=(rows, count))
-
-
-SCHEDULES = {
-    "one shot": ([ids(1, 12)], (0,), False),
-    "longer than the window and two calls": ([ids(1, 2 * WINDOW + 5)], (0,), False),
-    "decode around the ring": ([ids(1, 10), *[ids(1, 1) for _ in range(3 * WINDOW + 2)]], (0,), True),
-    "chunked": ([ids(1, count) for count in (5, WINDOW + 7, 3, 40, 1, 17, 33)], (0,), True),
-    "batch": ([ids(3, 20), ids(3, 1), ids(3, 1), ids(3, WINDOW + 2)], (0, 3, 18), True),
-    "vision and audio ids": ([ids(1, 30, 768), ids(1, 1, 768)], (0,), True),
-}
+BATCH, CONTEXT = WINDOW, 160
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -51,51 +32,6 @@ def backend():
     return Backend.load(path(), "float32", context=str(CONTEXT), batch=str(BATCH))
 
 
-@pytest.fixture(scope="module")
-def reference():
-    """The reference in float32."""
-    pytest.importorskip("transformers")
-    from reference.gemma3n.huggingface import Reference
-
-    return Reference.load(path(), "float32")
-
-
-def logits(backend, chunks, padding=(0,), cache=True, tap=SILENT):
-    """Logits of all real tokens, ``[real token, vocabulary]``."""
-    backend.start(padding=padding, cache=cache)
-    whole = np.concatenate([backend.forward(np.asarray(chunk), tap=tap) for chunk in chunks], axis=1)
-    return whole[np.arange(whole.shape[1])[None] >= np.array(padding)[:, None]].astype(np.float64)
-
-
-def distance(left, right):
-    """Relative L2 error of `left`."""
-    return np.linalg.norm(left - right) / np.linalg.norm(right)
-
-
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_same_logits_as_the_reference(backend, reference, name):
-    """Two float32 implementations differ by what float32 costs in 25 layers, a few 1e-6."""
-    schedule = SCHEDULES[name]
-    assert distance(logits(backend, *schedule), logits(reference, *schedule)) < 2e-5
-
-
-@pytest.mark.slow
-def test_greedy_decoding_is_the_references(backend, reference):
-    """64 tokens; where they part, the reference's first two logits must be closer than float32 can tell apart."""
-    prompt = [2, *ids(1, 9)[0].tolist()]
-    settings = {"do_sample": False, "max_new_tokens": 64, "eos_token_id": 1 << 30, "pad_token_id": 0}
-    whole = reference._model.generate(torch.tensor([prompt]), **settings)
-    expected = whole[0, len(prompt) :].tolist()
-    backend.start(padding=(0,), cache=True)
-    behind = prefill(backend.read, prompt)
-    found = list(generate_ids(backend.read, behind, sampling=Sampling(max_tokens=64), stops=()))
-    assert len(found) == len(expected) == 64
-    apart = next((at for at in range(64) if found[at] != expected[at]), None)
-    if apart is not None:
-        first, second = np.sort(logits(reference, [[prompt + expected[:apart]]])[-1])[:-3:-1]
-        assert first - second < 1e-4
-
-
 def call_inputs(backend, count, garbage=0.0):
     """Inputs of a call with `count` tokens behind 7 others, and what lies in the padding."""
     program = backend._program
@@ -105,8 +41,8 @@ def call_inputs(backend, count, garbage=0.0):
     tokens = torch.from_numpy(random.integers(9, 512, size=(1, count)))
     with torch.inference_mode():
         chunk = program._host.prepare(tokens, NOTHING, program.conversation, tap=SILENT)
-        (part,) = program.shapes.parts(7, count)
-        inputs = [*chunk.inputs(part, program.shapes), *program.conversation.caches]
+        (call,) = program.shapes.calls(7, count)
+        inputs = [*chunk.inputs(call, program.shapes), *program.conversation.caches]
     inputs = [tensor.clone() for tensor in inputs]  # ordinary tensors, which may be changed and traced
     for name, tensor in zip(program.model.decoder.inputs, inputs, strict=True):
         if name.startswith(("embedded", "token_term", "cos", "sin")):
@@ -161,49 +97,6 @@ def test_the_compiled_part_can_be_traced(backend, count):
     assert max(kind.dim() or 0 for kind in outputs if isinstance(kind, torch.TensorType)) == 4
 
 
-def collecting(answer=lambda name, value: value):
-    """A live tap and the list of (name, value) that it fills."""
-    steps = []
-
-    def receive(name, value):
-        steps.append((name, value))
-        return answer(name, value)
-
-    return ScopedTap(receive), steps
-
-
-@pytest.mark.parametrize("name", ["chunked", "batch"])
-def test_recording_changes_no_bit(backend, name):
-    tap, steps = collecting()
-    recorded = logits(backend, *SCHEDULES[name], tap=tap)
-    assert np.array_equal(recorded, logits(backend, *SCHEDULES[name]))
-    assert steps
-
-
-@pytest.mark.slow
-def test_every_answer_of_a_tap_is_used(backend):
-    """Lockstep judges what follows a step only if its answer is used: change each, and the logits move.
-
-    Of the layers a sparse one with keys of its own and a dense one that shares.
-    """
-    tokens = np.array([[2, 600, 700]])
-    tap, steps = collecting()
-    plain = logits(backend, [tokens], tap=tap)
-    skipped = tuple(f"text.layers.{layer}." for layer in range(25) if layer not in (0, 24))
-    for name in [name for name, _ in steps if not name.startswith(skipped)]:
-        tap, _ = collecting(lambda step, value, name=name: disturbed(value) if step == name else value)
-        assert not np.array_equal(logits(backend, [tokens], tap=tap), plain), name
-
-
-def disturbed(value):
-    """Another value of the same kind: masks lose a key, ids and floats change."""
-    if value.dtype == torch.bool:
-        return value & (torch.arange(value.shape[-1]) != 1)
-    if value.dtype == torch.int64:
-        return value + 1
-    return value * 1.5 + 0.25
-
-
 @pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 3e4])
 def test_norms_and_magnitudes_at_any_scale(scale):
     """Against float64; in float16 their squares would be zero or infinite at either end."""
@@ -225,20 +118,12 @@ def test_no_square_overflows_in_the_engines_arithmetic():
         torch.testing.assert_close(RMSNorm(64, 1e-6)(x), torch.ones_like(x), rtol=2e-3, atol=0)
 
 
-@pytest.mark.parametrize(
-    ("tokens", "said"),
-    [
-        ([[768]], "vocabulary of 768"),
-        ([[-1]], "-1"),
-        ([[1], [2]], "1 rows"),
-        (np.zeros((1, 0)), "one token"),
-        (np.full((1, CONTEXT + 1), 9), f"context of {CONTEXT}; compile a longer one with ane@context={CONTEXT + 1}"),
-    ],
-)
-def test_tokens_that_cannot_run(backend, tokens, said):
-    backend.start(padding=(0,), cache=True)
+def test_a_chunk_beyond_the_compiled_context(backend):
+    """The message says which one to compile."""
+    backend.begin()
+    said = f"context of {CONTEXT}; compile a longer one with ane@context={CONTEXT + 1}"
     with pytest.raises(UsageError, match=said):
-        backend.forward(np.array(tokens, dtype=np.int64))
+        backend.forward(np.full((1, CONTEXT + 1), 9))
 
 
 def test_the_context_is_full(backend):
@@ -257,13 +142,6 @@ def test_a_compiled_call_of_another_batch(backend):
     program.conversation.padding = torch.tensor([0, 0])
     with pytest.raises(UsageError, match=r"embedded is \[2, 128, 1, 16\], compiled for \[1, 128, 1, 16\]"):
         program.run(torch.from_numpy(ids(2, 3)), tap=SILENT)
-
-
-def test_a_second_chunk_needs_a_cache(backend):
-    backend.start(padding=(0,), cache=False)
-    backend.forward(np.array([[2]]))
-    with pytest.raises(UsageError, match="cache"):
-        backend.forward(np.array([[3]]))
 
 
 @pytest.mark.parametrize(
@@ -285,19 +163,3 @@ def test_media_that_do_not_fit_their_places(backend, places, media, said):
     with pytest.raises(UsageError, match=said):
         backend.read([2, *[token] * places], Media(**media))
     assert backend._program.conversation.start == 0
-
-
-def test_media_are_read_once(backend):
-    """Behind a picture, text alone goes on; the picture is in the cache, and another one gives other logits."""
-    image = Config.from_directory(path()).image_token_id
-    first, second = [], []
-    for pixels, behind in ((np.zeros, first), (np.ones, second)):
-        backend.begin()
-        backend.read([2, *[image] * 16], Media(pixels=pixels((1, 3, 64, 64), np.float32)))
-        behind.append(backend.read([9, 10]))
-    assert not np.array_equal(first, second)
-
-
-def test_unknown_dtype():
-    with pytest.raises(UsageError, match="float64"):
-        Backend.load(Path("nowhere"), "float64")

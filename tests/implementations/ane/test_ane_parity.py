@@ -39,7 +39,7 @@ def test_a_chunk_of_several_calls(scenario, ane, harness):
     """A prompt longer than the prefill batch: steps are put together from parts, and lockstep cuts the oracle's."""
     candidate = ane("float32")
     judgement = harness.judge(candidate, "float32", scenario, LONG)
-    assert len(list(candidate._program.shapes.parts(0, len(judgement.tokens)))) == 2
+    assert len(list(candidate._program.shapes.calls(0, len(judgement.tokens)))) == 2
     require_parity(judgement)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from implementations.ane import peaks
-from implementations.ane.limits import LIMIT
+from implementations.ane.engine.limits import LIMIT
 from implementations.ane.peaks import Peak, judge, peaks_of
 from implementations.ane.range import as_dict, print_range
 from parity.report.console import console

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from implementations.ane import Backend
-from implementations.ane.layers import RMSNorm
+from implementations.ane.engine.layers import RMSNorm
 from parity.errors import ExitCode
 from parity.judging.verdict import Status
 from tests import residual

@@ -9,7 +9,7 @@ from hypothesis import given  # noqa: E402  # behind importorskip
 from hypothesis import strategies as st  # noqa: E402
 
 from implementations.ane.masks import HIDDEN, positions, slot_mask, slot_update, visible  # noqa: E402
-from implementations.ane.shapes import Part, Shapes  # noqa: E402
+from implementations.ane.shapes import Call, Shapes  # noqa: E402
 from implementations.ane.tensors import LAYOUTS, PLAIN, AneTensors  # noqa: E402
 from implementations.gemma3n.config import Config  # noqa: E402
 from parity.arithmetic import Plain  # noqa: E402
@@ -25,18 +25,18 @@ SLIDING, FULL = "sliding_attention", "full_attention"
 SIZES = {"stream": 4, "stream_from": 4, "stream_to": 4, "layer": 25, "head": 3, "kv_head": 2, "head_dim": 32, "one": 1}
 
 
-def tensors(part, rows=2, alpha=1.0):
+def tensors(call, rows=2, alpha=1.0):
     """A translation in the middle of a call."""
     found = AneTensors(
         CONFIG, SHAPES, alpha=alpha, carries_alpha="out".__eq__, arithmetic=Plain("float32"), audio=AUDIO
     )
-    found.rows, found.part = rows, part
+    found.rows, found.call = rows, call
     return found
 
 
-def in_memory(axes, part, rows=2):
+def in_memory(axes, call, rows=2):
     """A value as the model holds it, its numbers all different."""
-    sizes = [{**SIZES, "batch": rows, "token": part.size}.get(axis, 6) for axis in LAYOUTS[axes].split()]
+    sizes = [{**SIZES, "batch": rows, "token": call.size}.get(axis, 6) for axis in LAYOUTS[axes].split()]
     return torch.arange(float(np.prod(sizes))).reshape(sizes)
 
 
@@ -46,7 +46,7 @@ def step_of(axes, name="text.x"):
 
 
 KEYS = "batch kv_head key head_dim"
-PARTS = [Part(4, 4, 9, 8), Part(4, 12, 20, 8), Part(0, 3, 4, 1)]
+CALLS = [Call(4, 4, 9, 8), Call(4, 12, 20, 8), Call(0, 3, 4, 1)]
 CHANNELWISE = sorted(axes for axes in LAYOUTS if axes != KEYS and "batch" in axes.split())
 MEDIA = sorted(axes for axes in LAYOUTS if "batch" not in axes.split())
 HEADS = {"head": AUDIO.conf_num_attention_heads, "head_dim": AUDIO.head_dim}
@@ -100,37 +100,37 @@ def test_masks_of_ones_and_zeros():
     assert torch.equal(tensors(None).from_numpy(array, value, step), value)
 
 
-@given(st.sampled_from(CHANNELWISE), st.sampled_from(PARTS), st.integers(1, 3))
-def test_to_the_contract_and_back(axes, part, rows):
+@given(st.sampled_from(CHANNELWISE), st.sampled_from(CALLS), st.integers(1, 3))
+def test_to_the_contract_and_back(axes, call, rows):
     """Every number arrives at the index that its axes say, and what is put back changes nothing, padding included."""
-    step, value = step_of(axes), in_memory(axes, part, rows)
-    tool = tensors(part, rows)
+    step, value = step_of(axes), in_memory(axes, call, rows)
+    tool = tensors(call, rows)
     array = tool.to_numpy(value, step)
     memory = LAYOUTS[axes].split()
     for index in np.ndindex(array.shape):
         place = dict(zip(step.axes, index, strict=True))
         assert array[index] == value[tuple(place[axis] for axis in memory)]
-    assert array.shape[step.axes.index("token")] == part.count
+    assert array.shape[step.axes.index("token")] == call.count
     assert tool.fits(value, array.shape, step)
     assert torch.equal(tool.from_numpy(array, value, step), value)
     changed = tool.from_numpy(array + 0.5, value, step)
     np.testing.assert_array_equal(tool.to_numpy(changed, step), array + 0.5)
-    assert torch.equal(changed[..., part.count :], value[..., part.count :])
+    assert torch.equal(changed[..., call.count :], value[..., call.count :])
 
 
 @given(st.integers(0, 50), st.integers(1, 8), st.sampled_from([3, 4]))
 def test_keys_in_position_order(begin, count, layer):
     """A ring's slots come out as the keys that are seen, oldest first, and go back to where they were."""
-    part = Part(begin, begin, begin + count, 8)
+    call = Call(begin, begin, begin + count, 8)
     kind = CONFIG.layer_types[layer]
     first = max(0, begin - CONFIG.sliding_window + 1) if kind == SLIDING else 0
     cache = torch.full((2, 2, SHAPES.slots(kind), 1), -1.0)
-    for index in range(part.end):
+    for index in range(call.end):
         cache[:, :, index % SHAPES.slots(kind)] = float(index)
     step = step_of(KEYS, f"text.layers.{layer}.attn.keys")
-    tool = tensors(part)
+    tool = tensors(call)
     array = tool.to_numpy(cache, step)
-    assert array[1, 1, :, 0].tolist() == list(range(first, part.end))
+    assert array[1, 1, :, 0].tolist() == list(range(first, call.end))
     assert torch.equal(tool.from_numpy(array, cache, step), cache)
     assert tool.fits(cache, array.shape, step)
     injected = tool.from_numpy(array + 100, cache, step)
@@ -145,11 +145,11 @@ def test_parts_cover_a_chunk(start, count):
         past = min(start, CONFIG.sliding_window - 1) if kind == SLIDING else start
         step = step_of(KEYS, f"text.layers.{layer}.attn.keys")
         covered, tokens = set(), []
-        for part in SHAPES.parts(start, count):
-            place = tensors(part).place(step, (2, 2, past + count, 32))
+        for call in SHAPES.calls(start, count):
+            place = tensors(call).place(step, (2, 2, past + count, 32))
             assert place[0] == slice(0, 2)
             covered |= set(range(place[2].start, place[2].stop))
-            hidden = tensors(part).place(step_of("batch token hidden"), (2, count, 6))
+            hidden = tensors(call).place(step_of("batch token hidden"), (2, count, 6))
             tokens += range(hidden[1].start, hidden[1].stop)
         assert covered == set(range(past + count))
         assert tokens == list(range(count))
@@ -162,36 +162,36 @@ def test_parts_cover_a_chunk(start, count):
     kind=st.sampled_from([SLIDING, FULL]),
 )
 def test_masks_and_updates(start, count, padding, kind):
-    """Over the slots of a part: exactly the keys that the definition shows; each token is written to its slot alone."""
+    """Over the slots of a call: exactly the keys that the definition shows; each token is written to its slot alone."""
     window = CONFIG.sliding_window if kind == SLIDING else None
     past = start - SHAPES.earliest(kind, start)
     pads = torch.tensor(padding)
     seen = visible(positions(start, count, pads), positions(start - past, past + count, pads), window=window)
     slots = SHAPES.slots(kind)
-    for part in SHAPES.parts(start, count):
-        mask, update = slot_mask(seen, part, kind, SHAPES), slot_update(part, kind, SHAPES)
-        expected = np.zeros((len(padding), 1, part.size, slots))
-        expected[:, :, : part.count] = HIDDEN
-        writes = np.zeros((1, 1, slots, part.size))
-        for query in range(part.begin, part.end):
-            writes[0, 0, query % slots, query - part.begin] = 1
+    for call in SHAPES.calls(start, count):
+        mask, update = slot_mask(seen, call, kind, SHAPES), slot_update(call, kind, SHAPES)
+        expected = np.zeros((len(padding), 1, call.size, slots))
+        expected[:, :, : call.count] = HIDDEN
+        writes = np.zeros((1, 1, slots, call.size))
+        for query in range(call.begin, call.end):
+            writes[0, 0, query % slots, query - call.begin] = 1
             for key in range(query + 1):
                 if window is None or key > query - window:
                     for row, pad in enumerate(padding):
                         if key >= pad or key == query:
-                            expected[row, 0, query - part.begin, key % slots] = 0
+                            expected[row, 0, query - call.begin, key % slots] = 0
         np.testing.assert_array_equal(mask.numpy(), expected)
         np.testing.assert_array_equal(update.numpy(), writes)
 
 
 def test_alpha_is_taken_out_and_put_in():
     """Of the steps that carry it, and of no other."""
-    part = Part(0, 0, 3, 8)
-    value = in_memory("batch token hidden", part)
+    call = Call(0, 0, 3, 8)
+    value = in_memory("batch token hidden", call)
     for name, factor in (("out", 8), ("other", 1)):
-        step, tool = step_of("batch token hidden", name), tensors(part, alpha=0.125)
+        step, tool = step_of("batch token hidden", name), tensors(call, alpha=0.125)
         array = tool.to_numpy(value, step)
-        np.testing.assert_array_equal(array, factor * tensors(part).to_numpy(value, step))
+        np.testing.assert_array_equal(array, factor * tensors(call).to_numpy(value, step))
         assert torch.equal(tool.from_numpy(array, value, step), value)
 
 
@@ -223,7 +223,7 @@ def test_the_host_emits_whole_chunks():
 )
 def test_what_cannot_be_translated(name, axes, said):
     with pytest.raises(UsageError, match=said):
-        tensors(Part(0, 0, 1, 1)).to_numpy(torch.zeros(1, 1, 1, 1), step_of(axes, name))
+        tensors(Call(0, 0, 1, 1)).to_numpy(torch.zeros(1, 1, 1, 1), step_of(axes, name))
 
 
 def test_keys_outside_a_call():

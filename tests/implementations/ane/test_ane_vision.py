@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 from torch.nn import functional  # noqa: E402  # behind importorskip
 
 from implementations.ane.arithmetic import Float16Ane  # noqa: E402
-from implementations.ane.layers import RMSNorm  # noqa: E402
+from implementations.ane.engine.layers import RMSNorm  # noqa: E402
 from implementations.ane.vision.convolution import Convolution  # noqa: E402
 from implementations.ane.vision.resample import doubled, linear, shrunk  # noqa: E402
 from parity.errors import ExitCode  # noqa: E402

@@ -9,9 +9,11 @@ torch = pytest.importorskip("torch")
 
 from safetensors.torch import load_file, save_file  # noqa: E402  # behind importorskip
 
-from implementations.ane import Backend, report  # noqa: E402
+from implementations.ane import Backend  # noqa: E402
+from implementations.ane.account import account, main, shapes  # noqa: E402
+from implementations.ane.model import TABLE  # noqa: E402
 from implementations.ane.options import Options  # noqa: E402
-from implementations.ane.weights import TABLE, account, build, load_weights, shapes  # noqa: E402
+from implementations.ane.weights import build, load_weights  # noqa: E402
 from implementations.gemma3n.config import Config  # noqa: E402
 from parity.errors import UsageError  # noqa: E402
 from reference.tiny import path  # noqa: E402
@@ -122,9 +124,9 @@ def test_every_number_arrives(config):
         assert torch.equal(parameter[:, :, 0, 0], weights[name])
 
 
-def test_the_report(capsys):
+def test_the_account_is_printed(capsys):
     """A line for each tensor and one of counts."""
-    assert report.main([]) == 0
+    assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(shapes(path())) + 1
     assert "1 tied" in lines[-1]
@@ -132,8 +134,8 @@ def test_the_report(capsys):
     assert any(line.startswith("reshaped") and "model.audio_tower." in line for line in lines)
 
 
-def test_the_report_of_nothing(tmp_path, capsys):
-    assert report.main([str(tmp_path)]) == 2
+def test_the_account_of_nothing(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
     assert "config.json" in capsys.readouterr().err
 
 
@@ -160,7 +162,7 @@ def test_a_truncated_file(tmp_path, weights):
 
 
 def test_shards_without_shared_keys_but_with_a_head(tmp_path, weights, config):
-    """Both load; a tied head's copy is superfluous, and the report says so."""
+    """Both load; a tied head's copy is superfluous, and the account says so."""
     kept = {name: tensor for name, tensor in weights.items() if ".layers.22.self_attn.k_proj" not in name}
     kept["lm_head.weight"] = torch.zeros(2, 2)
     files = {name: f"model-{index % 2}.safetensors" for index, name in enumerate(sorted(kept))}

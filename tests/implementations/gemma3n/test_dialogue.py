@@ -75,7 +75,7 @@ def test_a_conversation_that_goes_on_is_read_on(preprocessor):
     turns = [user("Hello"), model(said), user("And?")]
     first = len(script.read_ids)
     "".join(dialogue.reply(turns, Sampling()))
-    whole = preprocessor.encode([preprocessor.message(turn) for turn in turns])
+    whole = preprocessor.encode([preprocessor.turn(turn) for turn in turns])
     assert [token for ids in script.read_ids for token in ids][: len(whole)] == whole
     assert script.read_ids[first][0] == END
 
@@ -85,7 +85,7 @@ def test_another_conversation_is_read_from_its_beginning(preprocessor):
     dialogue = Dialogue(script, preprocessor)
     "".join(dialogue.reply([user("Hello")], Sampling()))
     "".join(dialogue.reply([user("Goodbye")], Sampling()))
-    assert script.read_ids[0] == preprocessor.encode([preprocessor.message(user("Goodbye"))])
+    assert script.read_ids[0] == preprocessor.encode([preprocessor.turn(user("Goodbye"))])
 
 
 def test_a_picture_is_read_once(preprocessor, picture):

@@ -10,7 +10,7 @@ import pytest
 mx = pytest.importorskip("mlx.core")
 torch = pytest.importorskip("torch")
 
-from implementations.mlx.audio.soft import soft_tokens  # noqa: E402  # behind importorskip
+from implementations.mlx.embedder import soft_tokens  # noqa: E402  # behind importorskip
 from parity.errors import UsageError  # noqa: E402
 from parity.judging.baseline import judged as judged_by  # noqa: E402
 from parity.tap import SILENT  # noqa: E402

@@ -10,10 +10,10 @@ from hypothesis import strategies as st  # noqa: E402
 
 from implementations.gemma3n.config import Config  # noqa: E402
 from implementations.gemma3n.rope import Rope  # noqa: E402
-from implementations.mlx.attention import Attention, Chunk  # noqa: E402
+from implementations.mlx.attention import Attention, Shared  # noqa: E402
 from implementations.mlx.cache import Cache, Conversation, seen  # noqa: E402
-from implementations.mlx.layers import mean, rms_norm  # noqa: E402
 from implementations.mlx.masks import positions, visible  # noqa: E402
+from implementations.mlx.operations.layers import mean, rms_norm  # noqa: E402
 from reference.tiny import path  # noqa: E402
 
 
@@ -96,9 +96,9 @@ def test_rope_turns_each_row_from_its_own_offset(offsets, tokens):
     config = Config.from_directory(path()).text
     table = Rope(10_000.0).inverse_frequencies(config.head_dim)
     kind = config.layer_types[0]
-    chunk = Chunk(mx.array(offsets, dtype=mx.int32), {kind: 1.0 / mx.array(table)}, {}, [])
+    shared = Shared(mx.array(offsets, dtype=mx.int32), {kind: 1.0 / mx.array(table)}, {}, [])
     x = np.random.default_rng(0).normal(size=(len(offsets), tokens, 2, config.head_dim)).astype(np.float32)
-    turned = np.array(Attention(config, 0)._rotate(mx.array(x), chunk))
+    turned = np.array(Attention(config, 0)._rotate(mx.array(x), shared))
     angle = (np.array(offsets)[:, None] + np.arange(tokens))[..., None, None] * table.astype(np.float64)
     left, right = np.split(x.astype(np.float64), 2, axis=-1)
     cos, sin = np.cos(angle), np.sin(angle)

@@ -7,8 +7,8 @@ mx = pytest.importorskip("mlx.core")
 
 from mlx.nn.layers.linear import Linear as Plain  # noqa: E402  # behind importorskip
 
-from implementations.mlx import layers  # noqa: E402
-from implementations.mlx.layers import Linear, blocks_of, in_blocks  # noqa: E402
+from implementations.mlx.operations import layers  # noqa: E402
+from implementations.mlx.operations.layers import Linear, blocks_of, in_blocks  # noqa: E402
 from parity.dtypes import unit_roundoff  # noqa: E402
 
 TERMS, OUTPUTS = 2048, 64

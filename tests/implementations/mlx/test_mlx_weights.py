@@ -9,7 +9,8 @@ import pytest
 
 mx = pytest.importorskip("mlx.core")
 
-from implementations.mlx import Backend, blas  # noqa: E402  # behind importorskip
+from implementations.mlx import Backend  # noqa: E402  # behind importorskip
+from implementations.mlx.operations import blas  # noqa: E402
 from implementations.mlx.weights import load_model, shapes  # noqa: E402
 from parity.errors import UsageError  # noqa: E402
 from reference.tiny import path  # noqa: E402

@@ -15,7 +15,7 @@ mlx_vlm = pytest.importorskip("mlx_vlm")
 
 from transformers import AutoProcessor  # noqa: E402  # behind importorskip
 
-from implementations.mlx.blas import adds_in_order  # noqa: E402
+from implementations.mlx.operations.blas import adds_in_order  # noqa: E402
 from implementations.mlx_packages.at import At  # noqa: E402
 from implementations.mlx_packages.patch import Patch, edits_of  # noqa: E402
 from implementations.mlx_vlm import Backend, sites  # noqa: E402

@@ -20,11 +20,6 @@ SHARED = ("k_proj", "v_proj", "k_norm", "v_norm")
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
-def text_only(config: TextConfig) -> tuple[str, ...]:
-    """Prefixes of tensors that the text path knowingly ignores."""
-    return tuple(ignored(config))
-
-
 def ignored(config: TextConfig) -> dict[str, str]:
     """Prefixes of tensors that the text path knowingly ignores, and why.
 
@@ -38,6 +33,14 @@ def ignored(config: TextConfig) -> dict[str, str]:
         **dict.fromkeys(TOWERS, "towers serve images and sound"),
         **dict.fromkeys(SOFT_NORMS, "soft embeddings come from the towers"),
         **dict.fromkeys(shared, "the layer shares its donor's keys and values"),
+    }
+
+
+def unused(config: TextConfig, held: Iterable[str]) -> dict[str, str]:
+    """What of `ignored` a model has no use for whose parameters hold the tensors `held`."""
+    names = tuple(held)
+    return {
+        prefix: why for prefix, why in ignored(config).items() if not any(name.startswith(prefix) for name in names)
     }
 
 

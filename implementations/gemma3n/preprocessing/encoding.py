@@ -19,11 +19,11 @@ from implementations.gemma3n.preprocessing.settings_reader import ProcessorSetti
 from implementations.gemma3n.preprocessing.tokenizer import Tokenizer
 from parity.errors import UsageError
 
-Part = str | Image | Clip
+Content = str | Image | Clip
 
 
 @dataclass(frozen=True)
-class Message:
+class Turn:
     """One turn.
 
     Attributes:
@@ -32,21 +32,21 @@ class Message:
     """
 
     role: str
-    parts: tuple[Part, ...]
+    parts: tuple[Content, ...]
 
 
-def images(messages: Iterable[Message]) -> list[Image]:
+def images(turns: Iterable[Turn]) -> list[Image]:
     """The images of a dialogue, in the order of their placeholders."""
-    return [part for message in messages for part in message.parts if isinstance(part, Image)]
+    return [part for turn in turns for part in turn.parts if isinstance(part, Image)]
 
 
-def clips(messages: Iterable[Message]) -> list[Clip]:
+def clips(turns: Iterable[Turn]) -> list[Clip]:
     """The clips of a dialogue, in the order of their placeholders."""
-    return [part for message in messages for part in message.parts if isinstance(part, Clip)]
+    return [part for turn in turns for part in turn.parts if isinstance(part, Clip)]
 
 
 def encode(
-    messages: Sequence[Message],
+    turns: Sequence[Turn],
     tokenizer: Tokenizer,
     settings: ProcessorSettings,
     *,
@@ -58,14 +58,14 @@ def encode(
         UsageError: for a dialogue that is empty or that the template refuses; text that contains a token which stands
             for media; a template that drops an image or a clip; a checkpoint without a template.
     """
-    text = prompt_text(messages, settings, add_generation_prompt=add_generation_prompt)
+    text = prompt_text(turns, settings, add_generation_prompt=add_generation_prompt)
     for tokens in (settings.image_tokens, settings.audio_tokens):
         # Parts of text, each harmless, can join to one of these.
         _require_absent((tokens.begin, tokens.end), text)
-    return encode_text(text, tokenizer, settings, images=len(images(messages)), clips=len(clips(messages)))
+    return encode_text(text, tokenizer, settings, images=len(images(turns)), clips=len(clips(turns)))
 
 
-def prompt_text(messages: Sequence[Message], settings: ProcessorSettings, *, add_generation_prompt: bool = True) -> str:
+def prompt_text(turns: Sequence[Turn], settings: ProcessorSettings, *, add_generation_prompt: bool = True) -> str:
     """The dialogue in the form that the model was trained on, with one soft token an image or clip.
 
     Raises:
@@ -73,11 +73,9 @@ def prompt_text(messages: Sequence[Message], settings: ProcessorSettings, *, add
     """
     if settings.template is None:
         raise UsageError("this checkpoint has no chat template: it completes text, so give it a prompt instead")
-    if not messages:
+    if not turns:
         raise UsageError("the dialogue has no messages")
-    content = [
-        {"role": message.role, "content": [_content(part, settings) for part in message.parts]} for message in messages
-    ]
+    content = [{"role": turn.role, "content": [_content(part, settings) for part in turn.parts]} for turn in turns]
     return render(settings.template, content, settings.special, add_generation_prompt=add_generation_prompt)
 
 
@@ -110,7 +108,7 @@ def expand(text: str, settings: ProcessorSettings, *, images: int = 0, clips: in
     return re.sub("|".join(map(re.escape, blocks)), lambda match: blocks[match.group()], text)
 
 
-def _content(part: Part, settings: ProcessorSettings) -> dict[str, Any]:
+def _content(part: Content, settings: ProcessorSettings) -> dict[str, Any]:
     """What the template sees of a part: its kind, and text, but no pixels or samples."""
     if isinstance(part, Image):
         return {"type": "image"}

@@ -5,3 +5,10 @@ LIMIT = 32752.0
 
 SMALLEST_NORMAL = 2.0**-14
 """Below this, numbers are subnormal: with each halving they lose one of their eleven bits."""
+
+HIDDEN = -2e4
+"""Added to the score of a key that a query does not see.
+
+Infinity would make a row of padding, which sees nothing, NaN, and NaN spreads through masked values (0 x NaN). The sum
+with a score has to stay within the engine's +-32,752.
+"""

@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from implementations.ane.limits import LIMIT
+from implementations.ane.engine.limits import LIMIT
 
 # What float32 can hold of eleven significant bits; the next such number would be 2**128, its infinity.
 _LARGEST = (2.0 - 2.0**-10) * 2.0**127

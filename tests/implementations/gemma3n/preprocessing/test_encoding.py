@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from implementations.gemma3n.preprocessing.audio_file import Clip, load_clip
 from implementations.gemma3n.preprocessing.chat_template import render
-from implementations.gemma3n.preprocessing.conversation import Message, encode, encode_text, expand, prompt_text
+from implementations.gemma3n.preprocessing.encoding import Turn, encode, encode_text, expand, prompt_text
 from implementations.gemma3n.preprocessing.image import Image, load_image
 from implementations.gemma3n.preprocessing.inputs import prepare
 from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
@@ -71,11 +71,11 @@ def processor():
 
 
 def user(*parts):
-    return Message("user", parts)
+    return Turn("user", parts)
 
 
 def model(*parts):
-    return Message("assistant", parts)
+    return Turn("assistant", parts)
 
 
 ONE, TWO, THREE = range(3)
@@ -88,7 +88,7 @@ DIALOGUES = {
     "two images in a row": [user(IMAGES[ONE], IMAGES[TWO], "Which is darker?")],
     "clips of unequal length": [user(CLIPS[THREE], "or", CLIPS[ONE], "or", CLIPS[TWO], "?")],
     "all over several turns": [
-        Message("system", ("Be brief.",)),
+        Turn("system", ("Be brief.",)),
         user("First ", IMAGES[TWO], " then\n\n", CLIPS[ONE]),
         model(" An image. "),
         user(CLIPS[TWO], IMAGES[ONE], "And\n these?"),
@@ -173,7 +173,7 @@ PARTS = st.lists(st.one_of(WORDS, st.sampled_from(IMAGES), st.sampled_from(CLIPS
 @settings(max_examples=60)
 def test_soft_tokens_are_counted(turns):
     """Whatever is said: one bos, and the soft tokens of what was shown, in order."""
-    messages = [Message(("user", "assistant")[index % 2], tuple(parts)) for index, parts in enumerate(turns)]
+    messages = [Turn(("user", "assistant")[index % 2], tuple(parts)) for index, parts in enumerate(turns)]
     ids = encode(messages, TOKENIZER, SETTINGS)
     parts = [part for message in messages for part in message.parts]
     runs = [kind for kind in ids if kind in (config.START_OF_IMAGE, config.START_OF_AUDIO)]
@@ -230,8 +230,8 @@ def test_a_media_token_in_two_halves_is_refused(token):
         ([], "no messages"),
         ([model("Hello")], "refuses these messages: Roles must alternate"),
         ([user("a"), user("b")], "Roles must alternate"),
-        ([user("a"), Message("system", ("b",))], "Roles must alternate"),
-        ([Message("tool", ("b",))], "Roles must alternate"),
+        ([user("a"), Turn("system", ("b",))], "Roles must alternate"),
+        ([Turn("tool", ("b",))], "Roles must alternate"),
     ],
 )
 def test_bad_dialogues_are_refused_in_one_line(messages, reason):
@@ -324,7 +324,7 @@ def test_no_framework_is_imported(tmp_path):
         sys.modules.update(dict.fromkeys(absent))  # Numba would take scipy, where there is one
         from pathlib import Path
         from implementations.gemma3n.preprocessing.audio_file import load_clip
-        from implementations.gemma3n.preprocessing.conversation import Message
+        from implementations.gemma3n.preprocessing.encoding import Turn
         from implementations.gemma3n.preprocessing.image import load_image
         from implementations.gemma3n.preprocessing.inputs import prepare
         from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
@@ -332,7 +332,7 @@ def test_no_framework_is_imported(tmp_path):
         folder, checkpoint = Path({str(tmp_path)!r}), Path({str(tiny.path())!r})
         settings = ProcessorSettings.from_directory(checkpoint)
         parts = load_image(folder / "a.png", settings.image), load_clip(folder / "a.wav", settings.audio), "Hello"
-        print(prepare([Message("user", parts)], Tokenizer.from_directory(checkpoint), settings).token_ids.shape[0])
+        print(prepare([Turn("user", parts)], Tokenizer.from_directory(checkpoint), settings).token_ids.shape[0])
     """)
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("1\n", "")

@@ -10,7 +10,7 @@ import mlx.core as mx
 from mlx.nn.layers import linear
 from mlx.nn.layers.base import Module
 
-from implementations.mlx.blas import adds_in_order
+from implementations.mlx.operations.blas import adds_in_order
 
 ON_CPU = mx.default_device() == mx.Device(mx.cpu)
 """Whether MLX computes on the CPU, where it has no fused kernels: `mx.fast` falls back to compositions there."""
