@@ -84,7 +84,7 @@ stock: $(STAMP) ## run the tests of the published geometry: minutes, and 12 GB o
 exhaustive: $(STAMP) ## run the tests that ask more than every change needs: many minutes, and 12 GB of memory
 	@$(PYTEST) -m exhaustive $(PYTEST_ARGS)
 
-calibrate: $(STAMP) ## judge right candidates on drawn inputs: how often is right code accused? An hour, on two cores
+calibrate: $(STAMP) ## judge right candidates on drawn inputs: how often is right code accused? Some hours, on two cores
 	@$(PARITY) calibrate --judgements $(JUDGEMENTS) $(CALIBRATE_ARGS)
 
 lint: $(STAMP) ## check style and formatting

@@ -136,6 +136,7 @@ EMBEDDER = (f"{VLM}.gemma3n:Gemma3nMultimodalEmbedder.__init__", "self.eps = {}\
 EMBEDDED = ("embed_vision.hard", "embed_vision.soft", "embed_audio.hard", "embed_audio.soft", "embed_audio.padding")
 
 
+@pytest.mark.slow
 def test_constant_in_mlx_lm_is_found_at_its_step(coarse, text):
     """A norm that takes the default, whatever config.json says."""
     fault = constant(f"mlx_lm.models.gemma3n:{QUERY[0]}", *QUERY[1:])

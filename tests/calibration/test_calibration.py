@@ -203,6 +203,7 @@ def test_one_draw_alone_is_the_same_again(tmp_path):
     assert (one.draw, one.dtype, one.environment) == (3, "float16", "as it is")
 
 
+@pytest.mark.slow
 def test_of_eleven_draws_one_has_bugs_below_the_noise_looked_for(tmp_path):
     """In an arithmetic in which they can hide."""
     asked = request(tmp_path, RIGHT)

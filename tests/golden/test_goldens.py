@@ -20,6 +20,7 @@ from parity.running.execute import Run, execute
 from parity.traces.trace import Trace
 from reference.gemma3n.variants import catalogue
 from tests.judging.test_deviations import BUGS, REORDERINGS
+from tests.marks import quick
 
 ROOT = Path(__file__).parents[2]
 NAMES = [entry.name for entry in find_set().entries]
@@ -92,7 +93,7 @@ def test_deviation_is_found_at_its_step(name, judge, deviant):
     assert found(judge(deviant(name), variant.scenario), variant.first)
 
 
-@pytest.mark.parametrize("name", TEXT)
+@pytest.mark.parametrize("name", quick(TEXT, "one-shot", "batch", "cached"))
 def test_each_golden_finds_a_fault(name, judge, deviant):
     """A gain of 1.0001 in one norm of one layer, the smallest of the faults."""
     assert found(judge(deviant("norm-gain-off"), name), catalogue().get("norm-gain-off").at().first)
@@ -119,7 +120,7 @@ def test_reordering_is_not_flagged(name, scenario, judge, deviant):
     assert judge(deviant(name), scenario).exit_code is ExitCode.PARITY
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", quick(["bfloat16", "float16"], "bfloat16"))
 def test_the_reference_is_at_parity_in_every_arithmetic(dtype, judge, harness):
     """Its floors are its own."""
     judgement = judge(harness.baseline(dtype), "decode", dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from parity.running.party import Party
 from parity.running.progress import Silent
 from reference.common.media_schedules import WITH_MEDIA
 from tests.harness import NAME, WEIGHTS, require_parity
+from tests.marks import quick
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 PICTURE = Part("image", str(SAMPLES / "three-blue-squares.png"))
@@ -28,9 +30,11 @@ GRADIENT = Part("image", str(SAMPLES / "gradient.png"))
 CHIRP = Part("audio", str(SAMPLES / "rising-chirp.wav"))
 BEEPS = Part("audio", str(SAMPLES / "three-high-beeps.wav"))
 
+BOTH = (GRADIENT, CHIRP)
 MEDIA = {
     "a picture": (GRADIENT,),
     "a sound": (CHIRP,),
+    "both": BOTH,
     "two pictures": (PICTURE, GRADIENT),
     "a picture and two sounds": (PICTURE, CHIRP, BEEPS),
 }
@@ -81,46 +85,42 @@ def run(harness, load, worker):
 
 
 @pytest.mark.parametrize("name", DTYPES)
-@pytest.mark.parametrize(
-    "media", [pytest.param(name, marks=() if len(parts) == 1 else pytest.mark.slow) for name, parts in MEDIA.items()]
-)
+@pytest.mark.parametrize("media", quick(MEDIA, "both"))
 def test_every_kind_of_media(media, name, run):
     require_parity(run(name, "one-shot", MEDIA[media], "float32"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", DTYPES)
-@pytest.mark.parametrize(
-    "scenario",
-    [
-        # A conversation reads, replies and reads on, as these two do.
-        pytest.param(name, marks=pytest.mark.exhaustive if name in ("decode", "warm") else ())
-        for name in WITH_MEDIA
-        if name not in ("one-shot", "cached")
-    ],
-)
+def schedules():
+    """Every further scenario for each implementation; a conversation reads, replies and reads on, as others do."""
+    for scenario, name in itertools.product(WITH_MEDIA, DTYPES):
+        if scenario not in ("one-shot", "cached"):
+            often = (scenario, name) in (("batch", "mlx"), ("generate", "ane"))
+            yield pytest.param(scenario, name, marks=pytest.mark.slow if often else pytest.mark.exhaustive)
+
+
+@pytest.mark.parametrize(("scenario", "name"), schedules())
 def test_every_schedule(scenario, name, run):
-    require_parity(run(name, scenario, (PICTURE, CHIRP), "float32"))
+    require_parity(run(name, scenario, BOTH, "float32"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "dtype"), SMALL)
 def test_small_arithmetics(name, dtype, run):
-    require_parity(run(name, "one-shot", (GRADIENT, BEEPS), dtype))
+    require_parity(run(name, "one-shot", BOTH, dtype))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", DTYPES["ane"])
 def test_a_scaled_residual_stream(dtype, run):
     """Soft tokens are merged with alpha, as hard ones are; what is recorded is without it."""
-    require_parity(run("ane", "one-shot", (GRADIENT, BEEPS), dtype, alpha="0.125"))
+    require_parity(run("ane", "one-shot", BOTH, dtype, alpha="0.125"))
 
 
 @pytest.mark.slow
 def test_soft_tokens_without_alpha_are_found(run, monkeypatch):
     """A merge that forgets it gives eight times the reference's rows."""
     monkeypatch.setattr("implementations.ane.senses.Senses._scaled", lambda self, soft: soft)
-    judgement = run("ane", "one-shot", (GRADIENT, BEEPS), "float32", alpha="0.125")
+    judgement = run("ane", "one-shot", BOTH, "float32", alpha="0.125")
     assert [verdict.step for verdict in judgement.introduced] == ["text.merged.image", "text.merged.audio"]
 
 
@@ -133,7 +133,7 @@ def test_a_picture_that_is_read_sideways_is_found(name, run, monkeypatch):
     monkeypatch.setattr(
         inputs, "pixel_batch", lambda images, **given: right(images, **given).swapaxes(2, 3) if images else None
     )
-    judgement = run(name, "one-shot", (GRADIENT,), "float32", here=True)
+    judgement = run(name, "one-shot", BOTH, "float32", here=True)
     assert judgement.exit_code is ExitCode.DIVERGED
     assert judgement.first_divergence.step == "vision.pixels"
     assert len(judgement.introduced) == 1
@@ -150,7 +150,7 @@ def test_a_sound_that_is_not_merged_is_found(name, module, run, monkeypatch):
     monkeypatch.setattr(
         where, "filled", lambda embedded, places, soft: embedded if next(calls) % 2 else right(embedded, places, soft)
     )
-    judgement = run(name, "one-shot", (PICTURE, CHIRP), "float32", here=True)
+    judgement = run(name, "one-shot", BOTH, "float32", here=True)
     assert judgement.first_divergence.step == "text.merged.audio"
 
 

@@ -26,6 +26,7 @@ from parity.traces.scale import family
 from parity.weave import weave
 from reference.gemma3n.variants import catalogue
 from tests.harness import PROMPT, Here
+from tests.marks import quick
 from tests.plant import plant_in
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -215,7 +216,7 @@ def require_unaccused(judgement):
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("group", MLX_GROUPS)
+@pytest.mark.parametrize("group", quick(MLX_GROUPS, "constants"))
 def test_rewrites_of_mlx_are_not_accused(text, group, dtype):
     require_unaccused(text("mlx", dtype, MLX_GROUPS[group]))
 

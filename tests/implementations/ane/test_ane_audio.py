@@ -21,6 +21,7 @@ from parity.tap import SILENT, ScopedTap  # noqa: E402
 from tests.audio_checkpoint import Alone, write  # noqa: E402
 from tests.audio_parties import SCENARIO, AneAudio, AneTower, Audio, Clips, Tower  # noqa: E402
 from tests.harness import require_parity  # noqa: E402
+from tests.marks import quick  # noqa: E402
 
 DTYPES = ("float32", "float16-ane")
 CLIPS = {
@@ -77,7 +78,7 @@ def tower(harness):
 
 
 @pytest.mark.parametrize("dtype", [DTYPES[0], pytest.param(DTYPES[1], marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("name", quick(CLIPS, "padded"))
 def test_every_step_is_at_parity(name, dtype, judged):
     require_parity(judged(name, dtype)[2])
 

@@ -24,7 +24,9 @@ def ane(harness):
 
 def marks(scenario):
     """What a newcomer's tests leave out, and what those of each change do."""
-    return {"one-shot": (), "grown": pytest.mark.exhaustive}.get(scenario, pytest.mark.slow)
+    if scenario in ("decode", "warm", "grown"):  # a conversation (`generate`) reads, replies and reads on, as these do
+        return pytest.mark.exhaustive
+    return () if scenario == "one-shot" else pytest.mark.slow
 
 
 @pytest.mark.parametrize("scenario", [pytest.param(name, marks=marks(name)) for name in MEANINGS])
@@ -49,12 +51,14 @@ def test_the_path_that_users_run_in_the_engines_arithmetic(scenario, ane, harnes
     require_parity(harness.judge(ane("float16-ane"), "float16-ane", scenario))
 
 
+@pytest.mark.slow
 def test_parity_with_a_scaled_residual_stream(ane, harness):
     """Alpha is taken out of what is recorded and put into what is injected; 0.125 costs no rounding."""
     require_parity(harness.judge(ane("float32", alpha="0.125", context="64"), "float32", "one-shot"))
 
 
-@pytest.mark.parametrize("alpha", [pytest.param("1", marks=pytest.mark.slow), "0.125"])
+@pytest.mark.slow
+@pytest.mark.parametrize("alpha", ["1", "0.125"])
 def test_parity_in_the_engines_arithmetic(alpha, ane, harness):
     require_parity(harness.judge(ane("float16-ane", alpha=alpha, context="64"), "float16-ane", "one-shot"))
 

@@ -17,6 +17,7 @@ from parity.tap import SILENT  # noqa: E402
 from tests.audio_checkpoint import Alone, write  # noqa: E402
 from tests.audio_parties import SCENARIO, Audio, Clips, MlxAudio, MlxTower, Tower  # noqa: E402
 from tests.harness import require_parity  # noqa: E402
+from tests.marks import quick  # noqa: E402
 
 CLIPS = {
     "unequal": Clips.of(150, 61),
@@ -65,12 +66,12 @@ def tower(harness):
     return MlxTower(harness.checkpoint, "float32", CLIPS["unequal"])
 
 
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("name", quick(CLIPS, "unequal"))
 def test_float32(name, judged):
     require_parity(judged(name, "float32")[2])
 
 
-@pytest.mark.parametrize("name", ["padded", "one frame"])
+@pytest.mark.parametrize("name", quick(["padded", "one frame"], "one frame"))
 def test_bfloat16(name, judged):
     require_parity(judged(name, "bfloat16")[2])
 

@@ -317,6 +317,7 @@ def test_warm_per_layer_inputs_are_those_of_the_next_token(harness):
         ),
     ],
 )
+@pytest.mark.slow
 def test_planted_faults_of_text_are_found_at_their_steps(fault, steps, harness):
     """A tap is a two-way port: behind the fault every step starts from the oracle's value, so it alone is found."""
     found = introduced(harness.judge(patched(harness.checkpoint, planted(*fault)), "float32", "cached"))
