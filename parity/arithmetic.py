@@ -65,7 +65,7 @@ class Plain(Arithmetic):
         return nullcontext()
 
     def rounded(self, tensor: Any) -> Any:
-        """As it is: the framework rounded it."""
+        """The tensor as it is: the framework rounded it."""
         return tensor
 
 

@@ -27,7 +27,7 @@ MARKER = (
 )
 
 UNUSED = pytest.StashKey[dict[str, dict[str, list[str]]]]()
-"""Of each set of goldens that collected tests name: those that tests need, and those that are there."""
+"""The goldens of each set that collected tests name: those that tests need, and those that are there."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

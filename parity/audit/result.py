@@ -27,7 +27,7 @@ class Audit:
 
     @property
     def name(self) -> str:
-        """With its version, and those of what it computes with."""
+        """The package with its version, and those of what it computes with."""
         (_, own), *others = self.versions
         return f"{self.package} {own} ({', '.join(f'{name} {number}' for name, number in others)})"
 
@@ -68,7 +68,7 @@ class Audits:
 
     @property
     def runs(self) -> int:
-        """Of candidates that could run, a free one and one in lockstep each."""
+        """How many runs there were: a free one and one in lockstep of each candidate that could run."""
         return sum(2 for audit in self.audits for outcome in audit.outcomes if not outcome.message)
 
     @property

@@ -53,7 +53,7 @@ class CalibrationRequest:
         return Environment.all_of(find_reference(self.reference).environments())
 
     def settings(self) -> tuple[Setting, ...]:
-        """Of all draws, in turn."""
+        """The settings that draws have, in turn."""
         return settings(self.dtypes, self.environments())
 
     def head(self) -> Head:

@@ -32,7 +32,7 @@ FAINT_EVERY = 11
 coarse arithmetic: planting some 300 of them takes as long as all else of a draw. Prime, so that it meets every setting.
 """
 THREADS = 1
-"""Of each party, unless its environment says otherwise: sessions run side by side, one on each core."""
+"""Threads of each party, unless its environment says otherwise: sessions run side by side, one on each core."""
 
 
 @dataclass(frozen=True)

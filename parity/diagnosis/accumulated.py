@@ -73,7 +73,7 @@ class Find:
 
     @property
     def meaning(self) -> str:
-        """In words, with the number that was found where it is wrong by degrees."""
+        """What it means in words, with the number that was found where it is wrong by degrees."""
         bug, alpha = self.variants[0], self.share.alpha
         if bug.degree is None:
             return bug.meaning
@@ -227,7 +227,7 @@ def _told(value: float, uncertain: float) -> str:
 
 
 def _best(finds: Iterator[Find]) -> list[tuple[Find, list[Find]]]:
-    """Of those that say something of the same steps the surest, and the others, which look the same."""
+    """The surest of those that say something of the same steps, and the others, which look the same."""
     found: list[tuple[Find, list[Find]]] = []
     for find in sorted(finds, key=lambda find: -abs(find.share.sigmas)):
         place = next((index for index, (best, _) in enumerate(found) if best.steps & find.steps), None)

@@ -31,7 +31,7 @@ STORES = 12
 QUERY_ROWS = 48
 """Rows of queries on which attention is tried before it is computed whole."""
 DIMENSIONS = 4
-"""Of the context, in both layouts."""
+"""The rank of the context, in both layouts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +86,13 @@ class HeadLayout:
     width: int = 0
 
     def queries(self, x: Float) -> Float:
-        """As ``[batch, token, head, channel]``."""
+        """The queries as ``[batch, token, head, channel]``."""
         if not self.width:
             return x
         return x.reshape(x.shape[0], -1, self.width, x.shape[2] * x.shape[3]).transpose(0, 3, 1, 2)
 
     def store(self, x: Float) -> Float:
-        """As ``[batch, kv_head, key, channel]``."""
+        """The keys or values as ``[batch, kv_head, key, channel]``."""
         if not self.width:
             return x
         return x.reshape(x.shape[0], 1, self.width, -1).swapaxes(2, 3)

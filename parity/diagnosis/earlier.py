@@ -33,7 +33,7 @@ class Value:
     tensors: tuple[Float, ...]
 
     def on(self, evidence: Evidence) -> Float:
-        """In one row, zero where the evidence does not count; of tensors that have the evidence's shape."""
+        """Tensors of the evidence's shape in one row, zero where the evidence does not count."""
         pairs = zip(evidence.pieces, self.tensors, strict=True)
         return flat(np.where(piece.counted & np.isfinite(value), value, 0.0) for piece, value in pairs)
 

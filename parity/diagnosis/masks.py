@@ -14,7 +14,7 @@ Mask = NDArray[np.bool_]
 
 
 def masks(evidence: Evidence) -> Iterator[Hypothesis]:
-    """Of masks alone; integers and floats of zeros and ones are masks to nobody."""
+    """Causes of masks alone; integers and floats of zeros and ones are masks to nobody."""
     if not all(piece.mask for piece in evidence.pieces):
         return
     true = flat(piece.oracle for piece in evidence.pieces)

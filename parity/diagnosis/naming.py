@@ -77,21 +77,21 @@ class Knowledge:
 
     @classmethod
     def of(cls, reference: str, *, oracle: Party, baseline: Party) -> Self:
-        """Of an installed reference, and the parties of a comparison."""
+        """The knowledge of an installed reference, planted in the parties of a comparison."""
         return cls(_catalogue(reference), *(Remembered(PartyPlant(party)) for party in (oracle, baseline)))
 
     def namer(self, progress: Progress) -> Namer:
-        """For one candidate."""
+        """A namer for one candidate."""
         return Namer(self.catalogue, self.oracle, _telling(progress), self.baseline)
 
     def forget(self) -> None:
-        """For the next scenario."""
+        """Make room for the next scenario."""
         self.oracle.forget()
         self.baseline.forget()
 
 
 def namer_of(reference: str, party: Party, progress: Progress) -> Namer:
-    """For one candidate alone, with known bugs in the oracle's party."""
+    """A namer for one candidate alone, with known bugs in the oracle's party."""
     return Namer(_catalogue(reference), PartyPlant(party), _telling(progress))
 
 

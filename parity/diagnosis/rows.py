@@ -41,7 +41,7 @@ class Rows:
 
     @classmethod
     def of(cls, *, true: Float, error: Float, effect: Float) -> Rows:
-        """Of one tensor; all three have its shape."""
+        """The rows of one tensor; all three have its shape."""
         squared = np.square(true)
         scale = squared + squared.mean(axis=-1, keepdims=True)
         weight = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0.0)
@@ -74,7 +74,7 @@ class Share:
 
     @classmethod
     def of(cls, pieces: Sequence[Rows]) -> Share:
-        """Of all rows together; an effect of no weight, as where the oracle is all zero, says nothing."""
+        """What all rows together show; an effect of no weight, as where the oracle is all zero, says nothing."""
         onto, power = (np.concatenate([getattr(piece, name) for piece in pieces]) for name in ("onto", "power"))
         whole, energy = float(power.sum()), sum(piece.energy for piece in pieces)
         if not whole > 0.0:

@@ -97,7 +97,7 @@ class Remembered:
                 yield from self._told(known, variant, wanted[variant])
 
     def forget(self) -> None:
-        """For the next oracle."""
+        """Make room for the next oracle."""
         with self._lock:
             self._known.clear()
 

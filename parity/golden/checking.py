@@ -142,7 +142,7 @@ class _Session:
         self._crash = ""
 
     def judgements(self) -> list[tuple[Trace, Judgement]]:
-        """Of every golden, in order, with the golden as a trace."""
+        """The judgement by every golden, in order, with the golden as a trace."""
         with Party(self._backend, self._backend, progress=self._progress) as party, ThreadPoolExecutor(1) as pool:
             self._guarded(lambda: party.load(self._fresh.checkpoint, self._dtype))
             runs = [self._run(party, golden, pool) for golden in self._fresh.goldens]

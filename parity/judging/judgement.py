@@ -46,7 +46,7 @@ class Judgement:
 
     @classmethod
     def of_crash(cls, crash: str, *, candidate: str, dtype: str, scenario: str = "", allowed: float = 0.0) -> Self:
-        """On a candidate that ended before anything could be judged; `crash` says how."""
+        """The judgement on a candidate that ended before anything could be judged; `crash` says how."""
         return cls(candidate, dtype, scenario, steps=(), tokens=(), allowed=allowed, crash=crash)
 
     def diagnosis(self, step: str) -> Diagnosis | None:

@@ -73,7 +73,7 @@ class Lengths:
         return carried
 
     def _explained(self, axis: str, length: Length, phase: str) -> bool:
-        """By an earlier length; where other tokens are read, also keys, which a candidate that begins anew has lost."""
+        """Whether an earlier length explains it; where other tokens are read, also keys, which a new start has lost."""
         return (self._phase == phase and axis in self._sequence) or any(one.explains(length) for one in self._found)
 
 

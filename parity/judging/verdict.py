@@ -125,7 +125,7 @@ class StepVerdict:
 
     @property
     def key(self) -> Key:
-        """Of its records in the traces."""
+        """The key of its records in the traces."""
         return Key(self.phase, self.step, self.occurrence)
 
     def hides(self, allowed: float) -> float | None:

@@ -21,7 +21,7 @@ LEAST = 1e-4
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
 """Okabe and Ito's, which the colour-blind can tell apart."""
 SIZE = {"width": 320, "height": 260}
-"""Of a panel, in pixels."""
+"""The size of a panel, in pixels."""
 
 Spec = dict[str, Any]
 

@@ -16,7 +16,7 @@ from parity.judging.judgement import Judgement
 from parity.report.levels import LIMITS
 
 LEVEL_COLOURS = ("#f4f4f1", "#e7e9e4", "#fbe6a2", "#fcc96f", "#f9a550", "#ee7b5b", "#b93a76", "#8a1f8a", "#430a7d")
-"""Of `parity.report.levels`, on paper."""
+"""The colours of `parity.report.levels`, on paper."""
 DARK = 6
 """From this level on, text is white."""
 INFINITE = 1e300
@@ -66,5 +66,5 @@ def file_name(judgement: Judgement, number: int) -> str:
 
 
 def dumps(data: dict[str, Any]) -> str:
-    """As text that is the same each time."""
+    """The data as text that is the same each time."""
     return json.dumps(data, allow_nan=False, indent=1) + "\n"

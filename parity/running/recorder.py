@@ -1,4 +1,4 @@
-"""Behind a live tap: writes down what a forward pass says and, in lockstep, answers with the oracle's values."""
+"""Behind a live tap is a recorder: it notes what a forward pass says, and in lockstep answers with what is true."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Recorder:
         self._sink.begin(phase)
 
     def hear(self, phases: Sequence[str]) -> Hear:
-        """For a generation loop: each of its forward passes is the next of `phases`, and further ones are the last."""
+        """Taps of a generation loop: each of its forward passes is the next of `phases`, further ones are the last."""
         left = iter(phases)
 
         def next_pass() -> ScopedTap:
@@ -137,6 +137,6 @@ class Recorder:
         self._sink.add(name, occurrence, step.axes if step else (), array)
 
     def _answer(self, key: Key, value: Any, place: Place = WHOLE) -> Any:
-        """In lockstep the oracle's value, where it has one of that shape; else the candidate goes on with its own."""
+        """What a party goes on with: in lockstep the oracle's value, where it has one of that shape; else its own."""
         answer = self._answers.answer(key, value, place) if self._lockstep else None
         return value if answer is None else answer

@@ -104,7 +104,7 @@ def _require_known(given: Mapping[str, object], marks: Iterable[pytest.Mark]) ->
 
 
 def survey(items: Iterable[pytest.Item]) -> dict[str, dict[str, list[str]]]:
-    """Of each folder of goldens that tests name: the names that they need, and those that are there."""
+    """The goldens of each folder that tests name: those that they need, and those that are there."""
     found: dict[str, dict[str, list[str]]] = {}
     for item in items:
         try:

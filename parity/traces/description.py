@@ -33,5 +33,5 @@ class Description:
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
-        """Of the nine numbers."""
+        """The names of the nine numbers."""
         return tuple(field.name for field in fields(Description))

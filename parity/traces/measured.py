@@ -19,7 +19,7 @@ PLAIN = "plain"
 MODES: tuple[Mode, Mode] = ("free", "lockstep")
 """The two runs of a party, in the order in which they are made and told."""
 Errors = Mapping[Key, Error]
-"""Of each step that a run emitted in the oracle's shape."""
+"""The error of each step that a run emitted in the oracle's shape."""
 
 
 @dataclass(frozen=True, eq=False)

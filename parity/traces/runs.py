@@ -29,5 +29,5 @@ class Runs:
 
     @property
     def modes(self) -> tuple[Mode, ...]:
-        """Of the runs that there are."""
+        """The modes of the runs that there are."""
         return tuple(run.manifest.mode for run in self.present)

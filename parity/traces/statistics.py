@@ -56,7 +56,7 @@ class Statistics(Description):
 
 
 class _Moments(NamedTuple):
-    """Of some elements: extremes, zeros, mean, and the sum of squared deviations from that mean."""
+    """What some elements have in common: extremes, zeros, mean, and the sum of squared deviations from that mean."""
 
     size: int
     low: float

@@ -108,7 +108,7 @@ class Nursery:
     def _planted_coarsely(
         self, variants: Sequence[Variant], oracle: Trace, keys: Collection[Key], missing: frozenset[str] = frozenset()
     ) -> TensorsAt:
-        """In the arithmetic of the variants: the worker whose variant is being named has run it, and is free."""
+        """Plant in the arithmetic of the variants: the worker whose variant is being named has run it, and is free."""
         return PartyPlant(self._current.worker)(variants, oracle, keys, missing)
 
     def _score(self, variant: Variant, folder: Path, scorer: Scorer) -> Score:

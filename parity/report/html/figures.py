@@ -11,7 +11,7 @@ from parity.report.detail import Heat, Histogram
 from parity.report.levels import LevelScale, compact
 
 BINS_HEIGHT = 100
-"""Of a histogram, in its own units."""
+"""The height of a histogram, in its own units."""
 CELLS = 480
 """Cells of a map up to which its table has them all; of a larger one it has each row's worst."""
 _HEATS = 14
