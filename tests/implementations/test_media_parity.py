@@ -98,7 +98,7 @@ def schedules():
             yield pytest.param(scenario, name, marks=pytest.mark.slow if often else pytest.mark.exhaustive)
 
 
-@pytest.mark.parametrize(("scenario", "name"), schedules())
+@pytest.mark.parametrize(("scenario", "name"), list(schedules()))
 def test_every_schedule(scenario, name, run):
     require_parity(run(name, scenario, BOTH, "float32"))
 

@@ -41,7 +41,7 @@ def cases():
         yield pytest.param(name, dtype, marks=marks)
 
 
-@pytest.mark.parametrize(("scenario", "dtype"), cases())
+@pytest.mark.parametrize(("scenario", "dtype"), list(cases()))
 def test_mlx(scenario, dtype, mlx, harness):
     """Every step covered, none introduced, worst ratio at most 4 floors, exit 0."""
     require_parity(harness.judge(mlx(dtype), dtype, scenario))
