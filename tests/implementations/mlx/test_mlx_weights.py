@@ -1,9 +1,8 @@
-"""Loading checkpoints into MLX: sharded and with superfluous tensors they load; broken ones are refused in one line."""
+"""Checkpoints in MLX: sharded and with superfluous tensors they load; and the BLAS that is preloaded."""
 
 import json
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -12,7 +11,6 @@ mx = pytest.importorskip("mlx.core")
 from implementations.mlx import Backend  # noqa: E402  # behind importorskip
 from implementations.mlx.operations import blas  # noqa: E402
 from implementations.mlx.weights import load_model, shapes  # noqa: E402
-from parity.errors import UsageError  # noqa: E402
 from reference.tiny import path  # noqa: E402
 
 NORM = "model.language_model.norm.weight"
@@ -22,48 +20,6 @@ NORM = "model.language_model.norm.weight"
 def weights():
     """The text path's tensors of the embedded checkpoint."""
     return dict(mx.load(str(path() / "model.safetensors")))
-
-
-def save(folder: Path, weights) -> Path:
-    """A checkpoint of these tensors."""
-    (folder / "config.json").write_bytes((path() / "config.json").read_bytes())
-    mx.save_safetensors(str(folder / "model.safetensors"), weights)
-    return folder
-
-
-def refusal(folder: Path) -> str:
-    """What loading says."""
-    with pytest.raises(UsageError) as raised:
-        load_model(folder, mx.float32)
-    assert "\n" not in str(raised.value)
-    return str(raised.value)
-
-
-def test_a_missing_tensor_is_named(tmp_path, weights):
-    rest = {name: array for name, array in weights.items() if name != NORM}
-    assert f"lacks {NORM}" in refusal(save(tmp_path, rest))
-
-
-def test_an_unknown_tensor_is_named(tmp_path, weights):
-    extra = "model.language_model.layers.3.self_attn.q_proj.bias"
-    assert extra in refusal(save(tmp_path, {**weights, extra: mx.zeros((4,))}))
-
-
-def test_a_tensor_of_another_shape_is_named(tmp_path, weights):
-    message = refusal(save(tmp_path, {**weights, NORM: mx.zeros((64,))}))
-    assert NORM in message
-    assert "[64]" in message
-
-
-def test_a_truncated_file(tmp_path, weights):
-    file = save(tmp_path, {NORM: weights[NORM]}) / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-10])
-    assert "truncated" in refusal(tmp_path)
-
-
-def test_no_weights(tmp_path):
-    (tmp_path / "config.json").write_bytes((path() / "config.json").read_bytes())
-    assert "model.safetensors is not there" in refusal(tmp_path)
 
 
 def test_shards_without_shared_keys_but_with_a_head(tmp_path, weights):
