@@ -118,7 +118,7 @@ def test_ids_are_the_references(processor, name, add_generation_prompt):
 
 
 @pytest.mark.parametrize("name", ["an image", "clips of unequal length", "all over several turns", "text"])
-def test_inputs_are_the_references(processor, name):
+def test_inputs_are_the_references(processor, name, eight_bits):
     messages = DIALOGUES[name]
     expected = processor.apply_chat_template(
         theirs(messages), tokenize=True, add_generation_prompt=True, return_dict=True, return_tensors="np"

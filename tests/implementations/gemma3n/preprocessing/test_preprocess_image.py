@@ -22,16 +22,8 @@ from implementations.gemma3n.preprocessing.settings_reader import ProcessorSetti
 from parity.errors import BackendUnavailable, UsageError
 from reference import tiny
 
+pytestmark = pytest.mark.usefixtures("eight_bits")
 SETTINGS = ProcessorSettings.from_directory(tiny.path()).image
-
-
-@pytest.fixture(scope="module", autouse=True)
-def eight_bits():
-    """Torchvision resamples in 8 bits where it finds AVX2, which every processor can: the results are the same."""
-    geometry = pytest.importorskip("torchvision.transforms.v2.functional._geometry", reason="needs the [hf] extra")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(geometry, "_do_native_uint8_resize_on_cpu", lambda interpolation: True)
-        yield
 
 
 @pytest.fixture(scope="module")
