@@ -138,10 +138,11 @@ def test_pillows_own_resampling_is_told_apart():
 SIDES = st.integers(1, 400)
 
 
-# torch fails with an internal error on its way to a single pixel.
+# To a single column, which no model takes, torch without AVX2 gives one row's value for all; to a single pixel, it fails
+# with an internal error.
 @given(
     st.tuples(SIDES, SIDES),
-    st.tuples(SIDES, SIDES).filter(lambda size: size != (1, 1)),
+    st.tuples(SIDES, st.integers(2, 400)),
     st.integers(0, 99),
     st.booleans(),
 )
