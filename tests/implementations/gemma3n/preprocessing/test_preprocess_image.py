@@ -138,8 +138,8 @@ def test_pillows_own_resampling_is_told_apart():
 SIDES = st.integers(1, 400)
 
 
-# To a single column, which no model takes, torch without AVX2 gives one row's value for all; to a single pixel, it fails
-# with an internal error.
+# To a single column, which no model takes, torch without AVX2 gives one row's value for all; to a single pixel, it
+# fails with an internal error.
 @given(
     st.tuples(SIDES, SIDES),
     st.tuples(SIDES, st.integers(2, 400)),
