@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import scipy.special
 
 from parity.tap import ScopedTap
-from tests.pages import BLOCK, follow, shell
-
-TUTORIAL = Path(__file__).parents[1] / "docs" / "port-your-own-model.md"
-README = Path(__file__).parents[1] / "README.md"
+from tests.pages import BLOCK, ROOT, follow
 
 
 @pytest.mark.slow
 def test_the_page(tmp_path):
     """From the first block to the last."""
-    kinds = follow(TUTORIAL, tmp_path, shell(tmp_path))
+    kinds = follow(ROOT / "docs" / "port-your-own-model.md", tmp_path)
     assert [kinds.count(kind) for kind in ("python", "diff", "console")] == [8, 1, 7]
 
 
 def test_the_readme_s_tap_records_and_gives_back():
     """Its Python is run: silent it computes attention, and in lockstep it goes on with the scores that it is given."""
-    (source,) = [text for kind, _, text in BLOCK.findall(README.read_text()) if kind == "python"]
+    (source,) = [text for kind, _, text in BLOCK.findall((ROOT / "README.md").read_text()) if kind == "python"]
     found: dict = {}
     exec(source, found)
     queries, keys, values = np.random.default_rng(0).standard_normal((3, 4, 8))
