@@ -1,4 +1,4 @@
-"""What holds for every test: the caller's own settings do not steer it, and a slow machine does not fail it."""
+"""What holds for every test: neither the caller's settings nor a slow machine decide it; no skip passes unlisted."""
 
 import os
 
@@ -6,13 +6,15 @@ import pytest
 from hypothesis import settings
 
 from parity import cli
+from tests.skips import Skips
 
 # Runners share their cores, so an example's time says nothing about the code.
 settings.register_profile("parity", deadline=None)
 settings.load_profile("parity")
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Skips())
     for name in [name for name in os.environ if name.startswith("PARITY_")]:
         del os.environ[name]
 
