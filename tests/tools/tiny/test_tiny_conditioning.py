@@ -69,7 +69,7 @@ def test_collapsing_names_keeps_the_kinds() -> None:
 
 @pytest.mark.parametrize("name", kinds.representatives().values(), ids=kinds.kind)
 def test_every_kind_of_parameter_matters(sensitivity: Any, model: Any, measured: Any, name: str) -> None:
-    """1 % of noise on the middle tensor of a kind moves its output by at least a hundred floors of a usual processor."""
+    """1 % of noise on the middle tensor of a kind moves its output by at least a hundred of the usual floors."""
     assert sensitivity.floors_moved(model, measured, name) * ELSEWHERE >= REQUIRED
 
 
