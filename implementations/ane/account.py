@@ -18,8 +18,8 @@ from implementations.ane.decoder import piece_sizes
 from implementations.ane.engine.layers import Projection
 from implementations.ane.model import TABLE, Gemma3n, checkpoint_name
 from implementations.gemma3n.config import Config
-from implementations.gemma3n.weight_names import require_names, require_shape, unused, weight_files
-from parity.checkpoint import find_checkpoint, require_whole
+from implementations.gemma3n.weight_names import require_names, require_shape, unused
+from parity.checkpoint import find_checkpoint, require_whole, weight_files
 from parity.errors import ExitCode, ParityError, UsageError
 
 Action = Literal["used", "reshaped", "tied", "ignored"]

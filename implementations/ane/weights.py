@@ -16,7 +16,8 @@ from implementations.ane.engine.layers import RMSNorm
 from implementations.ane.model import TABLE, Gemma3n, checkpoint_name
 from implementations.ane.scaling import reads_alpha, scaled_eps
 from implementations.gemma3n.config import Config
-from implementations.gemma3n.weight_names import TIED_HEAD, weight_files
+from implementations.gemma3n.weight_names import TIED_HEAD
+from parity.checkpoint import weight_files
 
 
 def load_weights(checkpoint: Path, entries: list[Converted]) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ Defaults are those of the published E4B model. Fields that no implementation her
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from implementations.gemma3n.fields import build, numbers, section, sequence
 from implementations.gemma3n.modality import ModalityConfig
 from implementations.gemma3n.rope import FULL, SLIDING, Rope, read_ropes
 from implementations.gemma3n.vision_config import VisionConfig
+from parity.checkpoint import config_of
 from parity.errors import UsageError
 
 __all__ = ["AudioConfig", "Config", "ModalityConfig", "TextConfig", "VisionConfig"]
@@ -137,13 +137,7 @@ class Config:
         Raises:
             UsageError: for a file that is missing or malformed, or another architecture.
         """
-        try:
-            data = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise UsageError(f"checkpoint {path}: config.json cannot be read ({error})") from error
-        if not isinstance(data, dict):
-            raise UsageError(f"checkpoint {path}: config.json is no JSON object")
-        return cls.from_json(data)
+        return cls.from_json(config_of(path))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Config:

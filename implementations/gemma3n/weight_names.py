@@ -6,7 +6,6 @@ is the embedding table, so `lm_head.weight` is a copy where it is present.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,7 +16,6 @@ TIED_HEAD = "lm_head.weight"
 TOWERS = ("model.vision_tower.", "model.audio_tower.")
 SOFT_NORMS = ("model.embed_vision.soft_embedding_norm.", "model.embed_audio.soft_embedding_norm.")
 SHARED = ("k_proj", "v_proj", "k_norm", "v_norm")
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 
 
 def ignored(config: TextConfig) -> dict[str, str]:
@@ -44,22 +42,6 @@ def unused(config: TextConfig, held: Iterable[str]) -> dict[str, str]:
     }
 
 
-def weight_files(checkpoint: Path) -> list[Path]:
-    """The safetensors files of a checkpoint directory, sharded or not.
-
-    Raises:
-        UsageError: when a file is missing or the index cannot be read.
-    """
-    index = checkpoint / INDEX
-    if not index.exists():
-        return [_existing(checkpoint / SINGLE)]
-    try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UsageError(f"checkpoint {checkpoint}: {INDEX} cannot be read ({error!r})") from error
-    return [_existing(checkpoint / name) for name in sorted(names)]
-
-
 def require_names(found: Iterable[str], expected: Iterable[str], checkpoint: Path) -> None:
     """Check that a checkpoint has the tensors of the model, all and no other.
 
@@ -81,9 +63,3 @@ def require_shape(name: str, found: Sequence[int], expected: Sequence[int], chec
     """
     if tuple(found) != tuple(expected):
         raise UsageError(f"checkpoint {checkpoint}: {name} is {list(found)}; its config.json needs {list(expected)}")
-
-
-def _existing(file: Path) -> Path:
-    if not file.is_file():
-        raise UsageError(f"checkpoint {file.parent}: {file.name} is not there")
-    return file

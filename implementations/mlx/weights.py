@@ -11,10 +11,10 @@ from mlx.nn.layers.base import Module
 from mlx.utils import tree_flatten
 
 from implementations.gemma3n.config import Config
-from implementations.gemma3n.weight_names import require_names, require_shape, unused, weight_files
+from implementations.gemma3n.weight_names import require_names, require_shape, unused
 from implementations.mlx.model import Gemma3n
 from implementations.mlx.operations.layers import RMSNorm
-from parity.checkpoint import require_whole
+from parity.checkpoint import require_whole, weight_files
 from parity.errors import UsageError
 
 Part = TypeVar("Part", bound=Module)

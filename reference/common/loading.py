@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
+from parity.checkpoint import config_of
 from parity.errors import BackendUnavailable, UsageError
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -30,7 +30,7 @@ def load(architecture: type[Model], model_types: Collection[str], checkpoint: Pa
         UsageError: for another architecture or missing tensors, which transformers would draw at random.
         BackendUnavailable: when transformers cannot take the files.
     """
-    found = json.loads((checkpoint / "config.json").read_text(encoding="utf-8")).get("model_type")
+    found = config_of(checkpoint).get("model_type")
     if found not in model_types:
         known = " and ".join(map(repr, model_types))
         raise UsageError(f"checkpoint {checkpoint}: architecture {found!r}; this reference is for {known}")

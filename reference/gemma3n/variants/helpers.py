@@ -15,6 +15,7 @@ from safetensors import safe_open
 from torch import nn
 from transformers.models.gemma3n.modeling_gemma3n import apply_rotary_pos_emb
 
+from parity.checkpoint import weight_files
 from parity.errors import UsageError
 
 Tensor = torch.Tensor
@@ -90,7 +91,7 @@ def _left_out(attention: Any, name: str) -> Tensor:
 
 @functools.cache
 def _tensor(checkpoint: str, name: str) -> Tensor:
-    for file in sorted(Path(checkpoint).glob("*.safetensors")):
+    for file in weight_files(Path(checkpoint)):
         with safe_open(file, "pt") as tensors:
             if name in tensors.keys():  # noqa: SIM118 - it is no dictionary
                 return tensors.get_tensor(name)
