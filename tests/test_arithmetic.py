@@ -95,6 +95,7 @@ def test_floors_are_those_of_float16_where_it_has_no_islands(harness):
             assert first / most <= second <= most * first or (step == "input_layernorm" and second <= most * first)
 
 
+@pytest.mark.slow
 def test_torchs_float16_is_at_parity_with_the_baseline_of_the_engine(harness):
     """Fewer roundings than the floor's are no fault."""
     judgement = harness.judge(harness.baseline("float16"), ANE, "one-shot")

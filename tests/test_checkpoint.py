@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from parity.checkpoint import find_checkpoint
+from parity.checkpoint import find_checkpoint, weight_files
 from parity.errors import ParityError, UsageError
 from reference.tiny import path
 
@@ -78,3 +78,16 @@ def test_hub_that_cannot_be_reached(monkeypatch):
     with pytest.raises(ParityError, match="nor can it be fetched") as caught:
         find_checkpoint("no-such-owner/no-such-model")
     assert "\n" not in str(caught.value)
+
+
+def test_files_of_a_sharded_checkpoint(tmp_path):
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "two.safetensors", "b": "one.safetensors"}}))
+    (tmp_path / "one.safetensors").touch()
+    with pytest.raises(UsageError, match=r"names two\.safetensors, which is not there"):
+        weight_files(tmp_path)
+    (tmp_path / "two.safetensors").touch()
+    assert [file.name for file in weight_files(tmp_path)] == ["one.safetensors", "two.safetensors"]
+    index.write_text("[]")
+    with pytest.raises(UsageError, match="cannot be read"):
+        weight_files(tmp_path)

@@ -61,7 +61,7 @@ def test_an_unknown_reason_fails_the_session(session, processes):
             "test_three.py: needs a package"} <= set(lines)  # fmt: skip
 
 
-@pytest.mark.parametrize("processes", [ALONE, SHARED], ids=["alone", "shared"])
+@pytest.mark.parametrize("processes", [ALONE, pytest.param(SHARED, marks=pytest.mark.slow)], ids=["alone", "shared"])
 def test_a_reason_of_the_list_passes(session, processes):
     """So does a failure that is expected, which pytest reports as skipped."""
     expected = "@pytest.mark.xfail\ndef test_expected(): assert False\n"

@@ -196,6 +196,7 @@ def test_the_toy_is_calibrated_in_processes_and_goes_on(tmp_path):
     assert len(more.found) == len({(each.draw, each.candidate, each.elsewhere) for each in more.found})
 
 
+@pytest.mark.slow
 def test_one_draw_alone_is_the_same_again(tmp_path):
     asked = request(tmp_path, RIGHT)
     (one,), (two,) = (list(single(asked, 3)) for _ in range(2))

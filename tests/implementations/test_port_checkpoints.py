@@ -83,4 +83,4 @@ def test_a_truncated_file(refusal, tmp_path, weights):
 
 def test_no_weights(refusal, tmp_path):
     (tmp_path / "config.json").write_bytes((path() / "config.json").read_bytes())
-    assert "model.safetensors is not there" in refusal(tmp_path)
+    assert "no *.safetensors; only safetensors are loaded, never pickles" in refusal(tmp_path)

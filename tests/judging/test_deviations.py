@@ -48,8 +48,8 @@ def test_reordering_is_not_flagged(name, scenario, harness, deviant):
     ("name", "statuses"),
     [
         ("Missing", {TAPPED: Status.UNCOVERED}),
-        ("Renamed", {TAPPED: Status.UNCOVERED, TAPPED + "s": Status.UNEXPECTED}),
-        ("Doubled", {TAPPED: Status.UNEXPECTED}),
+        pytest.param("Renamed", {TAPPED: Status.UNCOVERED, TAPPED + "s": Status.UNEXPECTED}, marks=pytest.mark.slow),
+        pytest.param("Doubled", {TAPPED: Status.UNEXPECTED}, marks=pytest.mark.slow),
     ],
 )
 def test_wrong_tap_never_passes(name, statuses, harness, deviant):
@@ -59,7 +59,10 @@ def test_wrong_tap_never_passes(name, statuses, harness, deviant):
     assert {step.step: step.status for step in judgement.missing} == statuses
 
 
-@pytest.mark.parametrize(("name", "status"), [("Transposed", Status.CONTRACT), ("NotFinite", Status.NONFINITE)])
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [pytest.param("Transposed", Status.CONTRACT, marks=pytest.mark.slow), ("NotFinite", Status.NONFINITE)],
+)
 def test_broken_values_are_named(name, status, harness, deviant):
     """Swapped axes break the contract; a NaN is a fault of the step that has it first."""
     first = harness.judge(deviant(name), "float32", "one-shot").first_divergence

@@ -130,6 +130,7 @@ class TestCoarse:
         assert judgement.exit_code is ExitCode.PARITY
         assert dataclasses.replace(judgement, strict=True).exit_code is ExitCode.DIVERGED
 
+    @pytest.mark.slow
     def test_what_it_does_not_explain_is_introduced(self, doubtful):
         """The same error where plain order costs little."""
         judgement = doubtful(40, 0.1)

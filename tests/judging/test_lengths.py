@@ -85,6 +85,7 @@ def test_a_wrong_mask_is_one_fault(judged):
     assert [verdict.step for verdict in judgement.introduced] == ["processor.mel_mask"]
 
 
+@pytest.mark.slow
 def test_a_fault_behind_a_wrong_length_is_not_hidden(judged, case, monkeypatch):
     """A norm of the language model is behind the soft tokens, which have their place whatever their number."""
     layer = case[2]._model.model.language_model.layers[3]

@@ -8,6 +8,7 @@ from parity.report.html import render
 from tests import report_pages as pages
 from tests import report_samples as samples
 from tests.browser import Sheet, browser
+from tests.marks import quick
 
 REPORTS = {
     "diverged": pages.diverged,
@@ -59,7 +60,7 @@ def opened(chromium, files):
 
 
 @pytest.mark.parametrize("script", [True, False], ids=["js", "no-js"])
-@pytest.mark.parametrize("name", REPORTS)
+@pytest.mark.parametrize("name", quick(REPORTS, "diverged", "hostile", "crashed"))
 def test_opens_from_disk(name, script, opened):
     """The verdict is the first heading, and nothing is requested or complained of."""
     page = opened(name, script=script).page
@@ -179,7 +180,7 @@ def test_accessible(name, scheme, opened):
         assert sheet.violations() == []
 
 
-@pytest.mark.parametrize("name", REPORTS)
+@pytest.mark.parametrize("name", quick(REPORTS, "diverged"))
 def test_fits_a_phone(name, opened):
     """Nothing but tables and maps scrolls sideways, in the overview and in a step's page."""
     sheet = opened(name, width=360)

@@ -67,8 +67,8 @@ def test_parity_in_the_engines_arithmetic(alpha, ane, harness):
     ("fault", "first"),
     [
         (("layers.3.laurel.post_laurel_norm", "eps", 1e-5), "text.layers.3.laurel.normed"),
-        (("layers.21.self_attn", "_donor", 17), "text.layers.21.attn.keys"),
-        (("layers.0.mlp", "_quantile", 1.6), "text.layers.0.mlp.cutoff"),
+        pytest.param(("layers.21.self_attn", "_donor", 17), "text.layers.21.attn.keys", marks=pytest.mark.slow),
+        pytest.param(("layers.0.mlp", "_quantile", 1.6), "text.layers.0.mlp.cutoff", marks=pytest.mark.slow),
         (("altup_unembed_projections", "floor", 10.0), "text.altup.unembed.1.magnitude"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.rope import FULL, SLIDING, Rope
-from implementations.gemma3n.weight_names import ignored, require_names, weight_files
+from implementations.gemma3n.weight_names import ignored, require_names
 from parity.errors import UsageError
 from reference.tiny import path
 
@@ -159,16 +159,3 @@ def test_missing_and_unknown_names_are_named(tmp_path):
         require_names(["a"], ["a", "b", "c"], tmp_path)
     with pytest.raises(UsageError, match="unknown tensor z"):
         require_names(["a", "z"], ["a"], tmp_path)
-
-
-def test_files_of_a_sharded_checkpoint(tmp_path):
-    index = tmp_path / "model.safetensors.index.json"
-    index.write_text(json.dumps({"weight_map": {"a": "two.safetensors", "b": "one.safetensors"}}))
-    (tmp_path / "one.safetensors").touch()
-    with pytest.raises(UsageError, match=r"two\.safetensors is not there"):
-        weight_files(tmp_path)
-    (tmp_path / "two.safetensors").touch()
-    assert [file.name for file in weight_files(tmp_path)] == ["one.safetensors", "two.safetensors"]
-    index.write_text("[]")
-    with pytest.raises(UsageError, match="cannot be read"):
-        weight_files(tmp_path)
