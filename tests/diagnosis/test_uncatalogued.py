@@ -93,7 +93,7 @@ MLX = (
     Bug("audio.conformer:FeedForward.__call__", "added * self._weight", "added * 0.25", f"{SOUNDS}.ffw_layer_start.out",
         "weighs *.post_layer_norm", (f"{SOUNDS}.ffw_layer_end.out",)),
     Bug("audio.attention:LocalAttention.__call__", "masks.locality.contexts(values)",
-        "mx.roll(chunk.locality.contexts(values), 1, 2)", f"{SOUNDS}.attention.attn.v_blocks", "shifted-before-key"),
+        "mx.roll(masks.locality.contexts(values), 1, 2)", f"{SOUNDS}.attention.attn.v_blocks", "shifted-before-key"),
     Bug("audio.attention:LocalAttention._weigh", "mx.softmax(hidden, axis=-1)", "mx.softmax(0.5 * hidden, axis=-1)",
         f"{SOUNDS}.attention.attn.probabilities", "scores"),
     Bug("audio.local:Locality.masks", "(reach < self.span)", "(reach < self.span - 1)", f"{SOUNDS}.attention.attn.mask",
