@@ -1,6 +1,8 @@
 """What holds for every test: neither the caller's settings nor a slow machine decide it; no skip passes unlisted."""
 
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -23,11 +25,20 @@ SHARED = dict.fromkeys(("test_parity", "test_ane_parity", "test_deviations"), "t
 """Files that are judged by the same baselines: one process measures those once."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With ``--dist loadgroup`` each file goes to one process."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(SHARED.get(item.path.stem, item.path.stem)))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadfile`` each file goes to one process, and those of `SHARED` to the same.
+
+    xdist's own groups need an attribute that pytest 9.2 has no more: ``--dist loadgroup`` groups nothing, silently.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Together(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return SHARED.get(Path(file).stem, file)
+
+    return Together(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
