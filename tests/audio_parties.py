@@ -46,6 +46,34 @@ class Clips:
         return cls(draw.normal(-3, 2, size=(len(lengths), total, bands)).astype(np.float32), mask)
 
 
+CLIPS = {
+    "unequal": Clips.of(150, 61),
+    "padded": Clips.of(90, 150, frames=211),
+    "shorter than a block": Clips.of(20),
+    "one frame": Clips.of(1),
+    "longest": Clips.of(512),
+}
+"""Clips that are of unequal length, padded, short and as long as the model takes."""
+CONFIGURATIONS = {
+    "another norm": {"sscp_conv_group_norm_eps": 0.5, "rms_norm_eps": 0.01, "gradient_clipping": 1.5},
+    "wide context": {
+        "conf_attention_chunk_size": 5,
+        "conf_attention_context_left": 9,
+        "conf_attention_context_right": 3,
+    },
+    "no past": {"conf_attention_context_left": 1, "conf_attention_context_right": 2, "conf_reduction_factor": 1},
+    "another conformer": {"conf_attention_logit_cap": 2.0, "conf_conv_kernel_size": 3, "conf_residual_weight": 0.7},
+    "another subsampling": {
+        "input_feat_size": 40,
+        "sscp_conv_channel_size": (6, 10),
+        "sscp_conv_kernel_size": ((3, 3), (5, 3)),
+        "sscp_conv_stride_size": ((2, 1), (1, 2)),
+        "conf_reduction_factor": 3,
+    },
+}
+"""Settings of the tower that change its shapes or its numbers."""
+
+
 class Audio(Reference):
     """The reference's audio path.
 

@@ -15,34 +15,9 @@ from parity.errors import UsageError  # noqa: E402
 from parity.judging.baseline import judged as judged_by  # noqa: E402
 from parity.tap import SILENT  # noqa: E402
 from tests.audio_checkpoint import Alone, write  # noqa: E402
-from tests.audio_parties import SCENARIO, Audio, Clips, MlxAudio, MlxTower, Tower  # noqa: E402
+from tests.audio_parties import CLIPS, CONFIGURATIONS, SCENARIO, Audio, Clips, MlxAudio, MlxTower, Tower  # noqa: E402
 from tests.harness import require_parity  # noqa: E402
 from tests.marks import quick  # noqa: E402
-
-CLIPS = {
-    "unequal": Clips.of(150, 61),
-    "padded": Clips.of(90, 150, frames=211),
-    "shorter than a block": Clips.of(20),
-    "one frame": Clips.of(1),
-    "longest": Clips.of(512),
-}
-CONFIGURATIONS = {
-    "another norm": {"sscp_conv_group_norm_eps": 0.5, "rms_norm_eps": 0.01, "gradient_clipping": 1.5},
-    "wide context": {
-        "conf_attention_chunk_size": 5,
-        "conf_attention_context_left": 9,
-        "conf_attention_context_right": 3,
-    },
-    "no past": {"conf_attention_context_left": 1, "conf_attention_context_right": 2, "conf_reduction_factor": 1},
-    "another conformer": {"conf_attention_logit_cap": 2.0, "conf_conv_kernel_size": 3, "conf_residual_weight": 0.7},
-    "another subsampling": {
-        "input_feat_size": 40,
-        "sscp_conv_channel_size": (6, 10),
-        "sscp_conv_kernel_size": ((3, 3), (5, 3)),
-        "sscp_conv_stride_size": ((2, 1), (1, 2)),
-        "conf_reduction_factor": 3,
-    },
-}
 
 
 @pytest.fixture(scope="module")
