@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -21,6 +20,7 @@ from parity.running.parties import Parties
 from parity.running.party import Crash, Party, both
 from parity.running.plan import require_dtype, require_prompt
 from parity.running.progress import Progress
+from parity.scratch import scratch
 from parity.traces.runs import Runs
 from parity.traces.trace import Manifest, Trace
 
@@ -173,5 +173,5 @@ def _folder(keep: Path | None) -> Iterator[Path]:
     if keep is not None:
         yield keep
         return
-    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        yield Path(folder)
+    with scratch() as folder:
+        yield folder

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +21,7 @@ from parity.report.fold import split
 from parity.report.progress import TerminalProgress
 from parity.report.table import Table
 from parity.running.single import write_trace
+from parity.scratch import scratch
 from parity.traces.trace import Trace
 
 Limit = Annotated[float, typer.Option("--limit", metavar="NUMBER", help="Largest magnitude that the engine keeps.")]
@@ -44,7 +43,7 @@ def command(
     """
     if not limit > 0:
         raise UsageError(f"--limit {limit:g} is not positive; the engine keeps magnitudes up to {LIMIT:g}")
-    with tempfile.TemporaryDirectory(prefix="parity-") as folder, TerminalProgress() as progress:
+    with scratch() as folder, TerminalProgress() as progress:
         path = write_trace(
             checkpoint=find_checkpoint(model),
             backend="oracle",
@@ -52,7 +51,7 @@ def command(
             scenario=one_name(scenario, "--scenario"),
             prompt=given_prompt(prompt),
             media=media(image, audio),
-            output=Path(folder) / "oracle",
+            output=folder / "oracle",
             oracle=None,
             keep_tensors=False,
             progress=progress,

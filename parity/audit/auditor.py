@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,6 +23,7 @@ from parity.judging.baseline import Baseline, judged
 from parity.running.parties import Parties
 from parity.running.party import Crash, Party, both
 from parity.running.progress import Progress
+from parity.scratch import scratch
 from parity.traces.runs import Runs
 from parity.traces.trace import Trace
 from parity.variant import Catalogue
@@ -60,7 +60,7 @@ class Auditor:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parity-audit-")))
+            self._folder = stack.enter_context(scratch())
             self._pool = stack.enter_context(ThreadPoolExecutor(WORKERS))
             parties = Parties(self._checkpoint, self._catalogue.reference, self._progress)
             self._parties = stack.enter_context(parties)

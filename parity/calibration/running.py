@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -22,6 +21,7 @@ from parity.errors import UsageError
 from parity.judging.judge import ALLOWED
 from parity.running.plan import require_floor
 from parity.running.progress import Progress
+from parity.scratch import scratch
 
 PART = "calibration"
 SHORTEST, LONGEST = 3, 20
@@ -98,7 +98,7 @@ def single(request: CalibrationRequest, number: int) -> Iterator[Result]:
     """The judgements of one draw, in this process."""
     setting = setting_of(number, request.settings())
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parity-calibration-")))
+        folder = stack.enter_context(scratch())
         session = stack.enter_context(closing(Session(request.sitting(setting, folder))))
         yield from session.results(number)
 
@@ -110,8 +110,8 @@ def calibrate(request: CalibrationRequest, results: Results, progress: Progress)
     length = min(max(SHORTEST, each), LONGEST)
     ledger = _Ledger(request.judgements, results, progress)
     left = stretches(among, length, results.draws)
-    with tempfile.TemporaryDirectory(prefix="parity-calibration-") as folder, ThreadPoolExecutor() as threads:
-        jobs = [threads.submit(_work, request, Path(folder), left, ledger) for _ in range(request.workers)]
+    with scratch() as folder, ThreadPoolExecutor() as threads:
+        jobs = [threads.submit(_work, request, folder, left, ledger) for _ in range(request.workers)]
         for job in jobs:
             job.result()
 

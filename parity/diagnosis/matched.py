@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from parity.dtypes import as_float64, kind_of, name_of, unit_roundoff
 from parity.judging.judge import ALLOWED
 from parity.placing import behind, placed
 from parity.running.party import Crash, Party
+from parity.scratch import scratch
 from parity.traces.trace import Key, Trace
 from parity.variant import Catalogue, Variant
 
@@ -43,8 +44,8 @@ class PartyPlant:
     ) -> TensorsAt:
         """Have the worker write the tensors, which are read when they are looked at."""
         wanted = list(keys)
-        folder = tempfile.TemporaryDirectory(prefix="parity-probe-")
-        output = Path(folder.name) / "tensors.npz"
+        stack = ExitStack()
+        output = stack.enter_context(scratch()) / "tensors.npz"
         found = self._party.call(
             "probe",
             variants=[[variant.name, variant.place] for variant in variants],
@@ -53,16 +54,16 @@ class PartyPlant:
             missing=sorted(missing),
             output=str(output),
         )
-        return _Written(folder, output, [wanted[index] for index in found])
+        return _Written(stack, output, [wanted[index] for index in found])
 
 
 class _Written(Mapping[Key, NDArray[Any]]):
     """Tensors in a file, which goes when nobody refers to them any more."""
 
-    def __init__(self, folder: tempfile.TemporaryDirectory[str], file: Path, keys: Sequence[Key]) -> None:
+    def __init__(self, stack: ExitStack, file: Path, keys: Sequence[Key]) -> None:
         self._names = {key: f"arr_{number}" for number, key in enumerate(keys)}
         self._file = file
-        weakref.finalize(self, folder.cleanup)
+        weakref.finalize(self, stack.close)
 
     def __getitem__(self, key: Key) -> NDArray[Any]:
         with np.load(self._file) as file:

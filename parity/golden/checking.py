@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Collection
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from parity.media import digest
 from parity.running.party import Crash, Party
 from parity.running.plan import require_dtype
 from parity.running.progress import Progress
+from parity.scratch import scratch
 from parity.traces.trace import Trace
 
 T = TypeVar("T")
@@ -57,8 +57,8 @@ def check(
     fresh = require_fresh(golden_set, only)
     for golden in fresh.goldens:
         require_floors(golden, dtype)
-    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        judged = _Session(fresh, backend, dtype, Path(folder), progress).judgements()
+    with scratch() as folder:
+        judged = _Session(fresh, backend, dtype, folder, progress).judgements()
         oracle = judged[0][0].manifest
         return Comparison(fresh.contract, oracle, tuple(judgement for _, judgement in judged))
 

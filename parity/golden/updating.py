@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from parity.golden.making import Maker
 from parity.golden.sets import Entry, GoldenSet
 from parity.golden.store import Store
 from parity.running.progress import Progress
+from parity.scratch import scratch
 
 Made = dict[str, Golden]
 
@@ -42,8 +42,8 @@ def update(golden_set: GoldenSet, *, only: tuple[str, ...] = (), allow_ci: bool 
     require_leave(allow_ci=allow_ci)
     entries = golden_set.select(only)
     store = Store(golden_set.folder)
-    with tempfile.TemporaryDirectory(prefix="parity-goldens-") as folder, store.locked():
-        made, contract = _make(golden_set, entries, Path(folder), progress)
+    with scratch() as folder, store.locked():
+        made, contract = _make(golden_set, entries, folder, progress)
         before = set(store.names())
         stay = frozenset(before if only else made)
         changes = [difference(_old(store, entry.name), made[entry.name], contract) for entry in entries]

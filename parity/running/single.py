@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from parity.media import Part
 from parity.running.party import Party
 from parity.running.plan import ORACLE_DTYPE, plan_of, require_dtype
 from parity.running.progress import Progress, Silent
+from parity.scratch import scratch
 from parity.traces.trace import Mode, Trace
 
 Finding = tuple[str, bool, str, str]
@@ -53,8 +53,8 @@ def write_trace(
         return write_oracle(output, keep=keep_tensors).path
     group = REFERENCES if backend == true_one else BACKENDS
     mode: Mode = "lockstep" if oracle else "free"
-    with tempfile.TemporaryDirectory(prefix="parity-") as folder:
-        true = Trace.read(oracle) if oracle else write_oracle(Path(folder) / "oracle", keep=False)
+    with scratch() as folder:
+        true = Trace.read(oracle) if oracle else write_oracle(folder / "oracle", keep=False)
         with Party(backend, backend, group=group, progress=progress) as party:
             party.load(checkpoint, dtype).run(output, oracle=true, mode=mode, keep_tensors=keep_tensors)
     return output

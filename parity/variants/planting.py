@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from parity.judging.baseline import Baseline
 from parity.running.parties import Parties
 from parity.running.party import Party
 from parity.running.progress import Progress
+from parity.scratch import scratch
 from parity.traces.trace import Key, Mode, Trace
 from parity.variant import Catalogue, Variant
 from parity.variants.scorer import Scorer
@@ -68,7 +68,7 @@ class Nursery:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="parity-variants-")))
+            self._folder = stack.enter_context(scratch())
             self._pool = stack.enter_context(ThreadPoolExecutor(WORKERS + 1))
             parties = Parties(self._checkpoint, self._catalogue.reference, self._progress, ALONE)
             self._parties = stack.enter_context(parties)

@@ -14,8 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -28,6 +26,7 @@ from parity.judging.judge import ALLOWED, Judge
 from parity.media import Part
 from parity.running.parties import Parties
 from parity.running.progress import Progress
+from parity.scratch import scratch
 from parity.traces.measure import Error, Float, Scale, exact
 from parity.traces.runs import Runs
 from parity.traces.trace import Key, Trace
@@ -146,8 +145,7 @@ def measured(
         UsageError: for a scenario that cannot be.
         BackendUnavailable: when the reference fails.
     """
-    with TemporaryDirectory(prefix="parity-") as name, Parties(checkpoint, reference, progress) as parties:
-        folder = Path(name)
+    with scratch() as folder, Parties(checkpoint, reference, progress) as parties:
         _, baseline = (parties.load(party) for party in (parties.oracle, parties.reference("baseline", dtype)))
         oracle = parties.oracle_run(folder, scenario, prompt, media)
         runs = Baseline(baseline, oracle, folder).runs()
