@@ -18,7 +18,7 @@ from parity.judging.judgement import Comparison, Judgement
 from parity.media import Part
 from parity.running.parties import Parties
 from parity.running.party import Crash, Party, both
-from parity.running.plan import require_dtype, require_prompt
+from parity.running.plan import require_prompt
 from parity.running.progress import Progress
 from parity.scratch import scratch
 from parity.traces.runs import Runs
@@ -43,6 +43,7 @@ class Request:
         keep: folder in which the traces stay; None for a temporary one.
         diagnose: whether the cause of each introduced step is looked for.
         strict: whether a coarse step counts as a divergence.
+        timeout: seconds without a word after which a party counts as stuck; None for the usual.
     """
 
     checkpoint: Checkpoint
@@ -55,6 +56,7 @@ class Request:
     keep: Path | None = None
     diagnose: bool = True
     strict: bool = False
+    timeout: float | None = None
 
 
 class Onlooker(Protocol):
@@ -71,7 +73,6 @@ def compare(request: Request, *, progress: Progress, look: Onlooker | None = Non
         UsageError: for a request that cannot be run.
         BackendUnavailable: when the reference itself fails; a candidate's failure is its verdict.
     """
-    require_dtype(request.candidates, request.dtype)
     require_prompt(request.prompt)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(request.keep))
@@ -94,7 +95,7 @@ class _Session:
         self._crashes: dict[str, str] = {}
         self._namers: dict[str, Namer] = {}
         reference = reference_of(request.checkpoint, request.reference)
-        self._parties = stack.enter_context(Parties(request.checkpoint, reference, progress))
+        self._parties = stack.enter_context(Parties(request.checkpoint, reference, progress, timeout=request.timeout))
         self._oracle, self._baseline = self._parties.oracle, self._parties.reference("baseline", request.dtype)
         self._known = Knowledge.of(reference, oracle=self._oracle, baseline=self._baseline)
         self._candidates = [self._parties.candidate(name, request.dtype) for name in request.candidates]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from parity.backend import Backend, Reference
 from parity.checkpoint import Checkpoint
-from parity.entries import load, targets
+from parity.entries import load, target_of, targets
 from parity.errors import UsageError
 
 BACKENDS = "parity.backends"
@@ -50,6 +50,30 @@ class Choice:
 def available(group: str = BACKENDS) -> dict[str, str]:
     """Names and targets of the installed backends."""
     return targets(group)
+
+
+def is_installed(spec: str, group: str = BACKENDS) -> bool:
+    """Whether `spec` is the name of an installed backend, and not ``module:Class``."""
+    return Choice.parse(spec).name in available(group)
+
+
+def require(spec: str, group: str = BACKENDS) -> None:
+    """Look at what a user wrote without importing it.
+
+    Raises:
+        UsageError: for an unknown name, or options that are written wrong.
+    """
+    target_of(Choice.parse(spec).name, group, "backend")
+
+
+def require_dtype(spec: str, known: Sequence[str], dtype: str) -> None:
+    """Refuse an arithmetic that a backend does not have.
+
+    Raises:
+        UsageError: where it is not among those that are known.
+    """
+    if dtype not in known:
+        raise UsageError(f"backend {spec} has no dtype {dtype!r}; it has {', '.join(known)}")
 
 
 def find(spec: str, group: str = BACKENDS) -> type[Backend]:
@@ -97,8 +121,3 @@ def reference_of(checkpoint: Checkpoint, spec: str | None = None) -> str:
             return name
     known = ", ".join(installed) or "none"
     raise UsageError(f"no installed reference is for models of type {model_type!r}; name one of {known}, or your own")
-
-
-def worker_environment(backend: type[Backend]) -> dict[str, str]:
-    """The whole environment of a worker of `backend`: this process's, with the backend's on top."""
-    return {**os.environ, **backend.environment()}

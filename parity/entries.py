@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
@@ -16,8 +18,8 @@ def targets(group: str) -> dict[str, str]:
     return {entry.name: entry.value for entry in sorted(entry_points(group=group), key=lambda entry: entry.name)}
 
 
-def load(name: str, group: str, noun: str) -> Any:
-    """The object called `name`: an installed one of the group, or ``module:attribute`` for one that is not installed.
+def target_of(name: str, group: str, noun: str) -> str:
+    """Where the object called `name` is: an installed one of the group, or ``module:attribute`` itself.
 
     Args:
         name: what the user wrote.
@@ -25,18 +27,36 @@ def load(name: str, group: str, noun: str) -> Any:
         noun: what messages call a member of the group.
 
     Raises:
-        UsageError: for an unknown name, or a target that cannot be imported.
+        UsageError: for an unknown name.
     """
     known = targets(group)
     target = known.get(name, name)
     if ":" not in target:
         installed = ", ".join(known) or "none"
         raise UsageError(f"unknown {noun} {name!r}; installed: {installed}; or give module:Class")
+    return target
+
+
+def load(name: str, group: str, noun: str) -> Any:
+    """The object called `name`, which is found as `target_of` finds it.
+
+    Raises:
+        UsageError: for an unknown name, or a target that cannot be imported.
+    """
+    target = target_of(name, group, noun)
     module, _, attribute = target.partition(":")
+    if target == name:
+        _reach_current_folder()
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise UsageError(f"{noun} {name!r} cannot be imported from {target}: {error}") from error
+
+
+def _reach_current_folder() -> None:
+    """A user's own module may be in the folder that he is in; it is looked at last, so nothing there hides another."""
+    if (here := os.getcwd()) not in sys.path:
+        sys.path.append(here)
 
 
 def make(name: str, group: str, noun: str, kind: type[T]) -> T:

@@ -100,7 +100,7 @@ class InProcess:
 
     log = []  # noqa: RUF012 - a test empties it
 
-    def __init__(self, name, backend, *, group=BACKENDS, progress, environment=None):
+    def __init__(self, name, backend, *, group=BACKENDS, progress, environment=None, timeout=None):
         self.name, self._spec, self._group = name, backend, group
 
     def load(self, checkpoint, dtype):
@@ -116,7 +116,7 @@ class InProcess:
         if op == "scenario":
             return self._backend.scenario(fields["name"], fields["prompt"], parse(fields["media"])).to_json()
         assert op == "places"
-        return {"places": {fault.name: ["a.py:3", "a.py:7"] for fault in find(fields["backend"]).subject().faults}} | {
+        return {"places": {fault.name: ["a.py:3", "a.py:7"] for fault in find(self._spec).subject().faults}} | {
             "versions": {"package": "1.2", "toy": "1"}
         }
 

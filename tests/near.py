@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from parity.discovery import Choice
+from parity.discovery import REFERENCES
 from parity.running.party import Party
+from parity.running.process import Start
 from parity.running.worker import Worker
 from reference.gemma3n.huggingface import Reference
 
@@ -22,21 +23,32 @@ def bring_near(harness: Any, monkeypatch: Any) -> None:
     """Have commands run the reference inside this process, on the harness's models."""
 
     class Near(Worker):
+        def __init__(self, backend: str) -> None:
+            self._start = Start(backend, REFERENCES, {}, [], socket=-1)
+            self._backend = None
+
         def tell(self, event: str, **fields: Any) -> None:
             """Nobody listens."""
 
         def do_load(self, job: Any) -> None:
             """Take a loaded model, with the variant that the options name."""
-            dtype, options = job["dtype"], dict(Choice.parse(job["backend"]).options)
+            dtype, options = job["dtype"], dict(self._choice.options)
             loaded = harness.oracle if dtype == "float64" else harness.baseline(dtype)
             self._backend = Reference(loaded._model, harness.checkpoint, dtype)
             self._backend.vary([(options["variant"], options["at"])] if options else [])
 
     class NearParty(Party):
-        def __init__(self, name: str, backend: str, *, group: str, progress: Any, environment: Any) -> None:
+        def __init__(
+            self, name: str, backend: str, *, group: str, progress: Any, environment: Any, timeout: Any
+        ) -> None:
             self.name, self.backend = name, backend
-            self._group, self._progress = group, progress
-            self._worker = Near(events=-1)
+            self._progress = progress
+            self._worker = Near(backend)
+
+        @property
+        def dtypes(self) -> tuple[str, ...]:
+            """Those of the reference, whatever it is called."""
+            return Reference.dtypes
 
         def call(self, op: str, **fields: Any) -> Any:
             """Do the job at once."""

@@ -11,7 +11,13 @@ import pytest
 
 from parity.scratch import PREFIX, scratch, sweep
 
-HOLDS = "import time; from parity.scratch import scratch\nwith scratch() as folder: print(folder, flush=True); time.sleep(99)"
+HOLDS = """
+import time
+from parity.scratch import scratch
+with scratch() as folder:
+    print(folder, flush=True)
+    time.sleep(99)
+"""
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from parity.audit.outcome import Outcome
 from parity.audit.result import Audit, Audits
 from parity.audit.trial import Trial, trials
 from parity.checkpoint import Checkpoint
-from parity.discovery import BACKENDS, find
+from parity.discovery import find
 from parity.errors import UsageError
 from parity.fault import Subject
 from parity.running.party import Party
-from parity.running.plan import require_dtype
+from parity.running.plan import require_dtypes
 from parity.running.progress import Progress
 from parity.traces.writer import machine
 from parity.variant import Catalogue
@@ -51,8 +51,7 @@ def audit(request: AuditRequest, catalogue: Catalogue, progress: Progress) -> Au
         UsageError: for a backend that declares nothing to audit or lacks an arithmetic, or faults that do not show.
     """
     began = time.monotonic()
-    for dtype in request.dtypes:
-        require_dtype(request.packages, dtype)
+    require_dtypes(request.packages, request.dtypes)
     subjects = {package: find(package).subject() for package in request.packages}
     planned = _planned(request, subjects)
     found = {package: _places(package, progress) for package in subjects}
@@ -90,7 +89,7 @@ def _planned(request: AuditRequest, subjects: Mapping[str, Subject]) -> list[Tri
 def _places(package: str, progress: Progress) -> dict[str, Any]:
     """Versions and places of the installed source, which a worker imports."""
     with Party(package, package, progress=progress) as party:
-        found: dict[str, Any] = party.call("places", backend=package, group=BACKENDS)
+        found: dict[str, Any] = party.call("places")
         return found
 
 

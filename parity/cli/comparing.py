@@ -23,6 +23,7 @@ from parity.cli.options import (
     Report,
     Scenarios,
     Strict,
+    Timeout,
     given_prompt,
     media,
     names,
@@ -51,20 +52,20 @@ def compare(
     keep: Keep = None,
     diagnosis: Diagnosis = True,
     strict: Strict = False,
+    timeout: Timeout = None,
     as_json: Json = False,
 ) -> int:
     """Run the reference and the candidates, and judge every step against the measured floor."""
     from parity.compare import Request
     from parity.report.html import require_templates
     from parity.report.json import prepare
-    from parity.running.plan import require_dtype
+    from parity.running.plan import require_dtypes
 
     prompt, given = given_prompt(prompt), media(image, audio)
     backends, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
     checkpoint, true = loadable(model, reference)
     scenarios = scenarios_of(scenario, given, true)
-    for name in dtypes:
-        require_dtype(backends, name)
+    require_dtypes(backends, dtypes)
     if report:
         require_templates()
     for folder in filter(None, (report, keep)):
@@ -80,6 +81,7 @@ def compare(
         reference=true,
         diagnose=diagnosis,
         strict=strict,
+        timeout=timeout,
     )
     gatherer = _gatherer(request) if report else None
     comparison = _compare([replace(request, dtype=name, keep=_kept(keep, name, dtypes)) for name in dtypes], gatherer)

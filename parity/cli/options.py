@@ -11,6 +11,7 @@ import typer
 
 from parity.errors import UsageError
 from parity.media import Kind, Part
+from parity.running.process import PATIENCE, TIMEOUT
 
 Model = Annotated[
     str | None,
@@ -74,6 +75,16 @@ Diagnosis = Annotated[
 ]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Whether a coarse step, which adds one term after the other, is a divergence.")
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        envvar=TIMEOUT,
+        min=1,
+        metavar="SECONDS",
+        help=f"A party that says nothing for so long is taken for stuck, and ended (default: {PATIENCE:g}).",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the report.")]
 

@@ -80,14 +80,15 @@ def _measured(
     of: tuple[Checkpoint, str], prompt: str | None, given: tuple[Part, ...], dtype: str, scenario: str
 ) -> Sensitivity:
     """What is asked for is looked at before anything is loaded."""
+    from parity.discovery import find_reference, require_dtype
     from parity.report.progress import TerminalProgress
-    from parity.running.plan import require_dtype, require_floor, require_prompt
+    from parity.running.plan import require_floor, require_prompt
     from parity.variants.sensitivity import measured
 
     checkpoint, true = of
     arithmetic, (name,) = one_name(dtype, "--dtype"), scenarios_of(one_name(scenario, "--scenario"), given, true)
     require_floor(arithmetic)
-    require_dtype([true], arithmetic)
+    require_dtype(true, find_reference(true).dtypes, arithmetic)
     require_prompt(prompt)
     with TerminalProgress() as progress:
         return measured(

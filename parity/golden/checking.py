@@ -21,7 +21,7 @@ from parity.judging.judge import ALLOWED
 from parity.judging.judgement import Comparison, Judgement
 from parity.media import digest
 from parity.running.party import Crash, Party
-from parity.running.plan import require_dtype
+from parity.running.plan import require_dtypes
 from parity.running.progress import Progress
 from parity.scratch import scratch
 from parity.traces.trace import Trace
@@ -53,7 +53,7 @@ def check(
         StaleTrace: when a golden is missing, unused, or of other weights, another contract or format.
         UsageError: for an unknown backend, arithmetic or golden.
     """
-    require_dtype([backend], dtype)
+    require_dtypes([backend], [dtype])
     fresh = require_fresh(golden_set, only)
     for golden in fresh.goldens:
         require_floors(golden, dtype)

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from parity.checkpoint import Checkpoint
 from parity.discovery import BACKENDS, REFERENCES
@@ -28,13 +28,19 @@ class Parties:
         reference: the backend that is true.
         progress: told of each party's work.
         environment: further variables of every party's environment, as `parity.running.party.Party` takes them.
+        timeout: seconds without a word after which one counts as stuck; None for the usual.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, reference: str, progress: Progress, environment: Mapping[str, str] | None = None
+        self,
+        checkpoint: Checkpoint,
+        reference: str,
+        progress: Progress,
+        environment: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> None:
         self._checkpoint, self._reference, self._progress = checkpoint, reference, progress
-        self._environment = environment
+        self._environment, self._timeout = environment, timeout
         self._dtypes: dict[Party, str] = {}
 
     @cached_property
@@ -80,6 +86,7 @@ class Parties:
         self, name: str, backend: str, group: str, dtype: str, environment: Mapping[str, str] | None = None
     ) -> Party:
         variables = self._environment if environment is None else environment
-        party = Party(name, backend, group=group, progress=self._progress, environment=variables)
+        how: dict[str, Any] = {"group": group, "progress": self._progress, "environment": variables}
+        party = Party(name, backend, **how, timeout=self._timeout)
         self._dtypes[party] = dtype
         return party

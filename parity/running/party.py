@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from parity.checkpoint import Checkpoint
-from parity.discovery import BACKENDS, find, worker_environment
+from parity.discovery import BACKENDS, is_installed, require, require_dtype
 from parity.errors import BackendUnavailable, debugging, error_named
+from parity.running.process import TIMEOUT, Process, Start, Stuck
 from parity.running.progress import Progress
 from parity.traces.coverage import NOTHING, Missing
 from parity.traces.measure import Error
@@ -37,9 +36,10 @@ class Party:
         group: entry-point group that the name is looked up in.
         progress: told of each step.
         environment: further variables of the worker's environment, on top of the backend's own.
+        timeout: seconds without a word after which the worker counts as stuck, which is a crash; None for the usual.
 
     Raises:
-        UsageError: for an unknown backend.
+        UsageError: for an unknown backend; one that cannot be imported is refused when it is first asked for something.
     """
 
     def __init__(
@@ -50,21 +50,26 @@ class Party:
         group: str = BACKENDS,
         progress: Progress,
         environment: Mapping[str, str] | None = None,
+        timeout: float | None = None,
     ) -> None:
         self.name = name
         self.backend = backend
-        self._group = group
         self._progress = progress
         self._last_step = ""
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker, closed by close()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "parity.running.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=worker_environment(find(backend, group)) | dict(environment or {}),
-            text=True,
-        )
+        require(backend, group)
+        paths = [*filter(None, sys.path)] if not is_installed(backend, group) else []
+        self._process = Process(Start(backend, group, dict(environment or {}), paths, -1), timeout)
+
+    @cached_property
+    def dtypes(self) -> tuple[str, ...]:
+        """Names of the arithmetics that the backend can run in; to ask is to wait until it is imported.
+
+        Raises:
+            Crash: when the import ended the worker, or threw.
+            UsageError: for a backend that cannot be imported, or options that it does not have.
+        """
+        opened = next(event["result"] for event in self._replies() if event["event"] == "done")
+        return tuple(opened["dtypes"])
 
     def call(self, op: str, **fields: Any) -> Any:
         """Give one job and wait for its result.
@@ -82,10 +87,15 @@ class Party:
                 yield event["text"]
 
     def load(self, checkpoint: Checkpoint, dtype: str) -> Self:
-        """Load a checkpoint in an arithmetic."""
+        """Load a checkpoint in an arithmetic.
+
+        Raises:
+            UsageError: for an arithmetic that the backend does not have.
+        """
+        require_dtype(self.backend, self.dtypes, dtype)
         self._checkpoint, self._dtype = checkpoint, dtype
         self._progress.start(self.name, 0, f"loading {dtype}")
-        self.call("load", backend=self.backend, group=self._group, checkpoint=str(checkpoint.path), dtype=dtype)
+        self.call("load", checkpoint=str(checkpoint.path), dtype=dtype)
         self._progress.done(self.name)
         return self
 
@@ -138,12 +148,7 @@ class Party:
 
     def close(self) -> None:
         """End the worker, whatever it is doing."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            if stream is not None:
-                with suppress(BrokenPipeError):  # a job was still unread when the worker died
-                    stream.close()
+        self._process.end()
 
     def __enter__(self) -> Self:
         return self
@@ -152,58 +157,50 @@ class Party:
         self.close()
 
     def _events(self, op: str, fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        _ = self.dtypes
         self._last_step = ""
-        self._send({"op": op, **fields})
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            event = json.loads(line)
-            if event["event"] == "step":
-                self._last_step = event["step"]
-                self._progress.step(self.name, self._last_step)
-            elif event["event"] == "error":
-                raise self._failure(event)
-            else:
-                yield event
-            if event["event"] == "done":
-                return
-        raise Crash(f"{self._where()}: {self._cause()}")
-
-    def _send(self, job: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps(job) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError as error:
+            self._process.send(json.dumps({"op": op, **fields}))
+        except OSError as error:
             raise Crash(f"{self.name} is gone: {self._cause()}") from error
+        yield from self._replies()
+
+    def _replies(self) -> Iterator[dict[str, Any]]:
+        """What the worker answers to one job; steps go to the progress display."""
+        try:
+            for event in map(json.loads, self._process.lines()):
+                if event["event"] == "step":
+                    self._last_step = event["step"]
+                    self._progress.step(self.name, self._last_step)
+                elif event["event"] == "error":
+                    raise self._failure(event)
+                else:
+                    yield event
+                if event["event"] == "done":
+                    return
+        except Stuck as stuck:
+            raise Crash(f"{self._where('is stuck')}: it {stuck}, so it was ended; {TIMEOUT} allows more") from stuck
+        raise Crash(f"{self._where()}: {self._cause()}")
 
     def _failure(self, event: dict[str, Any]) -> Exception:
         if event["kind"] == "Crash":
             if debugging():
-                print(self._all_said(), file=sys.stderr)
+                print(self._process.said(), file=sys.stderr)
             return Crash(f"{self._where()}: {event['message']}")
         return error_named(event["kind"], event["message"])
 
-    def _where(self) -> str:
+    def _where(self, what: str = "crashed") -> str:
         place = f"at {self._last_step}" if self._last_step else "before its first step"
-        return f"{self.name} crashed {place}"
+        return f"{self.name} {what} {place}"
 
     def _cause(self) -> str:
-        """Why the process ended: its signal or exit code, and the last line that it wrote to standard error."""
-        code = self._process.wait()
+        """Why the process ended: its signal or exit code, and the last line that it wrote."""
+        code = self._process.code()
         if code == -signal.SIGKILL:
             return "killed, most likely for want of memory; try a shorter prompt or a smaller checkpoint"
-        said = self._said()
+        said = self._process.said().splitlines()
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"{name}{f': {said}' if said else ''}"
-
-    def _said(self) -> str:
-        """The last line that the process wrote to standard error."""
-        lines = self._all_said().splitlines()
-        return lines[-1] if lines else ""
-
-    def _all_said(self) -> str:
-        self._errors.seek(0)
-        return self._errors.read().decode(errors="replace").strip()
+        return f"{name}{f': {said[-1]}' if said else ''}"
 
 
 def both(party: Party, output: Path, oracle: Trace) -> Runs:

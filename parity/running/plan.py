@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from typing import Any
 
-from parity.discovery import find
+from parity.discovery import require_dtype
 from parity.errors import UsageError
 from parity.media import Part
-from parity.running.party import Party
+from parity.running.party import Crash, Party
+from parity.running.progress import Silent
 
 ORACLE_DTYPE = "float64"
 
 
-def require_dtype(candidates: Iterable[str], dtype: str) -> None:
-    """Refuse an arithmetic before anything is started.
+def require_dtypes(backends: Iterable[str], dtypes: Iterable[str]) -> None:
+    """Refuse arithmetics before anything is loaded, by importing each backend in a process of its own.
 
     Raises:
-        UsageError: for an unknown backend, or one that does not have the arithmetic.
+        UsageError: for an unknown backend, or one that does not have an arithmetic. One whose import crashes passes:
+            that is its verdict, later.
     """
-    for name in candidates:
-        known = find(name).dtypes
-        if dtype not in known:
-            raise UsageError(f"backend {name} has no dtype {dtype!r}; it has {', '.join(known)}")
+    wanted = list(dtypes)
+    with ExitStack() as stack:
+        parties = [stack.enter_context(Party(name, name, progress=Silent())) for name in backends]
+        for party in parties:
+            with suppress(Crash):
+                for dtype in wanted:
+                    require_dtype(party.backend, party.dtypes, dtype)
 
 
 def require_floor(dtype: str) -> None:

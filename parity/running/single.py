@@ -14,7 +14,7 @@ from parity.errors import ParityError
 from parity.generation import Message, Sampling
 from parity.media import Part
 from parity.running.party import Party
-from parity.running.plan import ORACLE_DTYPE, plan_of, require_dtype
+from parity.running.plan import ORACLE_DTYPE, plan_of
 from parity.running.progress import Progress, Silent
 from parity.scratch import scratch
 from parity.traces.trace import Mode, Trace
@@ -81,7 +81,6 @@ class Writer:
 @contextmanager
 def writer(*, checkpoint: Checkpoint, backend: str, dtype: str) -> Iterator[Writer]:
     """Load a backend to generate with."""
-    require_dtype([backend], dtype)
     with _loaded(backend, BACKENDS, checkpoint, dtype) as party:
         yield Writer(party)
 
@@ -104,7 +103,7 @@ def health(backends: tuple[str, ...]) -> Iterator[Finding]:
 def _examine(name: str, group: str) -> Iterator[Finding]:
     try:
         with Party(name, name, group=group, progress=Silent()) as party:
-            for good, what, found in party.call("doctor", backend=name, group=group):
+            for good, what, found in party.call("doctor"):
                 yield name, good, what, found
     except ParityError as error:
         yield name, False, "worker", str(error)

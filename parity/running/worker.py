@@ -1,7 +1,7 @@
 """The worker: one backend in a process of its own, so that its crash is a verdict and not the end of the harness.
 
-Reads a job per line (JSON) from standard input and answers with events, a line each, on what was its standard output;
-anything that a library prints goes to standard error.
+Jobs and the events that answer them are lines of JSON on a socket that is the harness's and its alone: what a library
+prints goes to a file, and there is nothing to read on standard input.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ from __future__ import annotations
 import gc
 import json
 import os
+import select
 import signal
+import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ from parity.errors import ParityError, UsageError
 from parity.generation import Message, Sampling
 from parity.media import parse
 from parity.running.execute import Run, execute, measured_run
+from parity.running.process import Start
 from parity.scenario import Scenario
 from parity.traces.measured import to_text
 from parity.traces.trace import Key, Trace
@@ -34,19 +39,21 @@ Job = Mapping[str, Any]
 
 
 class Worker:
-    """Holds the loaded backend and answers jobs."""
+    """Holds the backend and answers jobs."""
 
-    def __init__(self, events: int) -> None:
-        self._events = events
+    def __init__(self, start: Start) -> None:
+        self._start = start
+        self._socket = socket.socket(fileno=start.socket)
         self._backend: Backend | None = None
-        self._chosen = ""
-        self.last_step = ""
+
+    def jobs(self) -> Iterator[Job]:
+        """Jobs as they come, until the harness is gone."""
+        with self._socket.makefile("rb") as lines:
+            yield from map(json.loads, lines)
 
     def tell(self, event: str, **fields: Any) -> None:
-        """Send one event; written at once, so that it survives a crash. A long one takes several writes."""
-        left = (json.dumps({"event": event, **fields}) + "\n").encode()
-        while left:
-            left = left[os.write(self._events, left) :]
+        """Send one event; sent at once, so that it survives a crash."""
+        self._socket.sendall((json.dumps({"event": event, **fields}) + "\n").encode())
 
     def answer(self, job: Job) -> None:
         """Do one job, or say why not."""
@@ -60,13 +67,21 @@ class Worker:
             reason = " ".join(str(error).split())[:300]
             self.tell("error", kind="Crash", message=f"{type(error).__name__}: {reason}")
 
+    def do_open(self, job: Job) -> Any:
+        """Import the backend, in the environment that it asks for; say what the harness must know of it."""
+        found = self._found
+        environment = {**os.environ, **found.environment(), **self._start.environment}
+        if environment != os.environ and not self._start.executed:
+            os.set_inheritable(self._start.socket, True)
+            command = replace(self._start, executed=True).command()
+            os.execve(command[0], command, environment)  # the linker, for one, reads its variables at a start alone
+        return {"dtypes": list(found.dtypes)}
+
     def do_load(self, job: Job) -> None:
         """Load a checkpoint into the backend."""
-        choice = Choice.parse(job["backend"])
-        options = dict(choice.options)
+        options = dict(self._choice.options)
         with _no_collection():
-            self._backend = find(job["backend"], job["group"]).load(Path(job["checkpoint"]), job["dtype"], **options)
-        self._chosen = choice.suffix
+            self._backend = self._found.load(Path(job["checkpoint"]), job["dtype"], **options)
 
     def do_contract(self, job: Job) -> Any:
         """The loaded reference's contract."""
@@ -90,7 +105,7 @@ class Worker:
             missing=_keys(job["missing"]),
             keep_tensors=job["keep_tensors"],
             command=tuple(job["command"]),
-            party=self._loaded.name + self._chosen,
+            party=self._loaded.name + self._choice.suffix,
         )
         execute(self._loaded, run, lambda step: self.tell("step", step=step))
 
@@ -134,13 +149,20 @@ class Worker:
 
     def do_doctor(self, job: Job) -> Any:
         """A backend's health checks, in the environment that it runs in."""
-        return list(find(job["backend"], job["group"]).doctor())
+        return list(self._found.doctor())
 
     def do_places(self, job: Job) -> Any:
         """Where each fault that a backend declares is in the installed source, and the versions of that."""
-        backend = find(job["backend"], job["group"])
-        places = {fault.name: list(fault.where()) for fault in backend.subject().faults}
-        return {"places": places, "versions": dict(backend.versions())}
+        places = {fault.name: list(fault.where()) for fault in self._found.subject().faults}
+        return {"places": places, "versions": dict(self._found.versions())}
+
+    @property
+    def _choice(self) -> Choice:
+        return Choice.parse(self._start.backend)
+
+    @property
+    def _found(self) -> type[Backend]:
+        return find(self._start.backend, self._start.group)
 
     @property
     def _loaded(self) -> Backend:
@@ -175,15 +197,25 @@ def _no_collection() -> Iterator[None]:
         gc.enable()
 
 
-def main() -> None:
-    """Answer jobs until standard input closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to handle: it ends its workers
-    events = os.dup(1)
-    os.dup2(2, 1)
-    worker = Worker(events)
-    for line in sys.stdin:
-        worker.answer(json.loads(line))
+def serve(start: Start) -> None:
+    """Answer jobs until the harness is gone; to import the backend is the first, which it need not give."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the harness's to handle: it ends its workers
+    sys.path.extend(path for path in start.paths if path not in sys.path)
+    os.register_at_fork(after_in_child=lambda: os.close(start.socket))
+    threading.Thread(target=_end_with_harness, args=(start.socket,), daemon=True).start()
+    worker = Worker(start)
+    worker.answer({"op": "open"})
+    for job in worker.jobs():
+        worker.answer(job)
+
+
+def _end_with_harness(number: int) -> None:
+    """Wait until nobody is at the socket's other end, and end all processes of this group, whatever they are doing."""
+    waiting = select.poll()
+    waiting.register(number, 0)  # a hang-up is told in any case
+    waiting.poll()
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    main()
+    serve(Start(**json.loads(sys.argv[1])))

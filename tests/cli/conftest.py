@@ -43,12 +43,12 @@ def engine(monkeypatch):
         judgements = tuple(replace(judgement, dtype=request.dtype) for judgement in comparison.judgements)
         return replace(comparison, judgements=judgements)
 
-    def unknown(names, dtype):
-        if dtype not in ("float32", "bfloat16"):
-            raise UsageError(f"no dtype {dtype!r}")
+    def unknown(names, dtypes):
+        if wrong := [dtype for dtype in dtypes if dtype not in ("float32", "bfloat16")]:
+            raise UsageError(f"no dtype {wrong[0]!r}")
 
     monkeypatch.setattr("parity.compare.compare", compare)
-    monkeypatch.setattr("parity.running.plan.require_dtype", unknown)
+    monkeypatch.setattr("parity.running.plan.require_dtypes", unknown)
     return engine
 
 

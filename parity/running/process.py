@@ -1,0 +1,175 @@
+"""A worker's process as the harness holds it: lines go in and come out, and nothing of it outlives the harness."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from parity.errors import UsageError
+
+TIMEOUT = "PARITY_TIMEOUT"
+"""The variable of the environment for how many seconds a worker may say nothing."""
+PATIENCE = 1800.0
+"""What it is where none is set: no step, and no loading of a model that fits in memory, took a tenth of it."""
+_BEAT = 0.5
+"""Seconds between two looks at whether a silent worker is alive."""
+
+
+def patience() -> float:
+    """Seconds without a word after which a worker is taken for stuck.
+
+    Raises:
+        UsageError: where the variable is no such number.
+    """
+    text = os.environ.get(TIMEOUT) or str(PATIENCE)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 1 <= seconds < math.inf:
+        raise UsageError(f"{TIMEOUT}={text!r} is no number of seconds; give one of 1 or more")
+    return seconds
+
+
+class Stuck(Exception):
+    """A worker said nothing for too long; it may wait for ever."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a worker is told on its command line.
+
+    Attributes:
+        backend: name and options.
+        group: entry-point group of the name.
+        environment: variables that it has whatever the backend asks for.
+        paths: where the harness imports from.
+        socket: number of the file that jobs come from.
+        executed: whether the process has run itself again, in the environment that the backend asked for.
+    """
+
+    backend: str
+    group: str
+    environment: Mapping[str, str]
+    paths: Sequence[str]
+    socket: int
+    executed: bool = False
+
+    def command(self) -> list[str]:
+        """The command line. With -P nothing is imported from the folder that the user happens to be in."""
+        return [sys.executable, "-P", "-m", "parity.running.worker", json.dumps(asdict(self))]
+
+
+class Life(Protocol):
+    """A process, living or not: `subprocess.Popen`, or one that was forked."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """How it ended, or None."""
+        ...
+
+    def wait(self) -> int:
+        """How it ended, when it has."""
+        ...
+
+
+class Process:
+    """One worker in a process group of its own, and the socket between them.
+
+    Args:
+        start: as it is told; the socket is made here.
+        timeout: seconds without a word after which it counts as stuck; None for the usual.
+
+    Raises:
+        UsageError: for a variable of the environment that cannot be.
+    """
+
+    def __init__(self, start: Start, timeout: float | None = None) -> None:
+        self._patience = timeout or patience()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker, closed by end()
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            self._life = self._begun(start, theirs)
+        self._socket.settimeout(_BEAT)
+
+    def _begun(self, start: Start, theirs: socket.socket) -> Life:
+        told = Start(**{**asdict(start), "socket": theirs.fileno()})
+        return subprocess.Popen(
+            told.command(),
+            stdin=subprocess.DEVNULL,
+            stdout=self._errors,
+            stderr=self._errors,
+            env=os.environ | dict(start.environment),
+            pass_fds=[theirs.fileno()],
+            process_group=0,
+        )
+
+    def send(self, line: str) -> None:
+        """Write one line.
+
+        Raises:
+            OSError: when nobody reads any more.
+        """
+        self._socket.settimeout(self._patience)
+        self._socket.sendall(f"{line}\n".encode())
+        self._socket.settimeout(_BEAT)
+
+    def lines(self) -> Iterator[str]:
+        """Lines as they come, until the process is gone.
+
+        Raises:
+            Stuck: when none came for too long.
+        """
+        left, heard = b"", time.monotonic()
+        while True:
+            try:
+                found = self._socket.recv(1 << 16)
+            except TimeoutError:
+                if self._life.poll() is not None:
+                    return  # what it forked may hold the socket open
+                if time.monotonic() - heard > self._patience:
+                    raise Stuck(f"said nothing for {self._patience:g} s") from None
+                continue
+            except ConnectionResetError:
+                return
+            if not found:
+                return
+            heard = time.monotonic()
+            *whole, left = (left + found).split(b"\n")
+            yield from (line.decode() for line in whole)
+
+    def code(self) -> int:
+        """How it ended: its exit code, or minus the number of a signal. It is ended if it did not."""
+        deadline = time.monotonic() + 10 * _BEAT
+        while self._life.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._kill()
+        return self._life.wait()
+
+    def said(self) -> str:
+        """What it wrote to standard output and standard error."""
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace").strip()
+
+    def end(self) -> None:
+        """End it and what it forked, whatever they are doing."""
+        self._kill()
+        self._life.wait()
+        self._socket.close()
+        self._errors.close()
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):  # macOS refuses where all of the group are zombies
+            os.killpg(self._life.pid, signal.SIGKILL)

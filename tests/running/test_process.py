@@ -1,0 +1,169 @@
+"""Workers end, whatever a backend does, and however the harness ends; what they import is what they should."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from parity.checkpoint import Checkpoint
+from parity.compare import Request, compare
+from parity.errors import ExitCode, UsageError
+from parity.running.party import Crash, Party
+from parity.running.process import patience
+from parity.running.progress import Silent
+from tests.toy import Toy, write
+
+TOY = "tests.toy:Toy"
+
+
+@pytest.fixture
+def noted(tmp_path, monkeypatch):
+    """The process that a misbehaving backend tells of, as soon as it does."""
+    file = tmp_path / "pid"
+    monkeypatch.setenv("NOTED", str(file))
+
+    def read():
+        return int(eventually(lambda: file.exists() and file.read_text()))
+
+    return read
+
+
+def eventually(ask):
+    """What `ask` says when it says something; a machine may be slow."""
+    for _ in range(1200):
+        if found := ask():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("never")
+
+
+def is_alive(pid):
+    """Whether a process runs; one that only waits to be read of has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def verdict(tmp_path, candidate, **fields):
+    """The candidate's crash, beside a good one that is judged all the same."""
+    request = Request(
+        Checkpoint(tmp_path, "toy", "weights"), (candidate, TOY), "float32", ("toy",), None, reference=TOY, **fields
+    )
+    crashed, good = compare(request, progress=Silent()).judgements
+    assert (crashed.exit_code, good.exit_code) == (ExitCode.UNAVAILABLE, ExitCode.PARITY)
+    return crashed.crash
+
+
+def test_there_is_nothing_to_read(tmp_path):
+    assert verdict(tmp_path, "tests.misbehaving:Reading").endswith("RuntimeError: there was nothing to read")
+
+
+def test_what_is_stuck_is_ended(tmp_path, noted):
+    """With the step that it reached. Only its forward pass is hurried: a slow machine may take long to import."""
+    oracle = write(tmp_path, "oracle", Toy())
+    with Party("it", "tests.misbehaving:Sleeping", progress=Silent()) as party:
+        party.load(Checkpoint(tmp_path, "toy", "weights"), "float32")
+        party._process._patience = 2
+        with pytest.raises(Crash, match="it is stuck at ids: it said nothing for 2 s, so it was ended"):
+            party.run(tmp_path / "out", oracle=oracle)
+    assert not is_alive(noted())
+
+
+def test_a_comparisons_timeout_is_its_parties(tmp_path):
+    """Nobody is so quick to import."""
+    with pytest.raises(Crash, match=r"said nothing for 0\.01 s"):
+        verdict(tmp_path, TOY, timeout=0.01)
+
+
+@pytest.mark.parametrize("kind", ["Forking", "ForkingInC"])
+def test_a_child_of_a_backend_holds_nobody(tmp_path, noted, kind):
+    """The worker's end is seen at once, and the child ends with it."""
+    assert "exit code 9" in verdict(tmp_path, f"tests.misbehaving:{kind}")
+    eventually(lambda: not is_alive(noted()))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+def test_a_worker_ends_with_its_harness(tmp_path, noted, number):
+    """However that ends, and whatever the worker waits for."""
+    command = ["compare", "--candidates", "tests.misbehaving:Sleeping", "--reference", TOY, "--scenario", "toy"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "parity", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as harness:
+        worker = noted()
+        harness.send_signal(number)
+        _, said = harness.communicate()
+    eventually(lambda: not is_alive(worker))
+    if number == signal.SIGINT:
+        assert (harness.returncode, said.splitlines()[-1]) == (130, "parity: interrupted")
+
+
+MODULES = {
+    "leaves": "import sys; sys.exit(0)",
+    "leaves_at_once": "import os; os._exit(0)",
+    "broken": "def (",
+    "unknown": "undefined",
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("leaves", "crashed before its first step: exit code 0"),
+        ("leaves_at_once", "crashed before its first step: exit code 0"),
+        ("broken", "crashed before its first step: SyntaxError: invalid syntax (broken.py, line 1)"),
+        ("unknown", "crashed before its first step: NameError: name 'undefined' is not defined"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_its_candidates_verdict(tmp_path, monkeypatch, module, said):
+    (tmp_path / f"{module}.py").write_text(MODULES[module])
+    monkeypatch.chdir(tmp_path)
+    assert said in verdict(tmp_path, f"{module}:Backend")
+
+
+SHADOWS = (
+    "xxhash",
+    "random",
+    "numpy",
+    "json",
+    "safetensors",
+    "torch",
+    "mlx",
+    "typer",
+    "rich",
+    "parity",
+    "sitecustomize",
+)
+
+
+def test_a_users_folder_hides_nothing(tmp_path):
+    """A port in the folder that one is in is found there; what else is in it, of whatever name, is not run."""
+    for name in SHADOWS:
+        (tmp_path / f"{name}.py").write_text("print('shadowed')\nraise SystemExit(0)\n")
+    (tmp_path / "my_port.py").write_text("import helper\nfrom tests.toy import Port\nclass Mine(Port):\n    pass\n")
+    (tmp_path / "helper.py").write_text("")
+    command = ["compare", "--candidates", "my_port:Mine", "--reference", TOY, "--scenario", "toy"]
+    here = os.getcwd()
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "parity", *command],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": here},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "shadowed" not in done.stdout + done.stderr
+    assert done.returncode == ExitCode.PARITY, done.stderr
+
+
+@pytest.mark.parametrize("text", ["0", "soon", "-3", "inf", "nan"])
+def test_a_timeout_that_cannot_be(monkeypatch, text):
+    monkeypatch.setenv("PARITY_TIMEOUT", text)
+    with pytest.raises(UsageError, match="is no number of seconds; give one of 1 or more"):
+        patience()
