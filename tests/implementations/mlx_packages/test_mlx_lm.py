@@ -29,7 +29,7 @@ from implementations.mlx_lm.patches import (  # noqa: E402
 )
 from implementations.mlx_lm.sites import SOURCE, STEPS  # noqa: E402
 from implementations.mlx_packages.at import At  # noqa: E402
-from implementations.mlx_packages.patch import Patch  # noqa: E402
+from implementations.mlx_packages.patch import Patch, edits_of  # noqa: E402
 from implementations.mlx_packages.views import KEYS, Mask  # noqa: E402
 from parity.errors import BackendUnavailable, ExitCode, UsageError  # noqa: E402
 from parity.judging.judge import judge  # noqa: E402
@@ -222,7 +222,8 @@ def test_package_is_left_as_it_was(harness):
 
     def state():
         files = sorted(Path(mlx_lm.__path__[0]).rglob("*.py"))
-        codes = {step.site.function: resolve(step.site.function).__code__ for step in STEPS}
+        touched = {step.site.function for step in STEPS} | {edit.function for edit in edits_of(PATCHES)}
+        codes = {name: resolve(name).__code__ for name in touched}
         return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files], codes
 
     before = state()
