@@ -21,7 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal may lack a prompt's letters
     signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(guarded(lambda: _invoke(sys.argv[1:] if arguments is None else arguments)))
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = guarded(lambda: _invoke(sys.argv[1:] if arguments is None else arguments))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is said is said: Python's own end would show a traceback
+    sys.exit(code)
 
 
 def _invoke(arguments: Sequence[str]) -> int:
