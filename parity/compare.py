@@ -16,6 +16,7 @@ from parity.discovery import reference_of
 from parity.judging.baseline import Baseline, judged
 from parity.judging.judgement import Comparison, Judgement
 from parity.media import Part
+from parity.running.cache import cache
 from parity.running.parties import Parties
 from parity.running.party import Crash, Party, both
 from parity.running.plan import require_prompt
@@ -44,6 +45,7 @@ class Request:
         diagnose: whether the cause of each introduced step is looked for.
         strict: whether a coarse step counts as a divergence.
         timeout: seconds without a word after which a party counts as stuck; None for the usual.
+        remember: whether what the reference computed before is taken from the user's cache, and what is new kept there.
     """
 
     checkpoint: Checkpoint
@@ -57,6 +59,7 @@ class Request:
     diagnose: bool = True
     strict: bool = False
     timeout: float | None = None
+    remember: bool = False
 
 
 class Onlooker(Protocol):
@@ -95,7 +98,15 @@ class _Session:
         self._crashes: dict[str, str] = {}
         self._namers: dict[str, Namer] = {}
         reference = reference_of(request.checkpoint, request.reference)
-        self._parties = stack.enter_context(Parties(request.checkpoint, reference, progress, timeout=request.timeout))
+        self._parties = stack.enter_context(
+            Parties(
+                request.checkpoint,
+                reference,
+                progress,
+                timeout=request.timeout,
+                kept=cache() if request.remember else None,
+            )
+        )
         self._oracle, self._baseline = self._parties.oracle, self._parties.reference("baseline", request.dtype)
         self._known = Knowledge.of(reference, oracle=self._oracle, baseline=self._baseline)
         self._candidates = [self._parties.candidate(name, request.dtype) for name in request.candidates]
@@ -123,7 +134,9 @@ class _Session:
         return self._last.manifest
 
     def _load(self) -> None:
-        jobs = [(party, self._pool.submit(self._parties.load, party)) for party in self._parties]
+        request = self.request
+        wake = not self._parties.know(request.scenarios, request.prompt, request.media)
+        jobs = [(party, self._pool.submit(self._parties.load, party, wake=wake)) for party in self._parties]
         for party, job in jobs:
             self._guarded(party, job.result)
 

@@ -78,12 +78,24 @@ def _part(data: Mapping[str, Any]) -> Part:
 
 def _keep(file: Path, trace: Path) -> str:
     try:
-        name = digest(file) + _suffix(file)
+        name = content_name(file)
         (trace / FOLDER).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, trace / FOLDER / name)
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     return name
+
+
+def content_name(file: Path) -> str:
+    """The name of a file's content, the same wherever it lies.
+
+    Raises:
+        UsageError: for a file that cannot be read.
+    """
+    try:
+        return digest(file) + _suffix(file)
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _kept(name: str, trace: Path) -> str:

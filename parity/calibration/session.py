@@ -64,7 +64,9 @@ class Session:
         self._candidates: dict[Entrant, Party] = {}
         self._refused: dict[Entrant, str] = {}
         with ExitStack() as stack:
-            parties = Parties(sitting.checkpoint, sitting.reference, Silent(), _variables(self._setting.here))
+            parties = Parties(
+                sitting.checkpoint, sitting.reference, Silent(), environment=_variables(self._setting.here)
+            )
             self._parties = stack.enter_context(parties)
             self._oracle, self._baseline = parties.oracle, parties.reference("baseline", self._setting.dtype)
             self._known = Knowledge.of(sitting.reference, oracle=self._oracle, baseline=self._baseline)

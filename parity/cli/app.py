@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from parity.cli import auditing, calibrating, comparing, generating, reading, reporting, running, stepping
+from parity.cli.caching import cache
 from parity.cli.golden import golden
 from parity.cli.plugins import Commands
 from parity.cli.variants import variants
@@ -37,6 +38,7 @@ BUILT_IN: tuple[Callable[..., int], ...] = (
 )
 for command in BUILT_IN:
     app.command()(command)
+app.add_typer(cache, name="cache")
 app.add_typer(golden, name="golden")
 app.add_typer(variants, name="variants")
 

@@ -20,6 +20,7 @@ from parity.cli.options import (
     Model,
     Prompt,
     Reference,
+    Remember,
     Report,
     Scenarios,
     Strict,
@@ -53,6 +54,7 @@ def compare(
     diagnosis: Diagnosis = True,
     strict: Strict = False,
     timeout: Timeout = None,
+    remember: Remember = True,
     as_json: Json = False,
 ) -> int:
     """Run the reference and the candidates, and judge every step against the measured floor."""
@@ -82,6 +84,7 @@ def compare(
         diagnose=diagnosis,
         strict=strict,
         timeout=timeout,
+        remember=remember,
     )
     gatherer = _gatherer(request) if report else None
     comparison = _compare([replace(request, dtype=name, keep=_kept(keep, name, dtypes)) for name in dtypes], gatherer)

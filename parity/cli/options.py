@@ -86,6 +86,12 @@ Timeout = Annotated[
         help=f"A party that says nothing for so long is taken for stuck, and ended (default: {PATIENCE:g}).",
     ),
 ]
+Remember = Annotated[
+    bool,
+    typer.Option(
+        "--cache/--no-cache", help="Whether what the reference computed before is taken from the cache (parity cache)."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the report.")]
 
 

@@ -12,8 +12,11 @@ from typing import Any, Self
 from parity.checkpoint import Checkpoint
 from parity.discovery import BACKENDS, REFERENCES
 from parity.media import Part
+from parity.running.cache import Cache
+from parity.running.cached import CachedParty
+from parity.running.identity import identity
 from parity.running.party import Party
-from parity.running.plan import ORACLE_DTYPE, plan_of
+from parity.running.plan import ORACLE_DTYPE, plan_job, plan_of
 from parity.running.progress import Progress
 from parity.traces.trace import Trace
 
@@ -29,6 +32,7 @@ class Parties:
         progress: told of each party's work.
         environment: further variables of every party's environment, as `parity.running.party.Party` takes them.
         timeout: seconds without a word after which one counts as stuck; None for the usual.
+        kept: what the reference computed before; None to compute all.
     """
 
     def __init__(
@@ -36,11 +40,13 @@ class Parties:
         checkpoint: Checkpoint,
         reference: str,
         progress: Progress,
+        *,
         environment: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        kept: Cache | None = None,
     ) -> None:
         self._checkpoint, self._reference, self._progress = checkpoint, reference, progress
-        self._environment, self._timeout = environment, timeout
+        self._environment, self._timeout, self._cache = environment, timeout, kept
         self._dtypes: dict[Party, str] = {}
 
     @cached_property
@@ -49,16 +55,35 @@ class Parties:
         return self.reference("oracle", ORACLE_DTYPE)
 
     def reference(self, name: str, dtype: str) -> Party:
-        """Open the reference once more, in an arithmetic."""
-        return self._opened(name, self._reference, REFERENCES, dtype)
+        """Open the reference once more, in an arithmetic; what it computed before comes from the user's cache."""
+        if self._cache is None or self._identity is None:
+            return self._noted(self._opened(name, self._reference, REFERENCES), dtype)
+        return self._noted(
+            CachedParty(
+                lambda: self._opened(name, self._reference, REFERENCES),
+                name=name,
+                backend=self._reference,
+                cache=self._cache,
+                identity={**self._identity, "dtype": dtype},
+                progress=self._progress,
+            ),
+            dtype,
+        )
 
     def candidate(self, name: str, dtype: str, environment: Mapping[str, str] | None = None) -> Party:
         """Open a backend that is judged, by its name and options; `environment` is its own in place of the others'."""
-        return self._opened(name, name, BACKENDS, dtype, environment)
+        return self._noted(self._opened(name, name, BACKENDS, environment), dtype)
 
-    def load(self, party: Party) -> Party:
-        """Load the checkpoint into an open party, in its arithmetic."""
-        return party.load(self._checkpoint, self._dtypes[party])
+    def load(self, party: Party, *, wake: bool = True) -> Party:
+        """Load the checkpoint into an open party, in its arithmetic; one that may know all may sleep on."""
+        party.load(self._checkpoint, self._dtypes[party])
+        if wake:
+            party.wake()
+        return party
+
+    def know(self, scenarios: Sequence[str], prompt: str | None, media: Sequence[Part]) -> bool:
+        """Whether all these scenarios were planned before, so that most of what will be asked may be known."""
+        return all(self.oracle.knows("scenario", **plan_job(name, prompt, media)) for name in scenarios)
 
     def oracle_run(self, folder: Path, scenario: str, prompt: str | None, media: Sequence[Part]) -> Trace:
         """What is true in a scenario, for a prompt behind pictures and sounds."""
@@ -82,11 +107,15 @@ class Parties:
             for party in self:
                 stack.callback(party.close)
 
-    def _opened(
-        self, name: str, backend: str, group: str, dtype: str, environment: Mapping[str, str] | None = None
-    ) -> Party:
+    def _opened(self, name: str, backend: str, group: str, environment: Mapping[str, str] | None = None) -> Party:
         variables = self._environment if environment is None else environment
         how: dict[str, Any] = {"group": group, "progress": self._progress, "environment": variables}
-        party = Party(name, backend, **how, timeout=self._timeout)
+        return Party(name, backend, **how, timeout=self._timeout)
+
+    def _noted(self, party: Party, dtype: str) -> Party:
         self._dtypes[party] = dtype
         return party
+
+    @cached_property
+    def _identity(self) -> dict[str, Any] | None:
+        return identity(self._reference, self._checkpoint, self._environment or {})

@@ -57,7 +57,7 @@ class Party:
         self._progress = progress
         self._last_step = ""
         require(backend, group)
-        paths = [*filter(None, sys.path)] if not is_installed(backend, group) else []
+        paths = [] if is_installed(backend, group) else [*filter(None, sys.path)]
         self._process = Process(Start(backend, group, dict(environment or {}), paths, -1), timeout)
 
     @cached_property
@@ -98,6 +98,13 @@ class Party:
         self.call("load", checkpoint=str(checkpoint.path), dtype=dtype)
         self._progress.done(self.name)
         return self
+
+    def wake(self) -> None:
+        """Be loaded, as it is."""
+
+    def knows(self, op: str, **fields: Any) -> bool:
+        """Whether a job was answered before, and need not be done."""
+        return False
 
     def run(
         self,

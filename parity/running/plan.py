@@ -54,5 +54,10 @@ def require_prompt(prompt: str | None) -> None:
 
 def plan_of(oracle: Party, scenario: str, prompt: str | None, media: Sequence[Part]) -> dict[str, Any]:
     """The scenario of that name, as the loaded reference plans it."""
-    plan: dict[str, Any] = oracle.call("scenario", name=scenario, prompt=prompt, media=[asdict(part) for part in media])
+    plan: dict[str, Any] = oracle.call("scenario", **plan_job(scenario, prompt, media))
     return plan
+
+
+def plan_job(scenario: str, prompt: str | None, media: Sequence[Part]) -> dict[str, Any]:
+    """What a party is asked for a plan."""
+    return {"name": scenario, "prompt": prompt, "media": [asdict(part) for part in media]}

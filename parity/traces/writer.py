@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -107,6 +108,38 @@ def machine() -> dict[str, str]:
     """The machine, as far as it can matter to arithmetic."""
     system = os.uname()
     return {"system": system.sysname, "processor": system.machine, "python": sys.version.split()[0]}
+
+
+def adopted(source: Path, path: Path, command: Sequence[str]) -> None:
+    """Give a trace that was kept another name, with the command that asks for it now.
+
+    Raises:
+        OSError: where it cannot be read or written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent) as partial:
+        trace = Path(partial) / "trace"
+        linked(source, trace)
+        manifest = json.loads((trace / "manifest.json").read_text(encoding="utf-8"))
+        (trace / "manifest.json").unlink()  # the file itself is the source's too
+        _dump({**manifest, "command": [*command]}, trace / "manifest.json")
+        trace.rename(path)
+
+
+def linked(source: Path, target: Path) -> None:
+    """A folder with the same files: the same on the disk where that can be, so that they take no room twice.
+
+    Raises:
+        OSError: where the target cannot be written.
+    """
+    shutil.copytree(source, target, copy_function=_linked)
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
 
 
 def _line(record: dict[str, Any], gathered: Gathered) -> str:

@@ -18,6 +18,7 @@ from parity.diagnosis.matched import PartyPlant
 from parity.diagnosis.together import Remembered, TensorsAt
 from parity.errors import ParityError
 from parity.judging.baseline import Baseline
+from parity.running.cache import cache
 from parity.running.parties import Parties
 from parity.running.party import Party
 from parity.running.progress import Progress
@@ -70,7 +71,9 @@ class Nursery:
         with ExitStack() as stack:
             self._folder = stack.enter_context(scratch())
             self._pool = stack.enter_context(ThreadPoolExecutor(WORKERS + 1))
-            parties = Parties(self._checkpoint, self._catalogue.reference, self._progress, ALONE)
+            parties = Parties(
+                self._checkpoint, self._catalogue.reference, self._progress, environment=ALONE, kept=cache()
+            )
             self._parties = stack.enter_context(parties)
             self._plant, self._coarse = Remembered(PartyPlant(parties.oracle)), Remembered(self._planted_coarsely)
             self._baseline = parties.reference("baseline", self._dtype)  # its own: the workers have bugs
