@@ -19,8 +19,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Skips())
     for name in [name for name in os.environ if name.startswith("PARITY_")]:
         del os.environ[name]
-    # Commands on the embedded checkpoint share the reference's runs, of which a tenth are different ones. A line that is
-    # changed, of ours or of a library, makes them anew.
+    # Tests of the embedded checkpoint ask for the same runs of the reference again and again, in many processes. A line
+    # that is changed, of ours or of a library, makes them anew.
     os.environ["PARITY_CACHE"], os.environ["PARITY_CACHE_SIZE"] = str(config.rootpath / ".pytest_cache/runs"), "2"
 
 

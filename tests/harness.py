@@ -10,17 +10,26 @@ import gc
 import itertools
 import shutil
 import weakref
+from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
 from parity.backend import Backend
+from parity.checkpoint import Checkpoint, find_checkpoint
 from parity.errors import ExitCode
 from parity.judging.baseline import Baseline, judged
 from parity.judging.judgement import Judgement
+from parity.media import parse
+from parity.running.cache import cache
+from parity.running.cached import CachedParty
 from parity.running.execute import Run, execute, measured_run
+from parity.running.identity import identity
 from parity.running.party import Party
+from parity.running.plan import plan_of
+from parity.running.progress import Silent
+from parity.scenario import Scenario
 from parity.traces.coverage import Missing
 from parity.traces.measured import Errors
 from parity.traces.runs import Runs
@@ -54,8 +63,10 @@ class Harness:
 
     @functools.cache  # noqa: B019
     def oracle_trace(self, scenario: str, prompt: str | None = PROMPT) -> Trace:
-        """The oracle's run of a scenario."""
-        return self.trace(self.oracle, "float64", scenario=self.oracle.scenario(scenario, prompt))
+        """The oracle's run of a scenario, which an earlier test may have left."""
+        oracle = self._kept("float64", lambda: self.oracle)
+        plan = plan_of(oracle, scenario, prompt, ())
+        return oracle.run(self._output(), scenario=plan)
 
     @functools.cache  # noqa: B019
     def measured(self, dtype: str, scenario: str, prompt: str | None = PROMPT) -> Baseline:
@@ -64,7 +75,16 @@ class Harness:
 
     def against(self, oracle: Trace, dtype: str, reference: Reference | None = None) -> Baseline:
         """The baseline of an oracle's trace: the embedded checkpoint's, or another reference in that arithmetic."""
-        return Baseline(Here(reference or self.baseline(dtype), dtype), oracle, self._output())
+        runner = self._kept(dtype, lambda: self.baseline(dtype)) if reference is None else Here(reference, dtype)
+        return Baseline(runner, oracle, self._output())
+
+    def _kept(self, dtype: str, load: Callable[[], Reference]) -> CachedParty:
+        """What computes in this process what the tests' cache does not have."""
+        how = {"name": "it", "backend": "transformers", "cache": cache(), "progress": Silent()}
+        checkpoint = Checkpoint(self.checkpoint, NAME, WEIGHTS)
+        identified = identity("transformers", find_checkpoint(str(self.checkpoint)), {"OMP_NUM_THREADS": "1"})
+        party = Passing(lambda: Here(load(), dtype), **how, identity={**identified, "dtype": dtype, "near": True})
+        return party.load(checkpoint, dtype)
 
     def baseline_runs(self, dtype: str, scenario: str, prompt: str | None = PROMPT) -> Runs:
         """The baseline's runs, held to every step."""
@@ -92,19 +112,39 @@ class Harness:
         return self._folder / f"trace-{next(self._numbers)}"
 
 
+class Passing(CachedParty):
+    """Its traces are kept for as long as something refers to them."""
+
+    def run(self, output: Path, **how: Any) -> Trace:
+        """As asked."""
+        return passing(super().run(output, **how))
+
+
 class Here:
     """A loaded reference of this process, as `parity.judging.baseline` runs it."""
 
     def __init__(self, reference: Reference, dtype: str) -> None:
         self._reference, self._dtype = reference, dtype
 
-    def executions(self) -> tuple[tuple[str, ...], str]:
+    def load(self, checkpoint: Checkpoint, dtype: str) -> Here:
+        """It is."""
+        return self
+
+    def call(self, op: str, **asked: Any) -> Any:
+        """A scenario, as a worker plans it, or the executions."""
+        if op == "executions":
+            return dict(zip(("names", "plain"), self.executions(), strict=True))
+        assert op == "scenario"
+        return self._reference.scenario(asked["name"], asked["prompt"], parse(asked["media"])).to_json()
+
+    def executions(self) -> tuple[tuple[str, ...], bool]:
         """Names."""
         return tuple(self._reference.executions), self._reference.plain
 
-    def run(self, output: Path, *, oracle: Trace, mode: Mode, missing: Missing) -> Trace:
+    def run(self, output: Path, *, oracle: Trace | None = None, scenario: Any = None, **how: Any) -> Trace:
         """A trace."""
-        run = Run(output, NAME, WEIGHTS, self._dtype, mode=mode, oracle=oracle.path, missing=missing)
+        how["scenario"] = Scenario.from_json(scenario) if scenario else None
+        run = Run(output, NAME, WEIGHTS, self._dtype, oracle=oracle.path if oracle else None, **how)
         return passing_trace(self._reference, run)
 
     def measure(self, execution: str, *, oracle: Trace, mode: Mode, missing: Missing) -> Errors:
