@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from parity.backend import Backend, Reference
@@ -47,7 +47,7 @@ class Choice:
         return cls(name, tuple((key, value) for key, _, value in pairs))
 
 
-def available(group: str = BACKENDS) -> dict[str, str]:
+def available(group: str = BACKENDS) -> Mapping[str, str]:
     """Names and targets of the installed backends."""
     return targets(group)
 
