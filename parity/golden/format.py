@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save
 from parity.errors import StaleTrace, UsageError
 from parity.golden.tables import FamilyFloor, GreedyChoice, read_choices, read_floors, write_choices, write_floors
 from parity.media import FOLDER
-from parity.traces.trace import Phase
+from parity.names import Name
 
 FORMAT_VERSION = 1
 
@@ -41,7 +41,7 @@ class ChunkManifest(_Strict):
         nonfinite: steps with NaN or infinities, and how many of each; usually none.
     """
 
-    phase: Phase
+    phase: Name
     records: int
     shapes: list[list[int]]
     nonfinite: dict[str, tuple[int, int]] = {}
@@ -52,7 +52,7 @@ class GoldenManifest(_Strict):
 
     format: Literal["parity-golden"] = "parity-golden"
     version: int = FORMAT_VERSION
-    name: str
+    name: Name
     model: str
     weights: str
     contract: str
