@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from safetensors import SafetensorError, safe_open
 
 from parity.contract import Contract
@@ -62,6 +62,13 @@ class Manifest(_Strict):
     command: list[str] = []
     machine: dict[str, str] = {}
     hidden: dict[str, str] = {}
+    returned: dict[str, str] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """`returned` only where there is something to say, which a right party never has."""
+        data: dict[str, Any] = fields(self)
+        return data if self.returned else {name: value for name, value in data.items() if name != "returned"}
 
     def why_hidden(self, step: str) -> str:
         """Why no tap can stand at a step that was not emitted; empty where the writer does not say that."""
