@@ -15,7 +15,7 @@ from parity.errors import UsageError
 from parity.generation import Message, Sampling
 from parity.media import Part, keep, resolve
 from parity.running.recorder import Notify, Recorder
-from parity.running.returned import Returned
+from parity.running.returned import ReturnedLogits
 from parity.scenario import Chunk, Scenario
 from parity.traces.coverage import NOTHING, Missing
 from parity.traces.measure import Error
@@ -70,7 +70,7 @@ def execute(backend: Backend, run: Run, notify: Notify) -> None:
         home = writer.folder if oracle is None else oracle.path  # the oracle's trace keeps pictures and sounds for all
         if oracle is None:
             scenario = scenario.mapped(lambda prompt: keep(prompt, home))
-        returned = Returned(writer, contract.logits, scenario, run.dtype)
+        returned = ReturnedLogits(writer, contract.logits, scenario, run.dtype)
         recorder = Recorder(
             contract=contract,
             tensors=backend.tensors,
@@ -125,7 +125,7 @@ def _executing(reference: Reference, execution: str) -> Iterator[None]:
 
 
 def _run(
-    backend: Backend, scenario: Scenario, home: Path, recorder: Recorder, returned: Returned | None = None
+    backend: Backend, scenario: Scenario, home: Path, recorder: Recorder, returned: ReturnedLogits | None = None
 ) -> Scenario:
     """Run every chunk; a conversation by the backend's own generation loop, where it has one."""
     if not (scenario.turns and backend.generates):
@@ -151,7 +151,7 @@ def _forced(turn: Sequence[Chunk], behind: Chunk | None) -> Sampling:
 
 
 def _chunks(
-    backend: Backend, scenario: Scenario, home: Path, recorder: Recorder, returned: Returned | None
+    backend: Backend, scenario: Scenario, home: Path, recorder: Recorder, returned: ReturnedLogits | None
 ) -> Scenario:
     """Run every chunk; where a chunk awaits the oracle's choice, choose greedily and note it."""
     backend.start(padding=scenario.padding, cache=scenario.cache)

@@ -16,7 +16,7 @@ ROUNDINGS = 2.0
 its way, to the arithmetic's own format: by one unit at most, or two where the rest is cut off."""
 
 
-class Returned:
+class ReturnedLogits:
     """Passes tensors on to a sink, and notes the phases whose returned logits are others than the emitted ones.
 
     Args:

@@ -13,7 +13,7 @@ from parity.report.detail import Report
 from parity.report.first import first
 from parity.report.json import dumps
 from parity.report.sentences import verdict
-from parity.running.returned import Returned
+from parity.running.returned import ReturnedLogits
 from parity.scenario import Chunk, Scenario
 from parity.tap import SILENT
 from parity.traces.trace import Trace
@@ -153,7 +153,7 @@ def test_padding_and_values_that_are_not_finite():
     emitted = np.array([[[1.0, 2.0], [np.nan, 3.0]], [[np.inf, 1.0], [0.0, 0.0]]])
 
     def said(change):
-        returned = Returned(Nothing(), "logits", scenario, "float32")
+        returned = ReturnedLogits(Nothing(), "logits", scenario, "float32")
         returned.begin("prefill")
         returned.add("logits", 0, (), emitted)
         value = emitted.copy()
