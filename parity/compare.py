@@ -16,6 +16,7 @@ from parity.discovery import reference_of
 from parity.judging.baseline import Baseline, judged
 from parity.judging.judgement import Comparison, Judgement
 from parity.media import Part
+from parity.names import file_name, require_name
 from parity.running.cache import cache
 from parity.running.parties import Parties
 from parity.running.party import Crash, Party, both
@@ -114,7 +115,7 @@ class _Session:
 
     def judgements(self, scenario: str) -> Iterator[Judgement]:
         """Run one scenario with every party and judge each candidate."""
-        folder = self._folder / scenario
+        folder = self._folder / require_name("a scenario", scenario)
         self._known.forget()
         oracle = self._last = self._parties.oracle_run(folder, scenario, self.request.prompt, self.request.media)
         baseline = Baseline(self._baseline, oracle, folder)
@@ -153,7 +154,7 @@ class _Session:
     def _runs(self, party: Party, folder: Path, oracle: Trace) -> Runs | None:
         if party.name in self._crashes:
             return None
-        output = folder / party.name.replace("/", "_")
+        output = folder / file_name(party.name)
         return self._guarded(party, lambda: both(party, output, oracle))
 
     def _judge(self, oracle: Trace, baseline: Baseline, party: Party, runs: Runs | None) -> Judgement:

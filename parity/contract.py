@@ -55,7 +55,7 @@ class Contract:
     Attributes:
         model: the architecture's name.
         steps: in execution order.
-        logits: name of the step that tokens are chosen from.
+        logits: name of the step that tokens are chosen from; empty where none are, as of a tower alone.
         axes: what the names of the steps' axes mean.
 
     Raises:
@@ -112,11 +112,17 @@ class Contract:
         """Read what `to_json` wrote; where that does not say what axes are, their usual names do (`parity.axes`).
 
         Raises:
-            UsageError: when another field is missing, or one is of another type.
+            UsageError: when another field is missing, one is of another type, or the logits are none of the steps.
         """
         try:
             steps = tuple(Step(**{**step, "axes": tuple(step["axes"])}) for step in data["steps"])
             axes = Axes.from_json(data.get("axes", {}))
-            return cls(model=data["model"], steps=steps, logits=data["logits"], axes=axes)
+            found = cls(model=data["model"], steps=steps, logits=data["logits"], axes=axes)
         except (AttributeError, KeyError, TypeError) as error:
             raise UsageError(f"the contract cannot be read ({error!r}); write the trace again") from error
+        if found.logits and found.get(found.logits) is None:
+            raise UsageError(
+                f"the logits of the contract of {found.model}, {found.logits!r}, are none of its steps; name the step "
+                "that tokens are chosen from"
+            )
+        return found

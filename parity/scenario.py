@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from parity.errors import UsageError
 from parity.media import Part, Prompt, parse
+from parity.names import require_name
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,9 @@ class Chunk:
     @property
     def length(self) -> int:
         """Tokens per row; a chunk that awaits the oracle's choice has one."""
-        return 1 if self.tokens is None else len(self.tokens[0])
+        if self.tokens is None:
+            return 1
+        return len(self.tokens[0]) if self.tokens else 0
 
     @property
     def holds(self) -> frozenset[str]:
@@ -66,7 +70,8 @@ class Scenario:
             and gone on with, whoever runs: inputs that no tokens give. A power of two costs no rounding.
 
     Raises:
-        UsageError: for no chunk or no token, rows of unequal length, or several chunks without a cache.
+        UsageError: for no chunk or no token, rows of unequal length, several chunks without a cache, two chunks of one
+            name, or padding that leaves nothing to compare.
     """
 
     name: str
@@ -76,6 +81,13 @@ class Scenario:
     scaled: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
+        self._require_rows()
+        self._require_tokens_behind_padding()
+
+    def _require_rows(self) -> None:
+        phases = [chunk.phase for chunk in self.chunks]
+        if twice := [phase for phase in phases if phases.count(phase) > 1]:
+            raise UsageError(f"scenario {self.name} has two chunks called {twice[0]}; give each a name of its own")
         if not self.chunks or any(chunk.length == 0 for chunk in self.chunks):
             raise UsageError(f"scenario {self.name} has nothing to run: give a prompt of at least one token")
         if len(self.chunks) > 1 and not self.cache:
@@ -86,6 +98,20 @@ class Scenario:
                 raise UsageError(
                     f"scenario {self.name}, {chunk.phase}: rows of {lengths} tokens for a batch of {self.batch}"
                 )
+
+    def _require_tokens_behind_padding(self) -> None:
+        """Padding is not compared, so each row has more tokens than that, and the first chunk some that are none."""
+        most, first = self.length - 1, self.chunks[0]
+        if not all(0 <= padding <= most for padding in self.padding):
+            raise UsageError(
+                f"scenario {self.name} pads its rows by {[*self.padding]} of {self.length} tokens, which leaves "
+                f"nothing of a row to compare; give paddings of 0 to {most}"
+            )
+        if min(self.padding) >= first.length:
+            raise UsageError(
+                f"scenario {self.name} pads its rows by {[*self.padding]}, which is all of {first.phase}; leave at "
+                "least one real token in it"
+            )
 
     @property
     def batch(self) -> int:
@@ -160,16 +186,17 @@ class Scenario:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Scenario:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote. Its names, and those of its chunks, will name files.
 
         Raises:
-            UsageError: when a field is missing or of another type.
+            UsageError: when a field is missing or of another type, or a name may not be a file's.
         """
         try:
+            name = require_name("a scenario", data["name"])
             chunks = tuple(map(_chunk, data["chunks"]))
-            scaled = tuple((str(name), float(factor)) for name, factor in data.get("scaled", {}).items())
-            return cls(data["name"], chunks, tuple(int(p) for p in data["padding"]), bool(data["cache"]), scaled)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            scaled = tuple((str(name), _factor(factor)) for name, factor in data.get("scaled", {}).items())
+            return cls(name, chunks, tuple(int(p) for p in data["padding"]), bool(data["cache"]), scaled)
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise UsageError(f"the scenario cannot be read ({error!r}); write the trace again") from error
 
 
@@ -190,6 +217,16 @@ class Drawn:
     shown: tuple[str, ...] = ()
 
 
+def _factor(value: Any) -> float:
+    """A factor by which nothing is lost: with 0 every party would have the same, and be right."""
+    factor = float(value)
+    if not math.isfinite(factor) or factor == 0:
+        raise ValueError(f"a value cannot be scaled by {value!r}")
+    return factor
+
+
 def _chunk(data: Mapping[str, Any]) -> Chunk:
-    tokens = data["tokens"] and tuple(tuple(int(token) for token in row) for row in data["tokens"])
-    return Chunk(data["phase"], tokens, tuple(map(parse, data.get("prompts", ()))), parse(data.get("turn", ())))
+    given = data["tokens"]
+    tokens = None if given is None else tuple(tuple(int(token) for token in row) for row in given)
+    phase = require_name("a chunk of a scenario", data["phase"])
+    return Chunk(phase, tokens, tuple(map(parse, data.get("prompts", ()))), parse(data.get("turn", ())))

@@ -30,6 +30,7 @@ from parity.cli.options import (
     names,
 )
 from parity.errors import UsageError
+from parity.names import file_name
 
 if TYPE_CHECKING:
     from parity.checkpoint import Checkpoint
@@ -174,6 +175,6 @@ def _next(comparison: Comparison, keep: Path | None) -> str:
     for judgement in comparison.judgements:
         if first := judgement.first_divergence:
             show = f"--step {shlex.quote(first.step)} --phase {shlex.quote(first.phase)}"
-            folder = (keep or Path("DIR")) / judgement.scenario / f"{judgement.candidate}.lockstep"
+            folder = (keep or Path("DIR")) / judgement.scenario / f"{file_name(judgement.candidate)}.lockstep"
             return f"{'' if keep else 'add --keep DIR, then '}parity show {shlex.quote(str(folder))} {show}"
     return ""

@@ -87,7 +87,7 @@ def recorded(oracle: Path, candidates: Iterable[Path], baselines: Iterable[Path]
     """Single traces, as what is judged, one a party.
 
     Raises:
-        UsageError: when there is no baseline in a candidate's dtype though there are others.
+        UsageError: when there is no baseline in a candidate's dtype though there are others, or it cannot be one.
     """
     from parity.traces.trace import Trace
 
@@ -95,7 +95,15 @@ def recorded(oracle: Path, candidates: Iterable[Path], baselines: Iterable[Path]
     for (backend, dtype), runs in parties(candidates).items():
         if floors and dtype not in floors:
             raise UsageError(f"no baseline in {dtype}, as {backend} has; a floor holds for its own arithmetic only")
-        yield Recorded(backend, true, floors.get(dtype), runs)
+        yield _admitted(Recorded(backend, true, floors.get(dtype), runs))
+
+
+def _admitted(case: Recorded) -> Recorded:
+    from parity.judging.admission import require_baseline
+
+    if case.baseline is not None:
+        require_baseline(oracle=case.oracle, baseline=case.baseline, candidate=case.candidate)
+    return case
 
 
 def kept_recorded(folder: Path) -> Iterator[Recorded]:
@@ -123,4 +131,4 @@ def _beside(oracle: Path) -> Iterator[Recorded]:
             groups.setdefault(path.name.rpartition(".")[0] or path.name, []).append(path)
     for name, paths in groups.items():
         for case in recorded(oracle, paths, []):
-            yield Recorded(name, case.oracle, kept(case.oracle, case.candidate), case.candidate)
+            yield _admitted(Recorded(name, case.oracle, kept(case.oracle, case.candidate), case.candidate))

@@ -17,6 +17,7 @@ from parity.golden.judging import judge_golden, require_floors
 from parity.golden.sets import Entry, GoldenSet
 from parity.golden.stage import staged
 from parity.golden.store import Store
+from parity.golden.whole import require_whole
 from parity.judging.judge import ALLOWED
 from parity.judging.judgement import Comparison, Judgement
 from parity.media import digest
@@ -68,6 +69,7 @@ def require_fresh(golden_set: GoldenSet, only: tuple[str, ...] = ()) -> Fresh:
 
     Raises:
         StaleTrace: saying which are not, why, and the command that renews them.
+        UsageError: for one that is damaged.
     """
     store, entries = Store(golden_set.folder), golden_set.select(only)
     _require_present(golden_set, store.names(), only)
@@ -75,12 +77,15 @@ def require_fresh(golden_set: GoldenSet, only: tuple[str, ...] = ()) -> Fresh:
     goldens, reasons = [], {}
     for entry in entries:
         try:
-            goldens.append(golden := read_golden(store.folder / entry.name))
-            reason = _reason(golden, entry, checkpoint, contract) or _steps_reason(golden, golden_set)
+            golden = read_golden(store.folder / entry.name)
         except StaleTrace as error:
-            reason = str(error).partition(": ")[2]
-        if reason:
+            reasons[entry.name] = str(error).partition(": ")[2]
+            continue
+        if reason := _reason(golden, entry, checkpoint, contract) or _steps_reason(golden, golden_set):
             reasons[entry.name] = reason
+            continue
+        require_whole(golden, contract, entry.name)
+        goldens.append(golden)
     if reasons:
         raise _stale(golden_set, list(reasons), f"stale, {'; '.join(dict.fromkeys(reasons.values()))}")
     return Fresh(tuple(goldens), contract, checkpoint)

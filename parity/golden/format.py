@@ -21,7 +21,8 @@ from safetensors.numpy import load_file, save
 from parity.errors import StaleTrace, UsageError
 from parity.golden.tables import FamilyFloor, GreedyChoice, read_choices, read_floors, write_choices, write_floors
 from parity.media import FOLDER
-from parity.traces.trace import Phase
+from parity.names import Name
+from parity.scenario import Scenario
 
 FORMAT_VERSION = 1
 
@@ -41,7 +42,7 @@ class ChunkManifest(_Strict):
         nonfinite: steps with NaN or infinities, and how many of each; usually none.
     """
 
-    phase: Phase
+    phase: Name
     records: int
     shapes: list[list[int]]
     nonfinite: dict[str, tuple[int, int]] = {}
@@ -52,7 +53,7 @@ class GoldenManifest(_Strict):
 
     format: Literal["parity-golden"] = "parity-golden"
     version: int = FORMAT_VERSION
-    name: str
+    name: Name
     model: str
     weights: str
     contract: str
@@ -107,12 +108,13 @@ def read_golden(folder: Path) -> Golden:
     """
     try:
         manifest = _manifest(folder)
+        Scenario.from_json(manifest.scenario)  # its names are those of files
         arrays = {chunk.phase: _arrays(folder, chunk) for chunk in manifest.chunks}
         choices = read_choices(manifest.dtypes, folder / "tokens.tsv")
         floors = read_floors(manifest.dtypes, folder / "floors.tsv")
         if len(choices) != manifest.tokens:
             raise ValueError(f"{len(choices)} of {manifest.tokens} tokens")
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, SafetensorError, ValueError, UsageError) as error:
         raise UsageError(f"golden {folder} cannot be read ({_short(error)}); restore it, or make it again") from error
     return Golden(manifest, arrays, choices, floors, found if (found := folder / FOLDER).is_dir() else None)
 
@@ -144,6 +146,8 @@ def _arrays(folder: Path, chunk: ChunkManifest) -> Arrays:
     arrays: Arrays = load_file(folder / f"{chunk.phase}.safetensors")
     if wrong := [name for name, array in arrays.items() if len(array) != chunk.records]:
         raise ValueError(f"{chunk.phase}: {len(arrays[wrong[0]])} rows of {wrong[0]}, not {chunk.records}")
+    if "shape" not in arrays:
+        raise ValueError(f"{chunk.phase}: no array shape")
     if np.max(arrays["shape"], initial=0) >= max(1, len(chunk.shapes)):
         raise ValueError(f"{chunk.phase}: a shape that the manifest lacks")
     return arrays

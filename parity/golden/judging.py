@@ -28,6 +28,7 @@ from parity.judging.floors import Floor
 from parity.judging.greedy import greedy_ids, logits_of
 from parity.judging.judge import ALLOWED, Judge, require_same
 from parity.judging.judgement import Judgement
+from parity.judging.values import values
 from parity.judging.verdict import Status, StepVerdict, TokenVerdict
 from parity.traces.measure import Error
 from parity.traces.runs import Runs
@@ -73,14 +74,17 @@ def judge_golden(golden: Golden, *, oracle: Trace, candidate: Trace, name: str) 
     floors = StoredFloors(stored_floors(golden, oracle.contract, made.dtype))
     runs = Runs(free=candidate, lockstep=None)
     judging = Judge(oracle=oracle, candidate=runs, floors=floors, allowed=ALLOWED, measure=estimated)
+    steps = tuple(_attributed(judging.verdicts()))
     return Judgement(
         candidate=name,
         dtype=made.dtype,
         scenario=golden.manifest.name,
-        steps=tuple(_attributed(judging.verdicts())),
+        steps=steps,
         tokens=tuple(_tokens(golden, candidate, oracle.contract.logits)),
         allowed=ALLOWED,
         versions=tuple(made.versions.items()),
+        returned=tuple(made.returned.items()),
+        values=values(oracle, steps),
     )
 
 

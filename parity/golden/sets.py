@@ -8,6 +8,7 @@ from pathlib import Path
 from parity.entries import make
 from parity.errors import UsageError
 from parity.media import Part
+from parity.names import require_name
 
 GOLDENS = "parity.goldens"
 EMBEDDED = "tiny"
@@ -22,12 +23,18 @@ class Entry:
         scenario: of the reference.
         prompt: the text; None for the lightest debugging case.
         media: pictures and sounds before it.
+
+    Raises:
+        UsageError: for a name that may not be a file's.
     """
 
     name: str
     scenario: str
     prompt: str | None
     media: tuple[Part, ...] = ()
+
+    def __post_init__(self) -> None:
+        require_name("a golden", self.name)
 
 
 @dataclass(frozen=True)

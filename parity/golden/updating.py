@@ -13,6 +13,7 @@ from parity.golden.format import Golden, read_golden, write_golden
 from parity.golden.making import Maker
 from parity.golden.sets import Entry, GoldenSet
 from parity.golden.store import Store
+from parity.golden.whole import require_whole
 from parity.running.progress import Progress
 from parity.scratch import scratch
 
@@ -46,7 +47,7 @@ def update(golden_set: GoldenSet, *, only: tuple[str, ...] = (), allow_ci: bool 
         made, contract = _make(golden_set, entries, folder, progress)
         before = set(store.names())
         stay = frozenset(before if only else made)
-        changes = [difference(_old(store, entry.name), made[entry.name], contract) for entry in entries]
+        changes = [difference(_old(store, entry.name, contract), made[entry.name], contract) for entry in entries]
         changes += [Change(name, "removed") for name in sorted(before - stay)]
         store.replace(made, contract, stay)
     return Update(tuple(changes), store.size())
@@ -68,14 +69,18 @@ def _make(golden_set: GoldenSet, entries: tuple[Entry, ...], folder: Path, progr
     for golden, contract in Maker(golden_set, folder / "traces", progress).make(entries):
         path = folder / golden.manifest.name
         write_golden(golden, path)
-        made[golden.manifest.name] = read_golden(path)
+        made[golden.manifest.name] = again = read_golden(path)
+        require_whole(again, contract, golden.manifest.name)
         contracts.append(contract)
     return made, contracts[0]
 
 
-def _old(store: Store, name: str) -> Golden | None:
-    """The golden that is there; None where there is none, or none that can be read."""
+def _old(store: Store, name: str, contract: Contract) -> Golden | None:
+    """The golden that is there; None where there is none, or none that can be read and compared."""
     try:
-        return read_golden(store.folder / name) if name in store.names() else None
+        golden = read_golden(store.folder / name) if name in store.names() else None
+        if golden is not None and golden.manifest.contract == contract.digest:
+            require_whole(golden, contract, name)
     except ParityError:
         return None
+    return golden

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import groupby
 from operator import or_
 
 from parity.axes import LOOKS, Look
+from parity.dtypes import unit_roundoff
 from parity.traces.coverage import missing
 from parity.traces.measure import Error, error_of
 from parity.traces.measured import Errors, Execution
+from parity.traces.runs import Runs
 from parity.traces.scale import family, is_wide, layout_of
-from parity.traces.trace import Key, Trace
+from parity.traces.trace import Key, Mode, Trace
 
 SAMPLE = 64
 """Fewer places than that are a poor sample of an arithmetic: see `Floors`."""
+
+
+ROUNDINGS = 2.0**16
+"""Units of roundoff that no floor of a whole tensor exceeds: each of n terms of a sum costs one at worst, and the
+longest sum has 2**14 terms (the width of the published model's MLP); an angle of the rotary embedding is off by one for
+each position, of which there are 2**15. 232 is the most that was measured, in the free run of 25 layers in float32."""
+NO_DIGIT = 1.0
+"""As far off as zeros would be. In 16 bits a free run may come near it: 0.27 is the most that was measured."""
+
+
+def plausible(arithmetic: str) -> float:
+    """The largest relative error of a whole tensor that can be a floor; what errs more is wrong, or another tensor."""
+    return min(NO_DIGIT, ROUNDINGS * unit_roundoff(arithmetic))
 
 
 @dataclass(frozen=True)
@@ -103,6 +118,11 @@ class Floors:
         floor = self._free.get(key, EXACT)
         return floor if floor.samples >= SAMPLE else self._grown[key.step]
 
+    def measured(self) -> Iterator[tuple[Mode, Key, Floor]]:
+        """What the baseline errs at each step that it emitted, as it is."""
+        yield from (("free", key, floor) for key, floor in self._free.items())
+        yield from (("lockstep", key, floor) for key, floor in self._lockstep.items())
+
     def _of_family(self, key: Key) -> Floor:
         """The largest floor of those members before which nothing is missing that is not missing here as well."""
         here = self._gaps.get(key, NO_GAP)
@@ -131,6 +151,12 @@ class Floors:
             floors[step.name] = floor | before
             before = floor if step.name in self._wide else before
         return floors
+
+
+@lru_cache(maxsize=8)  # all candidates of one scenario and coverage share a baseline
+def floors_of(oracle: Trace, baseline: Runs) -> Floors:
+    """The floors that a baseline's runs and executions show; what it errs in plain order is not one of them."""
+    return Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep, executions=baseline.executions)
 
 
 Gap = frozenset[str]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 from typing import Protocol
 
 from parity.contract import Step
 from parity.dtypes import kind_of, unit_roundoff
 from parity.errors import UsageError
 from parity.judging.determinism import unsteady
-from parity.judging.floors import Floor, Floors
+from parity.judging.floors import Floor, floors_of
 from parity.judging.greedy import greedy
 from parity.judging.judgement import Judgement
 from parity.judging.lengths import Lengths
+from parity.judging.values import values
 from parity.judging.verdict import Deviation, Status, StepVerdict, Worst
 from parity.traces.coverage import missing
 from parity.traces.measure import Error, View, error_of
@@ -60,19 +60,21 @@ def judge(
     first = candidate.present[0].manifest
     for run in (*candidate.present, *(baseline.present if baseline else ())):
         require_same(oracle=oracle, other=run)
-        if run.manifest.dtype != first.dtype:
-            raise UsageError(f"trace {run.path} is in {run.manifest.dtype}, the candidate in {first.dtype}")
+        require_dtype_of(candidate, run)
     held_to = baseline or Runs(None, None)
+    steps = tuple(_steps(oracle, held_to, candidate, allowed, measure))
     return Judgement(
         candidate=name or first.backend,
         dtype=first.dtype,
         scenario=oracle.scenario.name,
-        steps=tuple(_steps(oracle, held_to, candidate, allowed, measure)),
+        steps=steps,
         tokens=tuple(greedy(oracle=oracle, baseline=held_to.free, candidate=candidate.free, allowed=allowed)),
         allowed=allowed,
         versions=tuple(first.versions.items()),
         unmeasured=tuple(mode for mode in candidate.modes if baseline is None or mode not in baseline.modes),
         unsteady=unsteady(oracle=oracle, free=candidate.free, lockstep=candidate.lockstep),
+        returned=tuple(candidate.free.manifest.returned.items()) if candidate.free else (),
+        values=values(oracle, steps),
     )
 
 
@@ -84,7 +86,7 @@ def _steps(oracle: Trace, baseline: Runs, candidate: Runs, allowed: float, measu
         return Judge(
             oracle=oracle,
             candidate=candidate,
-            floors=_floors(oracle, runs),
+            floors=floors_of(oracle, runs),
             exact=exact,
             allowed=allowed,
             measure=measure,
@@ -107,15 +109,17 @@ def same_coverage(oracle: Trace, baseline: Runs, candidate: Runs) -> bool:
 
 
 def require_whole(oracle: Trace) -> None:
-    """Refuse an oracle that does not say what each step of its contract should be.
+    """Refuse an oracle that does not say what each step of its contract should be, or says one thing and does another.
 
     Raises:
-        UsageError: naming the first step that it lacks.
+        UsageError: naming the first step that it lacks, or the logits that differ.
     """
     for chunk in oracle.scenario.chunks:
         for step in oracle.contract.expected(chunk.holds):
             if Key(chunk.phase, step.name) not in oracle.records:
                 raise UsageError(f"the oracle's trace {oracle.path} lacks {step.name} in {chunk.phase}; write it again")
+    for phase, how in oracle.manifest.returned.items():
+        raise UsageError(f"the oracle {oracle.path} returned other logits than it emitted ({phase}: {how}); mend it")
 
 
 def require_same(*, oracle: Trace, other: Trace) -> None:
@@ -129,6 +133,16 @@ def require_same(*, oracle: Trace, other: Trace) -> None:
         if true != value:
             shown = "" if what == "scenario" else f" ({value}, the oracle's is {true})"
             raise UsageError(f"trace {other.path} is of another {what}{shown}; write both with the same command")
+
+
+def require_dtype_of(candidate: Runs, other: Trace) -> None:
+    """Refuse a run of another arithmetic than a candidate's first.
+
+    Raises:
+        UsageError: naming both.
+    """
+    if other.manifest.dtype != (dtype := candidate.present[0].manifest.dtype):
+        raise UsageError(f"trace {other.path} is in {other.manifest.dtype}, the candidate in {dtype}")
 
 
 _ABSENT = (Status.UNCOVERED, Status.HIDDEN, Status.CONTRACT)
@@ -254,11 +268,6 @@ class Judge:
         whole, parts = worst[0], sorted(worst[1:], key=lambda each: -each.ratio)
         ratio = max(whole.ratio, *(each.ratio for each in parts), 0.0)  # NaN stays: nothing is larger than it
         return Deviation(whole.error, whole.floor, ratio, tuple(parts)), error.nonfinite
-
-
-@lru_cache(maxsize=8)  # all candidates of one scenario and coverage share a baseline
-def _floors(oracle: Trace, baseline: Runs) -> Floors:
-    return Floors(oracle=oracle, free=baseline.free, lockstep=baseline.lockstep, executions=baseline.executions)
 
 
 def _worst(view: View, floor: float) -> Worst:

@@ -29,6 +29,9 @@ class Judgement:
             deterministic, and no floor holds for it.
         strict: whether a coarse step counts as a divergence.
         diagnoses: of introduced steps, in execution order.
+        returned: phases in which the candidate returned other logits than it emitted, and how they differ; what was
+            judged is then not what its users get.
+        values: of the oracle's that the candidate's were compared with, padding left out.
     """
 
     candidate: str
@@ -43,6 +46,8 @@ class Judgement:
     unsteady: Key | None = None
     strict: bool = False
     diagnoses: tuple[Diagnosis, ...] = ()
+    returned: tuple[tuple[str, str], ...] = ()
+    values: int = 0
 
     @classmethod
     def of_crash(cls, crash: str, *, candidate: str, dtype: str, scenario: str = "", allowed: float = 0.0) -> Self:
@@ -99,7 +104,7 @@ class Judgement:
         if self.crash:
             return ExitCode.UNAVAILABLE
         wrong = any(step.status.diverged for step in self.steps) or any(token.diverged for token in self.tokens)
-        if wrong or self.unsteady:
+        if wrong or self.unsteady or self.returned:
             return ExitCode.DIVERGED
         if self.strict and self.counts[Status.COARSE]:
             return ExitCode.DIVERGED

@@ -61,7 +61,7 @@ def first(comparison: Comparison) -> First:
 
 
 def _focus(comparison: Comparison) -> Judgement | None:
-    wrong = [judgement for judgement in comparison.judgements if judgement.first_divergence or judgement.unsteady]
+    wrong = [one for one in comparison.judgements if one.first_divergence or one.unsteady or one.returned]
     same = [judgement for judgement in comparison.judgements if judgement.exit_code == comparison.exit_code]
     return next(iter(wrong or same), None)
 
@@ -70,7 +70,7 @@ def _headline(comparison: Comparison, judgement: Judgement | None) -> str:
     if judgement is None:
         return "Nothing was compared."
     who = f"{judgement.candidate} in {judgement.dtype}"
-    if judgement.unsteady or judgement.first_divergence:
+    if judgement.unsteady or judgement.first_divergence or judgement.returned:
         return f"{who} {_wrong(judgement)}"
     if judgement.crash:
         return f"{who} crashed"
@@ -83,13 +83,15 @@ def _headline(comparison: Comparison, judgement: Judgement | None) -> str:
 
 
 def _wrong(judgement: Judgement) -> str:
-    if judgement.unsteady or judgement.first_divergence is None:
+    if judgement.unsteady:
         return "is not deterministic"
+    if judgement.first_divergence is None:
+        return "returns other logits than it emits"
     return f"diverges at {judgement.first_divergence.step}"
 
 
 def _explanation(comparison: Comparison, judgement: Judgement) -> Iterator[str]:
-    if said := sentences.unsteady(judgement):
+    for said in filter(None, (sentences.unsteady(judgement), sentences.returned(judgement))):
         yield f"{said[0].upper()}{said[1:].removesuffix('; ')}."
     if judgement.crash:
         yield judgement.crash
@@ -155,6 +157,8 @@ def _provenance(comparison: Comparison) -> Iterator[tuple[str, str]]:
         yield "prompt", f"“{comparison.prompt}”"
     if meaning := sentences.floor_meaning(comparison):
         yield "floor", meaning
+    if number := sentences.values(comparison):
+        yield "values", number
     if oracle.machine:
         yield "machine", ", ".join(f"{name} {value}" for name, value in oracle.machine.items())
     if oracle.command:

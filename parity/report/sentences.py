@@ -67,9 +67,9 @@ def _parity(judgement: Judgement) -> str:
 
 
 def _diverged(judgement: Judgement) -> str:
-    first, begin = judgement.first_divergence, f"diverged: {unsteady(judgement)}"
+    first, begin = judgement.first_divergence, f"diverged: {unsteady(judgement)}{returned(judgement)}"
     if first is None:
-        said = "" if judgement.unsteady else tokens(judgement)
+        said = "" if judgement.unsteady or judgement.returned else tokens(judgement)
         return f"{begin}{said}{'; ' if said else ''}{counts(judgement)}"
     alone = "" if judgement.introduced else f"{no_origin(judgement)}; "
     return f"{begin}{alone}first at {in_phase(first)}: {how_far(first)}; {counts(judgement)}"
@@ -88,6 +88,24 @@ def unsteady(judgement: Judgement) -> str:
     phase, step, _ = judgement.unsteady
     where = plain(f"{step} ({phase})")
     return f"not deterministic: from the same inputs its two runs differ at {where}, so no floor holds; "
+
+
+def returned(judgement: Judgement) -> str:
+    """That users get other logits than those that were judged; empty where they get the same."""
+    if not judgement.returned:
+        return ""
+    (phase, how), others = judgement.returned[0], len(judgement.returned) - 1
+    more = f", and in {count(others, 'phase')} more" if others else ""
+    return plain(f"it returns other logits than it emits, in {phase}: {how}{more}; ")
+
+
+def values(comparison: Comparison) -> str:
+    """How many of the oracle's values were compared, e.g. ``3,406,123``; empty where it is not known."""
+    numbers = [judgement.values for judgement in comparison.judgements if judgement.values]
+    if not numbers:
+        return ""
+    several = f", in {count(len(numbers), 'comparison')}" if len(numbers) > 1 else ""
+    return f"{sum(numbers):,} compared with the oracle's{several}"
 
 
 def no_origin(judgement: Judgement) -> str:

@@ -82,6 +82,8 @@ def _provenance(comparison: Comparison, out: Console) -> None:
     grid = Table("", "", wraps="")
     if meaning := sentences.floor_meaning(comparison):
         grid.add("floor", meaning)
+    if number := sentences.values(comparison):
+        grid.add("values", number)
     grid.add("reference", f"{_versions(oracle.versions.items())}; the oracle runs in {plain(oracle.dtype)}")
     seen = {judgement.candidate: judgement.versions for judgement in comparison.judgements if judgement.versions}
     for candidate, versions in seen.items():

@@ -15,6 +15,7 @@ from parity.errors import UsageError
 from parity.generation import Message, Sampling
 from parity.media import Part, keep, resolve
 from parity.running.recorder import Notify, Recorder
+from parity.running.returned import ReturnedLogits
 from parity.scenario import Chunk, Scenario
 from parity.traces.coverage import NOTHING, Missing
 from parity.traces.measure import Error
@@ -69,18 +70,21 @@ def execute(backend: Backend, run: Run, notify: Notify) -> None:
         home = writer.folder if oracle is None else oracle.path  # the oracle's trace keeps pictures and sounds for all
         if oracle is None:
             scenario = scenario.mapped(lambda prompt: keep(prompt, home))
+        returned = ReturnedLogits(writer, contract.logits, scenario, run.dtype)
         recorder = Recorder(
             contract=contract,
             tensors=backend.tensors,
-            sink=writer,
+            sink=returned,
             oracle=oracle,
             lockstep=run.mode == "lockstep",
             missing=run.missing,
             scenario=scenario,
             notify=notify,
         )
-        resolved = _run(backend, scenario, home, recorder)
+        # in lockstep a backend may return the oracle's logits as well as its own
+        resolved = _run(backend, scenario, home, recorder, returned if run.mode == "free" else None)
         manifest = _manifest(backend, run, contract, resolved, writer.count)
+        manifest = manifest.model_copy(update={"returned": returned.differing})
         writer.finish(manifest, None if oracle else contract)
 
 
@@ -120,10 +124,12 @@ def _executing(reference: Reference, execution: str) -> Iterator[None]:
         reference.execute_as("")
 
 
-def _run(backend: Backend, scenario: Scenario, home: Path, recorder: Recorder) -> Scenario:
+def _run(
+    backend: Backend, scenario: Scenario, home: Path, recorder: Recorder, returned: ReturnedLogits | None = None
+) -> Scenario:
     """Run every chunk; a conversation by the backend's own generation loop, where it has one."""
     if not (scenario.turns and backend.generates):
-        return _chunks(backend, scenario, home, recorder)
+        return _chunks(backend, scenario, home, recorder, returned)
     messages: list[Message] = []
     following = [*(turn[0] for turn in scenario.turns[1:]), None]
     for turn, behind in zip(scenario.turns, following, strict=True):
@@ -144,7 +150,9 @@ def _forced(turn: Sequence[Chunk], behind: Chunk | None) -> Sampling:
     return Sampling(max_tokens=len(turn), reply=tuple(chunk.tokens[0][0] for chunk in replied if chunk.tokens))
 
 
-def _chunks(backend: Backend, scenario: Scenario, home: Path, recorder: Recorder) -> Scenario:
+def _chunks(
+    backend: Backend, scenario: Scenario, home: Path, recorder: Recorder, returned: ReturnedLogits | None
+) -> Scenario:
     """Run every chunk; where a chunk awaits the oracle's choice, choose greedily and note it."""
     backend.start(padding=scenario.padding, cache=scenario.cache)
     forward = backend.forward_last if scenario.turns else backend.forward
@@ -155,7 +163,9 @@ def _chunks(backend: Backend, scenario: Scenario, home: Path, recorder: Recorder
         recorder.begin(chunk.phase)
         prompts = tuple(resolve(prompt, home) for prompt in chunk.prompts)
         logits = forward(tokens, prompts=prompts, tap=recorder.tap)
-        recorder.end()
+        recorder.end()  # first: what a lazy backend cannot compute is the step's, not the logits'
+        if returned is not None:
+            returned.compare(np.asarray(logits))
         following = np.argmax(np.asarray(logits)[:, -1:].astype(np.float64), axis=-1)
     return scenario
 

@@ -15,23 +15,23 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from safetensors import SafetensorError, safe_open
 
 from parity.contract import Contract
+from parity.dtypes import name_of
 from parity.errors import StaleTrace, UsageError
+from parity.names import Name
 from parity.scenario import Scenario
-from parity.traces.statistics import Statistics
+from parity.traces.statistics import Statistics, digest_of
 
 FORMAT_VERSION = 1
 
 Mode = Literal["free", "lockstep"]
-Phase = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-"""A phase names a file, so it holds no path separator."""
 
 
 MEASURED = (
@@ -62,6 +62,13 @@ class Manifest(_Strict):
     command: list[str] = []
     machine: dict[str, str] = {}
     hidden: dict[str, str] = {}
+    returned: dict[str, str] = {}
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, fields: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """`returned` only where there is something to say, which a right party never has."""
+        data: dict[str, Any] = fields(self)
+        return data if self.returned else {name: value for name, value in data.items() if name != "returned"}
 
     def why_hidden(self, step: str) -> str:
         """Why no tap can stand at a step that was not emitted; empty where the writer does not say that."""
@@ -72,7 +79,7 @@ class Record(_Strict):
     """One step as one party saw it; `sketch` is base64 of 61 little-endian float64."""
 
     step: str
-    phase: Phase
+    phase: Name
     occurrence: int = 0
     axes: list[str]
     shape: list[int]
@@ -116,6 +123,7 @@ class Trace:
     manifest: Manifest
     records: dict[Key, Record]
     _open: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    _undamaged: set[Key] = field(default_factory=set, repr=False, compare=False)
 
     @classmethod
     def read(cls, path: Path) -> Trace:
@@ -123,30 +131,37 @@ class Trace:
 
         Raises:
             StaleTrace: when it has another format version.
-            UsageError: when it is missing, cut off, malformed, or lacks a file.
+            UsageError: when it is missing, cut off, malformed, lacks a file, or says something twice.
         """
         manifest = _manifest(path)
-        records = {record.key: record for record in _records(path, manifest.records)}
-        trace = cls(path, manifest, records)
+        trace = cls(path, manifest, _by_key(path, _records(path, manifest.records)))
+        trace._require_phases()
         if manifest.tensors:
-            for record in records.values():
+            for record in trace.records.values():
                 trace._require_tensor(record)
         return trace
 
     @cached_property
     def scenario(self) -> Scenario:
         """What was run."""
-        return Scenario.from_json(self.manifest.scenario)
+        try:
+            return Scenario.from_json(self.manifest.scenario)
+        except UsageError as error:
+            raise UsageError(f"trace {self.path}: {error}") from error
 
     @cached_property
     def contract(self) -> Contract:
         """The contract kept beside an oracle's trace.
 
         Raises:
-            UsageError: when this trace has none.
+            UsageError: when this trace has none, or it is not the one that its manifest names.
         """
-        text = _read(self.path / "contract.json", "is no oracle's trace: it")
-        return Contract.from_json(_json(text, self.path / "contract.json"))
+        path = self.path / "contract.json"
+        found = Contract.from_json(_json(_read(path, "is no oracle's trace: it"), path))
+        if found.digest != self.manifest.contract:
+            named = f"its digest is {found.digest}, the manifest names {self.manifest.contract}"
+            raise UsageError(f"{path} is not the contract that the trace was written with ({named}); write it again")
+        return found
 
     def same(self, key: Key, other: Trace) -> bool:
         """Whether both traces hold the same values at a step, to the bit."""
@@ -156,11 +171,18 @@ class Trace:
         return (one.digest, one.shape, one.dtype) == (two.digest, two.shape, two.dtype)
 
     def tensor(self, key: Key) -> NDArray[Any] | None:
-        """The tensor of a record, or None where tensors were not kept."""
+        """The tensor of a record, or None where tensors were not kept.
+
+        Raises:
+            UsageError: where it is not the tensor that was recorded.
+        """
         record = self.records[key]
         if not self.manifest.tensors:
             return None
         array: NDArray[Any] = self._file(record.phase).get_tensor(record.tensor_name)
+        if key not in self._undamaged:
+            self._require_undamaged(record, array)
+            self._undamaged.add(key)
         return array
 
     def statistics(self, key: Key) -> Statistics:
@@ -175,6 +197,25 @@ class Trace:
             except (OSError, SafetensorError) as error:
                 raise UsageError(f"trace {self.path}: {path.name} is missing or cut off ({error})") from error
         return self._open[phase]
+
+    def _require_phases(self) -> None:
+        """Refuse records of a chunk that was not run: nobody would look at them."""
+        phases = {chunk.phase for chunk in self.scenario.chunks}
+        if strange := next((key for key in self.records if key.phase not in phases), None):
+            raise UsageError(
+                f"trace {self.path}: steps.jsonl has {strange.step} in {strange.phase}, a phase that the manifest's "
+                f"scenario lacks; it has {', '.join(sorted(phases))}"
+            )
+
+    def _require_undamaged(self, record: Record, array: NDArray[Any]) -> None:
+        """Refuse a tensor that was changed since: whoever is wrong alike would pass. A writer may give no digest."""
+        dtype, digest = name_of(array), digest_of(array) if record.digest else ""
+        if (dtype, digest) != (record.dtype, record.digest.lower()):
+            found = f"{dtype} with digest {digest or 'unknown'}"
+            raise UsageError(
+                f"trace {self.path}: the tensor of {record.step} in {record.phase} is not the one that was recorded "
+                f"({found}, steps.jsonl says {record.dtype} with {record.digest or 'none'}); write the trace again"
+            )
 
     def _require_tensor(self, record: Record) -> None:
         try:
@@ -227,6 +268,16 @@ def _records(path: Path, expected: int) -> Iterator[Record]:
             yield Record.model_validate_json(line)
         except ValidationError as error:
             raise UsageError(f"trace {path}: steps.jsonl line {number}: {_first(error)}") from error
+
+
+def _by_key(path: Path, records: Iterator[Record]) -> dict[Key, Record]:
+    found: dict[Key, Record] = {}
+    for record in records:
+        if record.key in found:
+            place = f"{record.step} in {record.phase}, occurrence {record.occurrence}"
+            raise UsageError(f"trace {path}: steps.jsonl has two records of {place}; number them by occurrence")
+        found[record.key] = record
+    return found
 
 
 def _read(path: Path, what: str) -> str:

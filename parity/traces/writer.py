@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 from parity.contract import Contract
 from parity.dtypes import name_of
 from parity.errors import UsageError
+from parity.names import require_name
 from parity.traces.statistics import Gathered, gather
 from parity.traces.trace import Manifest, fields_of
 
@@ -57,8 +58,12 @@ class TraceWriter:
             raise UsageError(f"cannot write a trace to {self.path}: {error.strerror or error}") from error
 
     def begin(self, phase: str) -> None:
-        """Records that follow belong to `phase`."""
-        self._phase = phase
+        """Records that follow belong to `phase`.
+
+        Raises:
+            UsageError: where that may not name a file; tensors are written into one of its name.
+        """
+        self._phase = require_name("a phase", phase)
 
     def add(self, step: str, occurrence: int, axes: tuple[str, ...], array: NDArray[Any]) -> None:
         """Take the record of one step; keeps a copy of `array` where tensors are kept.

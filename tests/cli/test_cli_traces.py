@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
 from parity.errors import ExitCode
 from parity.report.json import read_comparison
-from tests.toy import CONTRACT, Toy, write
+from parity.scenario import Chunk
+from parity.traces.trace import Trace
+from tests.toy import CONTRACT, SCENARIO, Toy, runs, write
 
 
 def test_trace(parity, monkeypatch, tmp_path):
@@ -87,6 +95,52 @@ def test_diff_refuses(parity, traces):
     assert "no baseline in float32" in parity("diff", traces / "oracle", free, "--baseline", other.path)[2]
     assert "is not a trace" in parity("diff", traces, free)[2]
     assert parity("diff", traces / "oracle")[0] == 2
+
+
+def refused(parity, folder, baseline, candidate="good"):
+    """What `diff` says of baselines that it does not take: one line, exit 2."""
+    given = [part for path in baseline for part in ("--baseline", path)]
+    code, out, err = parity("diff", folder / "oracle", *both(folder, candidate), *given)
+    assert (code, out, err.count("\n")) == (ExitCode.USAGE, "", 1)
+    return err
+
+
+def test_diff_refuses_a_candidate_as_its_own_baseline(parity, traces):
+    """Whatever it errs would be one floor."""
+    err = refused(parity, traces, both(traces, "bad"), "bad")
+    assert "bad.free is of port, and a floor is what the reference errs; give as --baseline a trace of toy" in err
+
+
+def test_diff_refuses_a_floor_that_no_arithmetic_has(parity, traces):
+    """A trace of another model's, or of a reference with a fault, under the reference's name."""
+    runs(traces, "wrong", Toy("float32", {"embed": lambda x: x * np.float32(1.5)}), Trace.read(traces / "oracle"))
+    err = refused(parity, traces, both(traces, "wrong"), "bad")
+    assert "wrong.free is no baseline: it errs 5.0e-01 at embed (prefill), and correct float32 at most 3.9e-03" in err
+
+
+@pytest.mark.parametrize("name", ["oracle", "baseline.free", "baseline.lockstep", "good.free"])
+def test_diff_refuses_a_tensor_that_was_changed(parity, traces, name):
+    """Of whichever party."""
+    file = traces / name / "tensors" / "decode.1.safetensors"
+    tensors = load_file(file)
+    save_file({**tensors, "logits": tensors["logits"] * np.float32(1.001)}, file)
+    err = refused(parity, traces, both(traces, "baseline"))
+    assert f"{name}: the tensor of logits in decode.1 is not the one that was recorded" in err
+
+
+def test_diff_refuses_a_baseline_of_another_scenario(parity, traces):
+    """The same checkpoint, other tokens."""
+    other = replace(SCENARIO, chunks=(Chunk("prefill", ((4, 3, 2, 1),)), *SCENARIO.chunks[1:]))
+    oracle = write(traces, "other", Toy(), scenario=other)
+    runs(traces, "base", Toy("float32"), oracle)
+    assert "is of another scenario" in refused(parity, traces, both(traces, "base"))
+
+
+def test_diff_refuses_a_candidate_given_as_baseline_and_back(parity, traces):
+    """`--baseline` takes one trace; the second one would be a candidate."""
+    code, _, err = parity("diff", traces / "oracle", *both(traces, "good"), "--baseline", *both(traces, "baseline"))
+    assert code == ExitCode.USAGE
+    assert "give it as --baseline" in err
 
 
 def test_show(parity, traces):

@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from ml_dtypes import bfloat16 as BF16
+from safetensors.numpy import load_file, save_file
 
 from parity.dtypes import unit_roundoff
 from parity.errors import ExitCode, StaleTrace, UsageError
@@ -202,6 +203,112 @@ class TestOnDisk:
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         with pytest.raises(UsageError, match=r"cannot be read .*make"):
             judged(made, "Toy")
+
+
+def manifest_of(made, change):
+    """Rewrite a golden's manifest."""
+    path = made.folder / "toy" / "manifest.json"
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def arrays_of(made, **changed):
+    """Put other arrays into the first chunk's file; None takes one out."""
+    file = made.folder / "toy" / "prefill.safetensors"
+    arrays = load_file(file) | {name.replace("_", "."): value for name, value in changed.items()}
+    save_file({name: value for name, value in arrays.items() if value is not None}, file)
+
+
+def lines_of(made, change):
+    """Rewrite the lines of tokens.tsv, the manifest's number of them too."""
+    path = made.folder / "toy" / "tokens.tsv"
+    head, *lines = path.read_text().splitlines()
+    lines = change(lines)
+    path.write_text("\n".join([head, *lines]) + "\n")
+    manifest_of(made, lambda data: data.update(tokens=len(lines)))
+
+
+DAMAGES = {
+    "a chunk lost by the scenario": (
+        lambda made: manifest_of(made, lambda data: data["scenario"]["chunks"].pop()),
+        "its scenario has the chunks prefill, and kept are prefill, decode.1",
+    ),
+    "a chunk lost": (
+        lambda made: manifest_of(made, lambda data: data["chunks"].pop()),
+        "has the chunks prefill, decode.1, and kept are prefill",
+    ),
+    "a chunk twice": (
+        lambda made: manifest_of(made, lambda data: data["chunks"].append(data["chunks"][0])),
+        "and kept are prefill, decode.1, prefill",
+    ),
+    "a chunk twice in the scenario": (
+        lambda made: manifest_of(made, lambda data: data["scenario"]["chunks"].append(data["scenario"]["chunks"][0])),
+        "scenario toy has two chunks called prefill",
+    ),
+    "a path for a phase": (
+        lambda made: manifest_of(made, lambda data: data["scenario"]["chunks"][0].update(phase="../x")),
+        "a chunk of a scenario is called '../x'",
+    ),
+    "a path for a name": (
+        lambda made: manifest_of(made, lambda data: data.update(name="../../x")),
+        "manifest.json: name: String should match pattern",
+    ),
+    "another's name": (
+        lambda made: manifest_of(made, lambda data: data.update(name="other")),
+        "manifest.json calls it other",
+    ),
+    "padding that leaves nothing": (
+        lambda made: manifest_of(made, lambda data: data["scenario"].update(padding=[5])),
+        "pads its rows by [5] of 5 tokens",
+    ),
+    "tokens that await a choice": (
+        lambda made: manifest_of(made, lambda data: data["scenario"]["chunks"][1].update(tokens=None)),
+        "its scenario lacks tokens",
+    ),
+    "a floor beyond its arithmetic": (
+        lambda made: arrays_of(made, floor_float32=np.array([0, 1e6, 1e-7, 1e-7], BF16)),
+        "prefill has a floor of 1.0e+06 in float32, where correct arithmetic errs at most 3.9e-03",
+    ),
+    "a floor that is no number": (
+        lambda made: arrays_of(made, floor_float16=np.array([0, np.nan, 1e-3, 1e-3], BF16)),
+        "prefill has a floor of nan in float16, where correct arithmetic errs at most 1.0e+00",
+    ),
+    "no floors": (lambda made: arrays_of(made, floor_float32=None), "prefill has none floor.float32"),
+    "no shapes": (lambda made: arrays_of(made, shape=None), "prefill: no array shape"),
+    "sketches of wrong length": (
+        lambda made: arrays_of(made, sketch=np.zeros((4, 90), np.uint8)),
+        "prefill has (4, 90) sketch, of shape (4, 93) it should be",
+    ),
+    "a token lost": (lambda made: lines_of(made, lambda lines: lines[1:]), "tokens.tsv lacks prefill, row 0, token 0"),
+    "a token twice": (
+        lambda made: lines_of(made, lambda lines: [*lines, lines[-1]]),
+        "tokens.tsv has decode.1, row 0, token 0 twice",
+    ),
+    "a token of no chunk": (
+        lambda made: lines_of(made, lambda lines: [*lines, lines[-1].replace("decode.1", "decode.2")]),
+        "tokens.tsv has decode.2, row 0, token 0, which the scenario lacks",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_golden_is_refused(made, damage):
+    """Each let a candidate pass on less than all; one line, and what to do. An update makes it anew."""
+    change, said = DAMAGES[damage]
+    change(made)
+    with pytest.raises(UsageError, match=re.escape(said)) as error:
+        require_fresh(made)
+    assert "golden" in str(error.value)
+    assert "make it again" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_update_mends_a_damaged_golden(made):
+    """Nothing can be said of what changed."""
+    DAMAGES["a chunk lost"][0](made)
+    assert [change.word for change in update(made, progress=Silent()).changes] == ["new"]
+    require_fresh(made)
 
 
 class TestStale:

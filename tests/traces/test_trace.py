@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from parity.errors import StaleTrace, UsageError
 from parity.running.execute import Run, execute
@@ -110,6 +111,93 @@ def test_phase_cannot_leave_the_folder(trace):
     (trace.path / "steps.jsonl").write_text(text)
     with pytest.raises(UsageError, match="phase"):
         Trace.read(trace.path)
+
+
+def change_records(path, old, new):
+    """Rewrite a text in the first record that has it."""
+    text = (path / "steps.jsonl").read_text()
+    assert old in text
+    (path / "steps.jsonl").write_text(text.replace(old, new, 1))
+
+
+def test_two_records_of_one_key(trace):
+    """The last would win."""
+    change_records(trace.path, '"step": "embed"', '"step": "ids"')
+    with pytest.raises(UsageError, match=r"two records of ids in prefill, occurrence 0; number them"):
+        Trace.read(trace.path)
+
+
+def test_a_record_of_no_chunk(trace):
+    """Nobody would look at it."""
+    manifest = json.loads((trace.path / "manifest.json").read_text())
+    manifest["scenario"]["chunks"].pop()
+    change_manifest(trace.path, scenario=manifest["scenario"])
+    with pytest.raises(UsageError, match=r"has ids in decode\.1, a phase that the manifest's scenario lacks; it has"):
+        Trace.read(trace.path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"padding": [4]}, None),
+        ({"padding": [5]}, "leaves nothing of a row to compare; give paddings of 0 to 4"),
+        ({"padding": [-1]}, "give paddings of 0 to 4"),
+        ({"padding": []}, "rows of"),
+        ({"chunks": []}, "nothing to run"),
+        ({"chunks": [{"phase": "prefill", "tokens": []}]}, "nothing to run"),
+        ({"chunks": [{"phase": "prefill", "tokens": [[1, 2, 3, 4]]}] * 2}, "two chunks called prefill"),
+        ({"chunks": [{"phase": "prefill", "tokens": [[float("inf")]]}]}, "cannot be read"),
+        ({"scaled": {"*": 0}}, "cannot be scaled by 0"),
+    ],
+)
+def test_a_scenario_that_leaves_nothing_to_compare(trace, changes, said):
+    """Each would end in a verdict on less than all, or on nothing."""
+    manifest = json.loads((trace.path / "manifest.json").read_text())
+    change_manifest(trace.path, scenario=manifest["scenario"] | changes)
+    with pytest.raises(UsageError, match=said or "which is all of prefill; leave at least one real token") as error:
+        Trace.read(trace.path)
+    assert str(error.value).startswith(f"trace {trace.path}: ")
+
+
+def spoil(path, phase, step, change):
+    """Change a tensor on disk, and nothing else."""
+    file = path / "tensors" / f"{phase}.safetensors"
+    save_file({name: change(value) if name == step else value for name, value in load_file(file).items()}, file)
+
+
+@pytest.mark.parametrize("change", [lambda x: x * np.float32(1.001), lambda x: x.view(np.int32)])
+def test_a_tensor_that_was_changed_on_disk(trace, change):
+    """Its digest no longer fits, or its dtype does not; the others can still be read."""
+    spoil(trace.path, "prefill", "embed", change)
+    changed = Trace.read(trace.path)
+    assert changed.tensor(Key("prefill", "logits")) is not None
+    with pytest.raises(UsageError, match="the tensor of embed in prefill is not the one that was recorded"):
+        changed.tensor(Key("prefill", "embed"))
+
+
+def test_a_writer_may_give_no_digests(trace):
+    """As docs/trace-format.md says."""
+    lines = [json.loads(line) for line in (trace.path / "steps.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["digest"]
+    (trace.path / "steps.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    assert Trace.read(trace.path).tensor(Key("prefill", "embed")) is not None
+
+
+def test_a_contract_that_is_not_the_manifests(trace):
+    """A step that nobody needs any more would not be compared."""
+    path = trace.path / "contract.json"
+    path.write_text(path.read_text().replace('"needs": ""', '"needs": "nothing"', 1))
+    with pytest.raises(UsageError, match=r"contract\.json is not the contract that the trace was written with"):
+        _ = trace.contract
+
+
+def test_a_contract_whose_logits_are_no_step(trace):
+    """No token would be compared."""
+    path = trace.path / "contract.json"
+    path.write_text(path.read_text().replace('"logits": "logits"', '"logits": "nope"'))
+    with pytest.raises(UsageError, match=r"the logits of the contract of toy, 'nope', are none of its steps"):
+        _ = trace.contract
 
 
 def test_not_json(trace):
