@@ -113,7 +113,7 @@ class CachedParty(Party):
             output, oracle=oracle, scenario=scenario, mode=mode, missing=missing, keep_tensors=keep_tensors
         )
         if key:
-            self._cache.keep(key, lambda content: linked(output, content))
+            self._cache.keep(key, lambda content: _shared(output, content))
         return trace
 
     def measure(self, execution: str, *, oracle: Trace, mode: Mode, missing: Missing = NOTHING) -> dict[Key, Error]:
@@ -187,6 +187,14 @@ def _by_content(scenario: dict[str, Any] | None) -> Any:
         return None
     named = lambda part: part if part.kind == "text" else replace(part, value=content_name(Path(part.value)))  # noqa: E731
     return Scenario.from_json(scenario).mapped(lambda prompt: tuple(map(named, prompt))).to_json()
+
+
+def _shared(trace: Path, content: Path) -> None:
+    """The same files under two names, so nobody may write into them."""
+    linked(trace, content)
+    for file in content.rglob("*"):
+        if file.is_file():
+            file.chmod(0o444)
 
 
 def _write(content: Path, value: Any) -> None:
