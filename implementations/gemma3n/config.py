@@ -121,6 +121,7 @@ class Config:
         image_token_id: placeholder of an image's soft token.
         audio_token_id: placeholder of a clip's.
         audio_soft_tokens_per_image: soft tokens of a clip, however short it is.
+        tie_word_embeddings: whether the embedding's table is the head's too, where the checkpoint has no other.
     """
 
     text: TextConfig
@@ -129,6 +130,7 @@ class Config:
     image_token_id: int = 262_145
     audio_token_id: int = 262_273
     audio_soft_tokens_per_image: int = 188
+    tie_word_embeddings: bool | None = True
 
     @classmethod
     def from_directory(cls, path: Path) -> Config:

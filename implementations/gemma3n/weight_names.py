@@ -1,7 +1,7 @@
 """Rules about the names of a checkpoint's tensors, the same for every implementation.
 
-Names are those that Hugging Face publishes and transformers 5 writes: ``model.language_model.layers.0...``. The head
-is the embedding table, so `lm_head.weight` is a copy where it is present.
+Names are those that Hugging Face publishes and transformers 5 writes: ``model.language_model.layers.0...``; those of
+other writers are spelled so.
 """
 
 from __future__ import annotations
@@ -9,13 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from implementations.gemma3n.config import TextConfig
+from implementations.gemma3n.config import Config, TextConfig
 from parity.errors import UsageError
 
-TIED_HEAD = "lm_head.weight"
+LANGUAGE = "model.language_model."
+HEAD = "lm_head.weight"
+"""The head's table, where it is not the embedding's."""
 TOWERS = ("model.vision_tower.", "model.audio_tower.")
-SOFT_NORMS = ("model.embed_vision.soft_embedding_norm.", "model.embed_audio.soft_embedding_norm.")
+EMBEDDERS = ("model.embed_vision.", "model.embed_audio.")
+SOFT_NORMS = tuple(f"{embedder}soft_embedding_norm." for embedder in EMBEDDERS)
 SHARED = ("k_proj", "v_proj", "k_norm", "v_norm")
+
+
+def spelled(bare: str) -> str:
+    """The published name of a tensor, from its name without the wrappers that each writer has of his own."""
+    if bare == HEAD:
+        return bare
+    other = f"model.{bare}"
+    return other if other.startswith((*TOWERS, *EMBEDDERS)) else LANGUAGE + bare
 
 
 def ignored(config: TextConfig) -> dict[str, str]:
@@ -25,9 +36,8 @@ def ignored(config: TextConfig) -> dict[str, str]:
     serve images and sound.
     """
     layers = range(config.first_shared_layer, config.num_hidden_layers)
-    shared = [f"model.language_model.layers.{layer}.self_attn.{name}." for layer in layers for name in SHARED]
+    shared = [f"{LANGUAGE}layers.{layer}.self_attn.{name}." for layer in layers for name in SHARED]
     return {
-        TIED_HEAD: "a copy of the embedding table",
         **dict.fromkeys(TOWERS, "towers serve images and sound"),
         **dict.fromkeys(SOFT_NORMS, "soft embeddings come from the towers"),
         **dict.fromkeys(shared, "the layer shares its donor's keys and values"),
@@ -40,6 +50,15 @@ def unused(config: TextConfig, held: Iterable[str]) -> dict[str, str]:
     return {
         prefix: why for prefix, why in ignored(config).items() if not any(name.startswith(prefix) for name in names)
     }
+
+
+def has_head(config: Config, found: Iterable[str]) -> bool:
+    """Whether the head is a table of its own: where the checkpoint has one, or must have one.
+
+    As in transformers, a head that is there is used whatever `tie_word_embeddings` says; that only says whether the
+    embedding's table stands for one that is not there.
+    """
+    return HEAD in found or not config.tie_word_embeddings
 
 
 def require_names(found: Iterable[str], expected: Iterable[str], checkpoint: Path) -> None:

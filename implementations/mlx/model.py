@@ -23,7 +23,7 @@ from parity.tap import Tap
 
 
 class LanguageModel(Module):
-    """The decoder: embeddings to the final norm. The head is the embedding table."""
+    """The decoder: embeddings to the final norm."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -75,12 +75,6 @@ class LanguageModel(Module):
             streams = layer(streams, inputs, shared, tap=tap.into(scope))
         merged = self._from_streams(streams, tap.into(self._unembed.scope))
         return tap("norm", self.norm(merged))
-
-    def head(self, states: mx.array, *, tap: Tap) -> mx.array:
-        """Logits ``[batch, token, vocabulary]``, soft-capped (arXiv 2408.00118)."""
-        logits = tap("lm_head", self.embed_tokens.as_linear(states))
-        cap = self._config.final_logit_softcapping
-        return tap("logits", logits if cap is None else mx.tanh(logits / cap) * cap)
 
     def _by_layer(self, x: mx.array) -> mx.array:
         return mx.unflatten(x, -1, (-1, self._config.hidden_size_per_layer_input))
@@ -186,11 +180,18 @@ def filled(embedded: mx.array, places: mx.array, soft: mx.array) -> mx.array:
 
 
 class Gemma3n(Module):
-    """The whole model. Token ids and media in, logits out."""
+    """The whole model. Token ids and media in, logits out.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: its configuration.
+        own_head: whether the head has a table of its own; else it is the embedding's.
+    """
+
+    def __init__(self, config: Config, *, own_head: bool = False) -> None:
         super().__init__()
         self.model = Body(config)
+        if own_head:
+            self.lm_head = Linear(config.text.hidden_size, config.text.vocab_size, bias=False)
         self.config = config
 
     def __call__(
@@ -211,4 +212,11 @@ class Gemma3n(Module):
         states = self.model(token_ids, media, conversation, tap=tap)
         conversation.advance(token_ids.shape[1])
         states = states[:, -1:] if last_only else states
-        return self.model.language_model.head(states, tap=tap.into("text"))
+        return self._head(states, tap=tap.into("text"))
+
+    def _head(self, states: mx.array, *, tap: Tap) -> mx.array:
+        """Logits ``[batch, token, vocabulary]``, soft-capped (arXiv 2408.00118)."""
+        head = self.lm_head if "lm_head" in self else self.model.language_model.embed_tokens.as_linear
+        logits = tap("lm_head", head(states))
+        cap = self.config.text.final_logit_softcapping
+        return tap("logits", logits if cap is None else mx.tanh(logits / cap) * cap)
