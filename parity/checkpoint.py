@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,6 +17,9 @@ from parity.errors import BackendUnavailable, UsageError
 CHECKPOINTS = "parity.checkpoints"
 DEFAULT = "tiny"
 BLOCK = 1 << 24
+WHOLE = "model.safetensors"
+INDEX = f"{WHOLE}.index.json"
+SHARD = re.compile(r"-\d+-of-(\d+)\.safetensors$")
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja"]
 """What is fetched from a hub: never pickles, never code."""
 
@@ -116,18 +121,20 @@ def config_of(path: Path) -> dict[str, Any]:
     return config
 
 
+def is_text_only(config: Mapping[str, Any]) -> bool:
+    """Whether it is of a language model alone: of a type of its own, or one without vision, as mlx-lm leaves it."""
+    return str(config.get("model_type")).endswith("_text") or "vision_config" not in config
+
+
 def weight_files(path: Path) -> list[Path]:
     """The safetensors files of a checkpoint directory: those that its index names, or all where it has none.
 
     Raises:
         UsageError: when a file is missing or the index cannot be read.
     """
-    index = path / "model.safetensors.index.json"
+    index = path / INDEX
     if not index.exists():
-        files = sorted(path.glob("*.safetensors"))
-        if not files:
-            raise UsageError(f"checkpoint {path}: no *.safetensors; only safetensors are loaded, never pickles")
-        return files
+        return _without_index(path)
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
@@ -135,6 +142,21 @@ def weight_files(path: Path) -> list[Path]:
     if missing := [name for name in names if Path(name).name != name or not (path / name).is_file()]:
         raise UsageError(f"checkpoint {path}: {index.name} names {missing[0]}, which is not there; fetch it again")
     return [path / name for name in names]
+
+
+def _without_index(path: Path) -> list[Path]:
+    """``model.safetensors``, or every shard; each says in its name how many there are."""
+    if (whole := path / WHOLE).is_file():
+        return [whole]
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        raise UsageError(f"checkpoint {path}: no *.safetensors; only safetensors are loaded, never pickles")
+    shards = [(file, int(found[1])) for file in files if (found := SHARD.search(file.name))]
+    for file, count in shards:
+        if len(shards) != count:
+            there = f"{len(shards)} of {count} shards"
+            raise UsageError(f"checkpoint {path}: {there} are there, as {file.name} says; fetch the others")
+    return files
 
 
 def require_whole(file: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Rules about the names of a checkpoint's tensors, the same for every implementation.
 
 Names are those that Hugging Face publishes and transformers 5 writes: ``model.language_model.layers.0...``; those of
-other writers are spelled so.
+other writers are spelled so by `parity.weights.names.multimodal`.
 """
 
 from __future__ import annotations
@@ -11,22 +11,12 @@ from pathlib import Path
 
 from implementations.gemma3n.config import Config, TextConfig
 from parity.errors import UsageError
+from parity.weights.names import HEAD
 
 LANGUAGE = "model.language_model."
-HEAD = "lm_head.weight"
-"""The head's table, where it is not the embedding's."""
 TOWERS = ("model.vision_tower.", "model.audio_tower.")
-EMBEDDERS = ("model.embed_vision.", "model.embed_audio.")
-SOFT_NORMS = tuple(f"{embedder}soft_embedding_norm." for embedder in EMBEDDERS)
+SOFT_NORMS = ("model.embed_vision.soft_embedding_norm.", "model.embed_audio.soft_embedding_norm.")
 SHARED = ("k_proj", "v_proj", "k_norm", "v_norm")
-
-
-def spelled(bare: str) -> str:
-    """The published name of a tensor, from its name without the wrappers that each writer has of his own."""
-    if bare == HEAD:
-        return bare
-    other = f"model.{bare}"
-    return other if other.startswith((*TOWERS, *EMBEDDERS)) else LANGUAGE + bare
 
 
 def ignored(config: TextConfig) -> dict[str, str]:

@@ -120,26 +120,33 @@ class Body(Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.language_model = LanguageModel(config.text)
+        self._config = config
+        if config.text_only:
+            return
         self.embed_vision = MultimodalEmbedder(config.vision, config.text.hidden_size)
         self.embed_audio = MultimodalEmbedder(config.audio, config.text.hidden_size)
         self.vision_tower = VisionTower(config.vision)
         self.audio_tower = AudioTower(config.audio)
         self._vision, self._audio = config.vision.vocab_offset, config.audio.vocab_offset
-        self._config = config
 
     def __call__(self, token_ids: mx.array, media: Media, conversation: Conversation, *, tap: Tap) -> mx.array:
         """Run on token ids ``[batch, token]`` and their media; returns normed states ``[batch, token, hidden]``."""
         text = tap.into("text")
         token_ids = text("input_ids", token_ids)
         embedded, token_term = self.language_model.embed(token_ids, text)
+        if not self._config.text_only:
+            embedded = self._merge(self._hard(embedded, token_ids, tap), token_ids, media, tap)
+        embedded = text("inputs_embeds", embedded)
+        return self.language_model(embedded, token_term, conversation, tap=text)
+
+    def _hard(self, embedded: mx.array, token_ids: mx.array, tap: Tap) -> mx.array:
+        """Embeddings by the tables of vision and audio where the ids are theirs."""
         is_audio = token_ids >= self._audio
         is_vision = (token_ids >= self._vision) & ~is_audio
         vision = tap("embed_vision.hard", self.embed_vision.hard(token_ids, is_vision))
         audio = tap("embed_audio.hard", self.embed_audio.hard(token_ids, is_audio))
         embedded = mx.where(is_vision[..., None], vision, embedded)
-        embedded = mx.where(is_audio[..., None], audio, embedded)
-        embedded = text("inputs_embeds", self._merge(embedded, token_ids, media, tap))
-        return self.language_model(embedded, token_term, conversation, tap=text)
+        return mx.where(is_audio[..., None], audio, embedded)
 
     def _merge(self, embedded: mx.array, token_ids: mx.array, media: Media, tap: Tap) -> mx.array:
         """Soft tokens of the media in the places of their placeholders."""

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from parity.checkpoint import require_whole, weight_files
+from parity.checkpoint import INDEX, WHOLE, require_whole, weight_files
 from parity.errors import UsageError
-from parity.weights.names import Spelling, bare
+from parity.weights.names import Spelling, bare, multimodal
 
 
 class Stored(Protocol):
@@ -64,6 +64,13 @@ def stored(checkpoint: Path, spelled: Spelling) -> dict[str, Stored]:
         UsageError: for a file that is missing or truncated, or a tensor that is there twice.
     """
     return {spelled(name): tensor for name, tensor in _bare(checkpoint).items()}
+
+
+def is_published(checkpoint: Path) -> bool:
+    """Whether every loader finds the files and the names in them: they are as Hugging Face has them."""
+    files = [file.name for file in weight_files(checkpoint)]
+    found = (checkpoint / INDEX).is_file() or files == [WHOLE]
+    return found and all(tensor.name == multimodal(name) for name, tensor in _bare(checkpoint).items())
 
 
 def _bare(checkpoint: Path) -> Mapping[str, Plain]:

@@ -31,7 +31,7 @@ from reference.common.schedules import Facts
 from reference.common.towers import Towers
 from reference.gemma3n import MODEL_TYPES
 from reference.gemma3n.scenarios import MEANINGS, build
-from reference.gemma3n.steps.contract import ALL_STEPS, contract
+from reference.gemma3n.steps.contract import ALL_STEPS, contract, steps_of, towers_of
 from reference.gemma3n.steps.inputs import EXTRACTOR
 from reference.gemma3n.variants import catalogue
 
@@ -70,8 +70,8 @@ class Reference(backend.Reference):
         self._checkpoint = checkpoint
         self._compute_in(arithmetic(dtype))
         prepare(model, TABLES, self._arithmetic)
-        self._woven = Woven(model, ALL_STEPS)
-        self._towers = Towers({"vision": model.model.vision_tower, "audio": model.model.audio_tower})
+        self._woven = Woven(model, steps_of(model.model))
+        self._towers = Towers(dict(towers_of(model.model)))
         self._focus: tuple[str, ...] = ()
         self._process = Processing(checkpoint, EXTRACTOR, self._most_frames, exact=dtype == "float64")
         self._padding: tuple[int, ...] = (0,)
@@ -113,15 +113,13 @@ class Reference(backend.Reference):
         if dtype not in cls.dtypes:
             raise UsageError(f"the reference has no dtype {dtype!r}; it has {', '.join(cls.dtypes)}")
         try:
-            from transformers import Gemma3nForConditionalGeneration
-
             from reference.common.arithmetics import arithmetic
-            from reference.common.loading import load
+            from reference.gemma3n.loading import load
         except ImportError as error:
             raise BackendUnavailable(f"the reference needs {error.name}; install the extra [hf]") from error
         chosen = arithmetic(dtype)
         with chosen.loading():
-            model = load(Gemma3nForConditionalGeneration, MODEL_TYPES, checkpoint, chosen.storage)
+            model = load(checkpoint, chosen.storage)
         backend = cls(model, checkpoint, dtype)
         backend.vary(_chosen(options))
         backend.execute_as(options.get("execution", ""))

@@ -5,11 +5,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("mlx.core")
 
-from parity.discovery import find  # noqa: E402  # behind importorskip
+from safetensors.torch import save_file  # noqa: E402  # behind importorskip
+
+from parity.discovery import find  # noqa: E402
 from parity.errors import ParityError  # noqa: E402
 from reference.gemma3n.huggingface import Reference  # noqa: E402
 from tests import found  # noqa: E402
 from tests.harness import Harness, require_parity  # noqa: E402
+from tests.ports import logits  # noqa: E402
 
 PORTS = ("mlx", "ane")
 PROMPT = "Hello world"
@@ -65,3 +68,76 @@ class TestHead:
         folder = found.write(tmp_path / "misshapen", weights=weights)
         ours = list(refusals(folder))[1:]
         assert all("lm_head.weight is [2, 2]; its config.json needs [768, 128]" in line for line in ours)
+
+
+class TestTextAlone:
+    """A language model alone, as `Gemma3nForCausalLM` and others save it."""
+
+    @staticmethod
+    def weights():
+        """Its tensors by bare names."""
+        return {
+            name.removeprefix(found.LANGUAGE): tensor
+            for name, tensor in found.tensors().items()
+            if name.startswith(found.LANGUAGE)
+        }
+
+    def write(self, folder, prefix):
+        """Its checkpoint, every name behind a prefix."""
+        text = {**found.configuration()["text_config"], "model_type": "gemma3n_text"}
+        weights = found.renamed(self.weights(), lambda name: prefix + name)
+        return found.write(folder, config={**text, "architectures": ["Gemma3nForCausalLM"]}, weights=weights)
+
+    def test_of_transformers(self, tmp_path):
+        """Ids outside the per-layer table are embedded as text, where the multimodal model has other tables."""
+        require_all(self.write(tmp_path / "text", "model."), scenario="outside")
+
+    def test_the_oracle_is_the_causal_model(self, tmp_path):
+        """To the bit."""
+        from transformers import Gemma3nForCausalLM
+
+        folder = self.write(tmp_path / "text", "model.")
+        ids = torch.arange(500, 540)[None]
+        causal = Gemma3nForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+        with torch.no_grad():
+            expected = causal(ids).logits
+        reference = Reference.load(folder, "float32")
+        reference.start(padding=(0,), cache=False)
+        assert torch.equal(torch.from_numpy(reference.forward(ids.numpy())), expected)
+
+    @pytest.mark.parametrize("prefix", ["", "language_model.", "model.language_model.", "language_model.model."])
+    def test_by_other_names(self, tmp_path, prefix):
+        """The same numbers, whoever named them."""
+        ids = torch.arange(9, 30)[None].numpy()
+        folders = self.write(tmp_path / "usual", "model."), self.write(tmp_path / "other", prefix)
+        for load in (Reference.load, *(find(name).load for name in PORTS)):
+            usual, other = (logits(load(folder, "float32"), [ids]) for folder in folders)
+            assert (usual == other).all()
+
+    def test_a_multimodal_model_by_other_names(self, tmp_path):
+        """As mlx-vlm names it."""
+        weights = found.renamed(
+            found.tensors(), lambda name: name.replace(found.LANGUAGE, "language_model.model.").removeprefix("model.")
+        )
+        ids = torch.arange(500, 540)[None].numpy()
+        folders = found.write(tmp_path / "usual"), found.write(tmp_path / "other", weights=weights)
+        for load in (Reference.load, *(find(name).load for name in PORTS)):
+            usual, other = (logits(load(folder, "float32"), [ids]) for folder in folders)
+            assert (usual == other).all()
+
+
+class TestShards:
+    def test_without_an_index(self, tmp_path):
+        """They are all read; one that is missing is missed by its neighbours' names."""
+        folder = found.write(tmp_path / "whole")
+        (folder / "model.safetensors").unlink()
+        names = sorted(found.tensors())
+        for number in (1, 2):
+            shard = {name: found.tensors()[name] for name in names[number - 1 :: 2]}
+            save_file(shard, folder / f"model-0000{number}-of-00002.safetensors", metadata={"format": "pt"})
+        ids = torch.arange(500, 540)[None].numpy()
+        whole = found.write(tmp_path / "usual")
+        for load in (Reference.load, *(find(name).load for name in PORTS)):
+            assert (logits(load(folder, "float32"), [ids]) == logits(load(whole, "float32"), [ids])).all()
+        (folder / "model-00002-of-00002.safetensors").unlink()
+        assert all("1 of 2 shards are there" in line for line in refusals(folder))
