@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -110,15 +111,38 @@ def config_of(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: when it is missing or malformed.
     """
+    if not (file := path / "config.json").exists():
+        raise UsageError(f"checkpoint {path}: no config.json; is this a Hugging Face checkpoint directory?")
+    return object_of(file)
+
+
+def object_of(file: Path) -> dict[str, Any]:
+    """The JSON object that a file of a checkpoint holds.
+
+    Raises:
+        UsageError: when it is missing or malformed.
+    """
+    where = f"checkpoint {file.parent}: {file.name}"
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"checkpoint {path}: no config.json; is this a Hugging Face checkpoint directory?") from error
-    except (OSError, ValueError) as error:
-        raise UsageError(f"checkpoint {path}: config.json cannot be read ({error})") from error
-    if not isinstance(config, dict):
-        raise UsageError(f"checkpoint {path}: config.json is no JSON object")
-    return config
+        content = json.loads(text_of(file))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{where} cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{where} is no JSON object")
+    return content
+
+
+def text_of(file: Path) -> str:
+    """What a file of a checkpoint says.
+
+    Raises:
+        UsageError: when it begins with a byte-order mark, behind which transformers and others find no JSON.
+        OSError, ValueError: when it cannot be read.
+    """
+    data = file.read_bytes()
+    if data.startswith(BOM_UTF8):
+        raise UsageError(f"checkpoint {file.parent}: {file.name} begins with a byte-order mark; save it without one")
+    return data.decode("utf-8")
 
 
 def is_text_only(config: Mapping[str, Any]) -> bool:

@@ -134,6 +134,11 @@ class Config:
     tie_word_embeddings: bool | None = True
     text_only: bool = False
 
+    @property
+    def ids(self) -> int:
+        """How many token ids have an embedding: those that were added behind the audio tower's have none."""
+        return self.text.vocab_size if self.text_only else min(self.text.vocab_size, self.audio.last_id + 1)
+
     @classmethod
     def from_directory(cls, path: Path) -> Config:
         """Read ``config.json`` of a checkpoint directory.

@@ -55,7 +55,8 @@ class TextAlone(Gemma3nForConditionalGeneration):
     """
 
     def __init__(self, model: Gemma3nForCausalLM) -> None:
-        config: Any = Gemma3nConfig(text_config=model.config, attn_implementation="eager")
+        config: Any = Gemma3nConfig(text_config=model.config)
+        config._attn_implementation = "eager"
         for other in (config.vision_config, config.audio_config):
             other.vocab_offset, other.vocab_size = model.config.vocab_size, 0
         PreTrainedModel.__init__(self, config)

@@ -1,5 +1,6 @@
 """Checkpoints as people have them: each port computes of them what transformers does, or says in a line why not."""
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -8,7 +9,9 @@ pytest.importorskip("mlx.core")
 from safetensors.torch import save_file  # noqa: E402  # behind importorskip
 
 from parity.discovery import find  # noqa: E402
-from parity.errors import ParityError  # noqa: E402
+from parity.errors import ParityError, UsageError  # noqa: E402
+from parity.generation import Message, Sampling  # noqa: E402
+from parity.media import Part  # noqa: E402
 from reference.gemma3n.huggingface import Reference  # noqa: E402
 from tests import found  # noqa: E402
 from tests.harness import Harness, require_parity  # noqa: E402
@@ -70,6 +73,21 @@ class TestHead:
         assert all("lm_head.weight is [2, 2]; its config.json needs [768, 128]" in line for line in ours)
 
 
+class TestRope:
+    def test_other_bases_by_layer_type(self, tmp_path):
+        """And positions that are divided in full layers."""
+        parameters = {
+            "full_attention": {"rope_type": "linear", "rope_theta": 3e5, "factor": 8.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+        }
+        require_all(found.write(tmp_path / "rope", config=found.configuration(rope_parameters=parameters)))
+
+    def test_old_fields(self, tmp_path):
+        scaling = {"rope_type": "linear", "factor": 2.0}
+        fields = {"rope_theta": 3e5, "rope_local_base_freq": 500.0, "rope_scaling": scaling}
+        require_all(found.write(tmp_path / "rope", config=found.configuration(rope_parameters=None, **fields)))
+
+
 class TestTextAlone:
     """A language model alone, as `Gemma3nForCausalLM` and others save it."""
 
@@ -124,6 +142,47 @@ class TestTextAlone:
         for load in (Reference.load, *(find(name).load for name in PORTS)):
             usual, other = (logits(load(folder, "float32"), [ids]) for folder in folders)
             assert (usual == other).all()
+
+    def test_a_conversation(self, tmp_path):
+        """By the tokenizer's template, without a processor's files; it takes no picture."""
+        folder = self.write(tmp_path / "text", "model.")
+        for name in ("preprocessor_config.json", "processor_config.json"):
+            (folder / name).unlink()
+        require_all(folder, ports=("mlx",), scenario="generate")
+        picture = Part("image", "samples/red-circle.png")
+        with pytest.raises(UsageError, match="is a language model alone: give it text, no image"):
+            Reference.load(folder, "float32").scenario("one-shot", PROMPT, [picture])
+        with pytest.raises(UsageError, match="is a language model alone: give it text, no image"):
+            next(find("mlx").load(folder, "float32").generate([Message("user", (picture,))], Sampling()))
+
+
+class TestAddedIds:
+    """Ids behind those of the towers, as `resize_token_embeddings` adds them."""
+
+    @staticmethod
+    def write(folder):
+        """The per-layer table grows with the other."""
+        weights = dict(found.tensors())
+        for name in (found.TABLE, f"{found.LANGUAGE}embed_tokens_per_layer.weight"):
+            table = weights[name]
+            weights[name] = torch.cat([table, table[: 776 - len(table)]])
+        config = found.configuration(vocab_size=776, vocab_size_per_layer_input=776)
+        return found.write(folder, config=config, weights=weights)
+
+    def test_the_others_are_as_before(self, tmp_path):
+        """Drawn ids are of text, though the per-layer table has more."""
+        require_all(self.write(tmp_path / "resized"), ports=("mlx",), scenario="square")
+
+    def test_they_have_no_embedding(self, tmp_path):
+        """In transformers neither, which fails with an IndexError."""
+        folder = self.write(tmp_path / "resized")
+        for load in (Reference.load, *(find(name).load for name in PORTS)):
+            backend = load(folder, "float32")
+            backend.start(padding=(0,), cache=False)
+            with pytest.raises(UsageError, match="no embedding"):
+                backend.forward(np.array([[768]]))
+        with pytest.raises(UsageError, match="transformers takes no sound"):
+            Reference.load(folder, "float32").scenario("one-shot", None, [Part("audio", "samples/rising-chirp.wav")])
 
 
 class TestShards:
