@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from codecs import BOM_UTF8
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,9 +19,14 @@ from parity.errors import BackendUnavailable, UsageError
 CHECKPOINTS = "parity.checkpoints"
 DEFAULT = "tiny"
 BLOCK = 1 << 24
-WHOLE = "model.safetensors"
+SUFFIX = ".safetensors"
+WHOLE = f"model{SUFFIX}"
 INDEX = f"{WHOLE}.index.json"
 SHARD = re.compile(r"-\d+-of-(\d+)\.safetensors$")
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", f"adapter_model{SUFFIX}"
+OF_GGUF = "the Hugging Face folder that it was converted from"
+_KEPT: list[tempfile.TemporaryDirectory[str]] = []
+"""Folders of links that a checkpoint of this process is in."""
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja"]
 """What is fetched from a hub: never pickles, never code."""
 
@@ -49,19 +55,62 @@ class Checkpoint:
         return _model_type(self.path)
 
 
-def find_checkpoint(spec: str | None) -> Checkpoint:
+def find_checkpoint(spec: str | None, adapter: Path | None = None) -> Checkpoint:
     """The checkpoint that `spec` means: a local directory, a hub id, or (None) the embedded one.
+
+    Args:
+        spec: what the user wrote.
+        adapter: the folder of a LoRA adapter, which every reader of the checkpoint merges into it.
 
     Raises:
         UsageError: when it is missing, incomplete or truncated, or holds no safetensors.
         BackendUnavailable: for a hub id where no hub can be reached.
     """
-    path = _embedded() if spec is None else _directory(spec)
+    found = _embedded() if spec is None else _directory(spec)
+    require_kind(found)
+    path = found if adapter is None else _with_adapter(found, adapter)
     _model_type(path)
-    files = weight_files(path)
+    files = [*weight_files(path), *adapter_files(path)]
     for file in files:
-        require_whole(file)
-    return Checkpoint(path, _name(path, spec), _digest(path, files))
+        if file.suffix == SUFFIX:
+            require_whole(file)
+    name = _name(found, spec)
+    return Checkpoint(path, name if adapter is None else f"{name} with {adapter.resolve().name}", _digest(path, files))
+
+
+def require_kind(path: Path) -> None:
+    """Refuse a folder of another format, by its name.
+
+    Raises:
+        UsageError: saying what it is, and what to give instead.
+    """
+    if (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file():
+        base = object_of(path / ADAPTER_CONFIG).get("base_model_name_or_path") or "the model that it was trained on"
+        raise UsageError(f"checkpoint {path} is an adapter alone; give --model {base} --adapter {path}")
+    if any(path.glob("*.gguf")) and not any(path.glob(f"*{SUFFIX}")):
+        raise UsageError(f"checkpoint {path} is in GGUF, llama.cpp's format; give {OF_GGUF}")
+
+
+def adapter_files(path: Path) -> list[Path]:
+    """The files of an adapter in a checkpoint's folder, which is merged into it; none where there is none."""
+    if not (path / ADAPTER_CONFIG).is_file():
+        return []
+    if not (path / ADAPTER_WEIGHTS).is_file():
+        raise UsageError(f"adapter {path}: no {ADAPTER_WEIGHTS}; save it with PEFT, whose adapters are read")
+    return [path / ADAPTER_CONFIG, path / ADAPTER_WEIGHTS]
+
+
+def _with_adapter(path: Path, adapter: Path) -> Path:
+    """A folder of links to a checkpoint's files and an adapter's; it is gone when the process ends."""
+    if not (adapter / ADAPTER_CONFIG).is_file():
+        raise UsageError(f"adapter {adapter}: no {ADAPTER_CONFIG}; is this the folder of a PEFT adapter?")
+    if (path / ADAPTER_CONFIG).is_file():
+        raise UsageError(f"checkpoint {path} has an adapter in it, which is merged; it takes no other")
+    together = tempfile.TemporaryDirectory(prefix="parity-")
+    _KEPT.append(together)
+    for file in (*path.iterdir(), *adapter_files(adapter)):
+        (Path(together.name) / file.name).symlink_to(file.resolve())
+    return Path(together.name)
 
 
 def _name(path: Path, spec: str | None) -> str:
@@ -81,6 +130,8 @@ def _directory(spec: str) -> Path:
     path = Path(spec).expanduser()
     if path.is_dir():
         return path
+    if path.is_file() and path.suffix == ".gguf":
+        raise UsageError(f"checkpoint {path} is in GGUF, llama.cpp's format; give {OF_GGUF}")
     if path.exists() or spec.count("/") != 1 or spec.startswith((".", "/", "~")):
         raise UsageError(f"checkpoint {spec}: no such directory; give a checkpoint directory or a hub id (owner/name)")
     return _download(spec)
@@ -172,7 +223,7 @@ def _without_index(path: Path) -> list[Path]:
     """``model.safetensors``, or every shard; each says in its name how many there are."""
     if (whole := path / WHOLE).is_file():
         return [whole]
-    files = sorted(path.glob("*.safetensors"))
+    files = sorted(file for file in path.glob(f"*{SUFFIX}") if not file.name.startswith("adapter"))
     if not files:
         raise UsageError(f"checkpoint {path}: no *.safetensors; only safetensors are loaded, never pickles")
     shards = [(file, int(found[1])) for file in files if (found := SHARD.search(file.name))]

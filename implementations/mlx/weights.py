@@ -17,7 +17,8 @@ from implementations.gemma3n.weight_names import has_head, require_names, requir
 from implementations.mlx.model import Gemma3n
 from implementations.mlx.operations.layers import RMSNorm
 from parity.weights.names import multimodal
-from parity.weights.stored import Stored, stored
+from parity.weights.stored import stored
+from parity.weights.written import Stored
 
 Part = TypeVar("Part", bound=Module)
 
@@ -78,8 +79,10 @@ def _rounded(tensor: Stored, dtype: mx.Dtype) -> mx.array:
 
 
 def _array(read: NDArray[Any]) -> mx.array:
-    """The same numbers: MLX takes no bfloat16 of NumPy's, but its bits."""
-    return mx.array(read.view(np.uint16)).view(mx.bfloat16) if read.dtype.name == "bfloat16" else mx.array(read)
+    """The same numbers, those in float64 rounded: MLX takes no bfloat16 of NumPy's, but its bits."""
+    if read.dtype.name == "bfloat16":
+        return mx.array(read.view(np.uint16)).view(mx.bfloat16)
+    return mx.array(read.astype(np.float32) if read.dtype == np.float64 else read)
 
 
 def _channels_last(array: mx.array) -> mx.array:

@@ -51,6 +51,7 @@ def load(
     try:
         if config is None and "state_dict" in source:
             config = AutoConfig.from_pretrained(checkpoint, local_files_only=True)
+            vars(config).pop("quantization_config", None)  # of MLX's own, and undone
         loaded: Any = architecture.from_pretrained(
             **source,
             config=config,

@@ -104,7 +104,9 @@ class Processing:
                 add_generation_prompt=True,
                 **self._padded,
             )
-        except (OSError, ValueError) as error:
+        except UsageError:
+            raise
+        except Exception as error:  # a template is a program, and makes any error that one can make
             reason = " ".join(str(error).split())[:200]
             raise UsageError(f"the reference's processor cannot take this prompt ({reason})") from error
 

@@ -1,17 +1,23 @@
 """Checkpoints as people have them: each port computes of them what transformers does, or says in a line why not."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("mlx.core")
 
-from safetensors.torch import save_file  # noqa: E402  # behind importorskip
+from safetensors.torch import load_file, save_file  # noqa: E402  # behind importorskip
 
+from parity.checkpoint import find_checkpoint  # noqa: E402
 from parity.discovery import find  # noqa: E402
-from parity.errors import ParityError, UsageError  # noqa: E402
+from parity.errors import BackendUnavailable, ExitCode, ParityError, UsageError  # noqa: E402
 from parity.generation import Message, Sampling  # noqa: E402
 from parity.media import Part  # noqa: E402
+from parity.weights.names import multimodal  # noqa: E402
+from parity.weights.stored import stored  # noqa: E402
 from reference.gemma3n.huggingface import Reference  # noqa: E402
 from tests import found  # noqa: E402
 from tests.harness import Harness, require_parity  # noqa: E402
@@ -200,3 +206,166 @@ class TestShards:
             assert (logits(load(folder, "float32"), [ids]) == logits(load(whole, "float32"), [ids])).all()
         (folder / "model-00002-of-00002.safetensors").unlink()
         assert all("1 of 2 shards are there" in line for line in refusals(folder))
+
+
+class TestMlx:
+    """What mlx-lm's `convert` writes: text alone, under its own names and quantised; and MLX's layout of kernels."""
+
+    @staticmethod
+    def convert(folder, bits):
+        """The small checkpoint, converted."""
+        utils = pytest.importorskip("mlx_lm.utils")
+        small = found.write(folder.parent / "small")
+        model, config = utils.quantize_model(*utils.load_model(small), 32, bits)
+        utils.save_model(folder, model)
+        utils.save_config(config, folder / "config.json")
+        for name in found.PREPROCESSING:
+            shutil.copy(small / name, folder / name)
+        return folder
+
+    @pytest.mark.parametrize("bits", [4, 8])
+    def test_of_few_bits(self, tmp_path, bits):
+        """The oracle has the numbers that the codes mean; mlx-lm, its faults mended, computes with the codes."""
+        folder = self.convert(tmp_path / "quantised", bits)
+        harness = Harness(tmp_path, folder)
+        require_parity(judge(harness, "mlx"))
+        require_parity(judge(harness, "ane"))
+        package = find("mlx-lm").load(folder, "float32", patch="all-media-ids-as-text")
+        judgement = harness.judge(package, "float32", "one-shot", PROMPT)
+        assert judgement.first_divergence is None
+        assert judgement.exit_code is ExitCode.PARITY
+
+    def test_other_scales_are_found(self, tmp_path):
+        """A port that is off by a scale of one group."""
+        folder = self.convert(tmp_path / "quantised", 4)
+        wrong = shutil.copytree(folder, tmp_path / "wrong")
+        weights = load_file(wrong / "model.safetensors")
+        name = "model.language_model.layers.2.mlp.up_proj.scales"
+        weights[name][3, 1] *= 1.01
+        save_file(weights, wrong / "model.safetensors", metadata={"format": "mlx"})
+        judgement = judge(Harness(tmp_path, folder), "mlx", wrong)
+        assert judgement.first_divergence.step == "text.layers.2.mlp.up_proj"
+
+    @pytest.mark.parametrize(
+        ("settings", "said"),
+        [
+            ({"group_size": 32, "bits": 8}, "not 8 bits in groups of 32"),
+            ({}, "config.json says no bits and group_size"),
+            ({"group_size": 32, "bits": 4, "mode": "mxfp4"}, "quantised by mxfp4"),
+            ({"quant_method": "gptq", "bits": 4}, "quantised by gptq; of quantised ones only MLX's affine are read"),
+        ],
+    )
+    def test_of_another_kind(self, tmp_path, settings, said):
+        folder = self.convert(tmp_path / "quantised", 4)
+        config = json.loads((folder / "config.json").read_text())
+        changed = {**config, "quantization": settings, "quantization_config": settings}
+        (folder / "config.json").write_text(json.dumps(changed))
+        assert all(said in line for line in refusals(folder))
+
+    def test_kernels_with_channels_last(self, tmp_path):
+        """As mlx-vlm saves the towers."""
+        turned = {
+            name: tensor.movedim(1, -1).contiguous() if tensor.ndim > 2 else tensor
+            for name, tensor in found.tensors().items()
+        }
+        folder = found.write(tmp_path / "mlx")
+        save_file(turned, folder / "model.safetensors", metadata={"format": "mlx"})
+        usual = found.write(tmp_path / "usual")
+        names = stored(usual, multimodal)
+        for name, tensor in stored(folder, multimodal).items():
+            assert tensor.shape == names[name].shape
+            assert tensor.read().tobytes() == names[name].read().tobytes()
+
+
+QUERIES, DOWN_PROJECTION = "layers.1.self_attn.q_proj", "layers.3.mlp.down_proj"
+
+
+class TestAdapter:
+    """What PEFT saves, beside a checkpoint or given with ``--adapter``."""
+
+    @staticmethod
+    def write(folder, **fields):
+        """A LoRA of two layers."""
+        folder.mkdir()
+        config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "bias": "none", "base_model_name_or_path": "a/b"}
+        (folder / "adapter_config.json").write_text(json.dumps({**config, **fields}))
+        draw = torch.Generator().manual_seed(0)
+        weights = {}
+        for layer in (QUERIES, DOWN_PROJECTION):
+            sides = found.tensors()[f"{found.LANGUAGE}{layer}.weight"].shape
+            out, entering = reversed(sides) if fields.get("fan_in_fan_out") else sides
+            name = f"base_model.model.model.language_model.{layer}"
+            weights[f"{name}.lora_A.weight"] = torch.randn(4, entering, generator=draw) * 0.05
+            weights[f"{name}.lora_B.weight"] = torch.randn(out, 4, generator=draw) * 0.05
+        save_file(weights, folder / "adapter_model.safetensors")
+        return folder
+
+    def together(self, folder, **fields):
+        """The small checkpoint with an adapter, as ``--adapter`` puts them together."""
+        return find_checkpoint(str(found.write(folder / "small")), self.write(folder / "adapter", **fields))
+
+    def test_every_party_merges_it(self, tmp_path):
+        """And one that does not differs where it is."""
+        checkpoint = self.together(tmp_path)
+        assert checkpoint.name == "small with adapter"
+        assert checkpoint.weights != find_checkpoint(str(tmp_path / "small")).weights
+        harness = Harness(tmp_path, checkpoint.path)
+        for name in PORTS:
+            require_parity(judge(harness, name))
+        wrong = judge(harness, "mlx", tmp_path / "small")
+        assert {step.step for step in wrong.introduced} == {"text.layers.1.attn.q_proj", "text.layers.3.mlp.down_proj"}
+
+    @pytest.mark.parametrize(
+        ("fields", "scale"), [({}, 2.0), ({"use_rslora": True}, 4.0), ({"lora_alpha": 6, "fan_in_fan_out": True}, 1.5)]
+    )
+    def test_the_sum(self, tmp_path, fields, scale):
+        tensors = stored(self.together(tmp_path, **fields).path, multimodal)
+        parts = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+        for layer in (QUERIES, DOWN_PROJECTION):
+            name = f"{found.LANGUAGE}{layer}.weight"
+            down, up = (parts[f"base_model.model.{name.removesuffix('weight')}lora_{side}.weight"] for side in "AB")
+            product = scale * (up.double() @ down.double())
+            expected = found.tensors()[name].double() + (product.T if "fan_in_fan_out" in fields else product)
+            np.testing.assert_allclose(tensors[name].read(), expected.numpy(), rtol=1e-12, atol=1e-15)
+
+    @pytest.mark.parametrize(
+        ("fields", "said"),
+        [
+            ({"use_dora": True}, "LoRA with DoRA; only plain LoRA is merged here"),
+            ({"peft_type": "IA3"}, "is IA3"),
+            ({"bias": "all"}, "LoRA with biases"),
+            ({"modules_to_save": ["lm_head"]}, "LoRA with whole modules"),
+            ({"lora_alpha": None}, "says no lora_alpha"),
+        ],
+    )
+    def test_of_another_kind(self, tmp_path, fields, said):
+        assert all(said in line for line in refusals(self.together(tmp_path, **fields).path))
+
+    def test_of_another_model(self, tmp_path):
+        folder, adapter = self.together(tmp_path).path, tmp_path / "adapter" / "adapter_model.safetensors"
+        weights = found.renamed(load_file(adapter), lambda name: name.replace("layers.1.", "layers.40."))
+        save_file(weights, adapter)
+        assert all("has no layers.40.self_attn.q_proj.weight to add to" in line for line in refusals(folder))
+
+    def test_packages_that_would_ignore_it(self, tmp_path):
+        pytest.importorskip("mlx_lm")
+        with pytest.raises(BackendUnavailable, match="would ignore the adapter"):
+            find("mlx-lm").load(self.together(tmp_path).path, "float32")
+
+    def test_alone(self, tmp_path):
+        adapter = self.write(tmp_path / "adapter")
+        with pytest.raises(UsageError, match=r"is an adapter alone; give --model a/b --adapter"):
+            find_checkpoint(str(adapter))
+        (adapter / "adapter_model.safetensors").rename(adapter / "adapters.safetensors")
+        with pytest.raises(UsageError, match="save it with PEFT"):
+            find_checkpoint(None, adapter)
+        with pytest.raises(UsageError, match=r"no adapter_config\.json"):
+            find_checkpoint(None, tmp_path)
+
+
+def test_gguf(tmp_path):
+    """A file, or a folder of files, is called by its name."""
+    (tmp_path / "model-Q4_K_M.gguf").touch()
+    for path in (tmp_path, tmp_path / "model-Q4_K_M.gguf"):
+        with pytest.raises(UsageError, match="is in GGUF, llama.cpp's format; give the Hugging Face folder"):
+            find_checkpoint(str(path))
