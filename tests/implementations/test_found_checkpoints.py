@@ -367,5 +367,5 @@ def test_gguf(tmp_path):
     """A file, or a folder of files, is called by its name."""
     (tmp_path / "model-Q4_K_M.gguf").touch()
     for path in (tmp_path, tmp_path / "model-Q4_K_M.gguf"):
-        with pytest.raises(UsageError, match="is in GGUF, llama.cpp's format; give the Hugging Face folder"):
+        with pytest.raises(UsageError, match="is in GGUF"):
             find_checkpoint(str(path))

@@ -59,9 +59,6 @@ def encode(
             for media; a template that drops an image or a clip; a checkpoint without a template.
     """
     text = prompt_text(turns, settings, add_generation_prompt=add_generation_prompt)
-    for tokens in settings.media_tokens:
-        # Parts of text, each harmless, can join to one of these.
-        _require_absent((tokens.begin, tokens.end), text)
     return encode_text(text, tokenizer, settings, images=len(images(turns)), clips=len(clips(turns)))
 
 
@@ -117,14 +114,9 @@ def _content(part: Content, settings: ProcessorSettings) -> dict[str, Any]:
     if isinstance(part, Clip):
         return {"type": "audio"}
     for tokens in settings.media_tokens:
-        _require_absent((tokens.soft, tokens.begin, tokens.end), part)
+        if tokens.soft in part:
+            raise UsageError(f"a message's text contains {tokens.soft}, which stands for media; pass the file instead")
     return {"type": "text", "text": part}
-
-
-def _require_absent(tokens: Iterable[str], text: str) -> None:
-    for token in tokens:
-        if token in text:
-            raise UsageError(f"a message's text contains {token}, which stands for media; pass the file instead")
 
 
 def _require_ids(tokenizer: Tokenizer, settings: ProcessorSettings) -> None:
