@@ -55,17 +55,22 @@ class TestHead:
     @pytest.mark.parametrize("tied", [True, False])
     def test_of_its_own(self, tmp_path, tied):
         """A port that ignores it, as ours did, differs there first."""
-        weights = {**found.tensors(), found.HEAD: found.other_head()}
-        harness = Harness(tmp_path, found.write(tmp_path / "untied", weights=weights, tie_word_embeddings=tied))
+        own = {found.HEAD: found.other_head()}
+        folder = found.write_text(tmp_path / "untied", weights=own, tie_word_embeddings=tied)
+        harness = Harness(tmp_path, folder)
         for name in PORTS:
             require_parity(judge(harness, name))
-        if tied:
-            wrong = judge(harness, "mlx", found.write(tmp_path / "ignored"))
-            assert wrong.first_divergence.step == "text.lm_head"
+        wrong = judge(harness, "mlx", found.write_text(tmp_path / "ignored"))
+        assert wrong.first_divergence.step == "text.lm_head"
+
+    @pytest.mark.slow
+    def test_of_its_own_in_a_multimodal_model(self, tmp_path):
+        weights = {**found.tensors(), found.HEAD: found.other_head()}
+        require_all(found.write(tmp_path / "untied", weights=weights))
 
     def test_a_copy_of_the_embedding(self, tmp_path):
-        weights = {**found.tensors(), found.HEAD: found.tensors()[found.TABLE].clone()}
-        require_all(found.write(tmp_path / "copied", weights=weights))
+        copy = {found.HEAD: found.tensors()[found.TABLE].clone()}
+        require_all(found.write_text(tmp_path / "copied", weights=copy), ports=("mlx",))
 
     def test_none_where_there_must_be_one(self, tmp_path):
         """Transformers would draw one at random."""
@@ -86,41 +91,26 @@ class TestRope:
             "full_attention": {"rope_type": "linear", "rope_theta": 3e5, "factor": 8.0},
             "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
         }
-        require_all(found.write(tmp_path / "rope", config=found.configuration(rope_parameters=parameters)))
+        require_all(found.write_text(tmp_path / "rope", rope_parameters=parameters))
 
     def test_old_fields(self, tmp_path):
         scaling = {"rope_type": "linear", "factor": 2.0}
         fields = {"rope_theta": 3e5, "rope_local_base_freq": 500.0, "rope_scaling": scaling}
-        require_all(found.write(tmp_path / "rope", config=found.configuration(rope_parameters=None, **fields)))
+        require_all(found.write_text(tmp_path / "rope", **fields))
 
 
 class TestTextAlone:
     """A language model alone, as `Gemma3nForCausalLM` and others save it."""
 
-    @staticmethod
-    def weights():
-        """Its tensors by bare names."""
-        return {
-            name.removeprefix(found.LANGUAGE): tensor
-            for name, tensor in found.tensors().items()
-            if name.startswith(found.LANGUAGE)
-        }
-
-    def write(self, folder, prefix):
-        """Its checkpoint, every name behind a prefix."""
-        text = {**found.configuration()["text_config"], "model_type": "gemma3n_text"}
-        weights = found.renamed(self.weights(), lambda name: prefix + name)
-        return found.write(folder, config={**text, "architectures": ["Gemma3nForCausalLM"]}, weights=weights)
-
     def test_of_transformers(self, tmp_path):
         """Ids outside the per-layer table are embedded as text, where the multimodal model has other tables."""
-        require_all(self.write(tmp_path / "text", "model."), scenario="outside")
+        require_all(found.write_text(tmp_path / "text"), scenario="outside")
 
     def test_the_oracle_is_the_causal_model(self, tmp_path):
         """To the bit."""
         from transformers import Gemma3nForCausalLM
 
-        folder = self.write(tmp_path / "text", "model.")
+        folder = found.write_text(tmp_path / "text")
         ids = torch.arange(500, 540)[None]
         causal = Gemma3nForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
         with torch.no_grad():
@@ -133,11 +123,12 @@ class TestTextAlone:
     def test_by_other_names(self, tmp_path, prefix):
         """The same numbers, whoever named them."""
         ids = torch.arange(9, 30)[None].numpy()
-        folders = self.write(tmp_path / "usual", "model."), self.write(tmp_path / "other", prefix)
+        folders = found.write_text(tmp_path / "usual"), found.write_text(tmp_path / "other", prefix=prefix)
         for load in (Reference.load, *(find(name).load for name in PORTS)):
             usual, other = (logits(load(folder, "float32"), [ids]) for folder in folders)
             assert (usual == other).all()
 
+    @pytest.mark.slow
     def test_a_multimodal_model_by_other_names(self, tmp_path):
         """As mlx-vlm names it."""
         weights = found.renamed(
@@ -151,7 +142,7 @@ class TestTextAlone:
 
     def test_a_conversation(self, tmp_path):
         """By the tokenizer's template, without a processor's files; it takes no picture."""
-        folder = self.write(tmp_path / "text", "model.")
+        folder = found.write_text(tmp_path / "text")
         for name in ("preprocessor_config.json", "processor_config.json"):
             (folder / name).unlink()
         require_all(folder, ports=("mlx",), scenario="generate")
@@ -194,14 +185,14 @@ class TestAddedIds:
 class TestShards:
     def test_without_an_index(self, tmp_path):
         """They are all read; one that is missing is missed by its neighbours' names."""
-        folder = found.write(tmp_path / "whole")
+        whole = found.write_text(tmp_path / "whole")
+        folder = shutil.copytree(whole, tmp_path / "shards")
         (folder / "model.safetensors").unlink()
-        names = sorted(found.tensors())
-        for number in (1, 2):
-            shard = {name: found.tensors()[name] for name in names[number - 1 :: 2]}
+        weights = load_file(whole / "model.safetensors")
+        for number, names in enumerate((sorted(weights)[::2], sorted(weights)[1::2]), 1):
+            shard = {name: weights[name] for name in names}
             save_file(shard, folder / f"model-0000{number}-of-00002.safetensors", metadata={"format": "pt"})
         ids = torch.arange(500, 540)[None].numpy()
-        whole = found.write(tmp_path / "usual")
         for load in (Reference.load, *(find(name).load for name in PORTS)):
             assert (logits(load(folder, "float32"), [ids]) == logits(load(whole, "float32"), [ids])).all()
         (folder / "model-00002-of-00002.safetensors").unlink()
@@ -302,7 +293,7 @@ class TestAdapter:
 
     def together(self, folder, **fields):
         """The small checkpoint with an adapter, as ``--adapter`` puts them together."""
-        return find_checkpoint(str(found.write(folder / "small")), self.write(folder / "adapter", **fields))
+        return find_checkpoint(str(found.write_text(folder / "small")), self.write(folder / "adapter", **fields))
 
     def test_every_party_merges_it(self, tmp_path):
         """And one that does not differs where it is."""
