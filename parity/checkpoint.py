@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import re
-import tempfile
 from codecs import BOM_UTF8
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import xxhash
 
 from parity.errors import BackendUnavailable, UsageError
+from parity.scratch import scratch
 
 CHECKPOINTS = "parity.checkpoints"
 DEFAULT = "tiny"
@@ -25,8 +27,9 @@ INDEX = f"{WHOLE}.index.json"
 SHARD = re.compile(r"-\d+-of-(\d+)\.safetensors$")
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", f"adapter_model{SUFFIX}"
 OF_GGUF = "the Hugging Face folder that it was converted from"
-_KEPT: list[tempfile.TemporaryDirectory[str]] = []
-"""Folders of links that a checkpoint of this process is in."""
+_KEPT = ExitStack()
+"""Folders of links that checkpoints of this process are in."""
+atexit.register(_KEPT.close)
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja"]
 """What is fetched from a hub: never pickles, never code."""
 
@@ -106,11 +109,10 @@ def _with_adapter(path: Path, adapter: Path) -> Path:
         raise UsageError(f"adapter {adapter}: no {ADAPTER_CONFIG}; is this the folder of a PEFT adapter?")
     if (path / ADAPTER_CONFIG).is_file():
         raise UsageError(f"checkpoint {path} has an adapter in it, which is merged; it takes no other")
-    together = tempfile.TemporaryDirectory(prefix="parity-")
-    _KEPT.append(together)
+    together = _KEPT.enter_context(scratch())
     for file in (*path.iterdir(), *adapter_files(adapter)):
-        (Path(together.name) / file.name).symlink_to(file.resolve())
-    return Path(together.name)
+        (together / file.name).symlink_to(file.resolve())
+    return together
 
 
 def _name(path: Path, spec: str | None) -> str:
