@@ -62,6 +62,8 @@ def load(
             output_loading_info=True,
         )
     except Exception as error:  # the loader raises many unrelated types
+        if "ignore_mismatched_sizes" in str(error):  # it says no more than that there are some
+            _require_shapes(architecture, checkpoint, config, spelled)
         reason = " ".join(str(error).split())[:300]
         raise BackendUnavailable(f"checkpoint {checkpoint}: transformers cannot load it ({reason})") from error
     model: Model
@@ -82,6 +84,19 @@ def require_type(checkpoint: Path, model_types: Collection[str]) -> None:
     if found not in model_types:
         known = " and ".join(map(repr, model_types))
         raise UsageError(f"checkpoint {checkpoint}: architecture {found!r}; this reference is for {known}")
+
+
+def _require_shapes(
+    architecture: type[Model], checkpoint: Path, config: PreTrainedConfig | None, spelled: Spelling
+) -> None:
+    """Name the first tensor whose shape is not what ``config.json`` asks for."""
+    with torch.device("meta"):
+        model = architecture(config or AutoConfig.from_pretrained(checkpoint, local_files_only=True))
+    expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    for name, tensor in sorted(stored(checkpoint, spelled).items()):
+        found = list(tensor.shape)
+        if found != expected.get(name, found):
+            raise UsageError(f"checkpoint {checkpoint}: {name} is {found}; its config.json needs {expected[name]}")
 
 
 def _torch(read: NDArray[Any]) -> torch.Tensor:
