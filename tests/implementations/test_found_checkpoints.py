@@ -221,7 +221,7 @@ class TestMlx:
         harness = Harness(tmp_path, folder)
         require_parity(judge(harness, "mlx"))
         require_parity(judge(harness, "ane"))
-        package = find("mlx-lm").load(folder, "float32", patch="all-media-ids-as-text")
+        package = find("mlx-lm").load(folder, "float32", patch="all")
         judgement = harness.judge(package, "float32", "one-shot", PROMPT)
         assert judgement.first_divergence is None
         assert judgement.exit_code is ExitCode.PARITY
