@@ -72,6 +72,7 @@ def tensors_of(file: Path) -> Iterator[Written]:
         UsageError: for a file that is truncated or no safetensors file.
     """
     header = require_whole(file)
-    of_mlx = header.pop(METADATA, {}).get("format") == "mlx"
+    metadata = header.pop(METADATA, None)
+    of_mlx = isinstance(metadata, dict) and metadata.get("format") == "mlx"
     for name, entry in header.items():
         yield Written(file, name, tuple(entry["shape"]), of_mlx)

@@ -27,7 +27,7 @@ from implementations.gemma3n.preprocessing.settings_files import (
     SettingsFile,
 )
 from implementations.gemma3n.preprocessing.template_files import template_of
-from parity.checkpoint import config_of, is_text_only, object_of
+from parity.checkpoint import is_text_only, object_of
 from parity.errors import UsageError
 
 File = TypeVar("File", bound=SettingsFile)
@@ -64,7 +64,7 @@ class ProcessorSettings:
             UsageError: for a file that is missing or malformed, a setting that is not implemented, or files that
                 contradict each other.
         """
-        model = config_of(checkpoint)
+        model = _read(checkpoint, "config.json")
         if is_text_only(model):
             return cls(None, None, None, None, {}, _special(checkpoint), template_of(checkpoint, {}))
         processor = _read(checkpoint, "processor_config.json")
