@@ -250,7 +250,9 @@ def require_whole(file: Path) -> dict[str, Any]:
         try:
             header: dict[str, Any] = json.loads(stream.read(length))
             tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-            end = max((entry["data_offsets"][1] for entry in tensors if entry["shape"] is not None), default=0)
+            end = max((entry["data_offsets"][1] for entry in tensors), default=0)
+            if not all(isinstance(entry["shape"], list) for entry in tensors):
+                raise ValueError("a tensor without a shape")
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise UsageError(f"checkpoint file {file}: its header cannot be read ({error!r})") from error
     if size != 8 + length + end:

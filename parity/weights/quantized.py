@@ -16,6 +16,7 @@ from parity.weights.names import bare
 from parity.weights.written import Written
 
 AFFINE = "affine"
+BITS = (2, 3, 4, 5, 6, 8)
 ROWS = 4096
 """Rows that are unpacked at a time: each of their bits takes a byte meanwhile."""
 
@@ -102,13 +103,9 @@ def _matrix(
             "config.json says no bits and group_size of" if codes and biases else "there are no codes or biases of"
         )
         raise UsageError(f"checkpoint {checkpoint}: {missing} {layer}.scales, which MLX's affine quantisation has")
-    fits = codes.shape == (len_of(scales), scales.shape[-1] * group * bits // 32) and biases.shape == scales.shape
+    words = group * bits * scales.shape[-1] // 32 if len(scales.shape) == 2 else 0
+    fits = words and codes.shape == (scales.shape[0], words) and biases.shape == scales.shape and bits in BITS
     if not fits or of_layer.get("mode", AFFINE) != AFFINE:
         packed = f"{list(codes.shape)} words and {list(scales.shape)} scales"
         raise UsageError(f"checkpoint {checkpoint}: {layer} has {packed}; not {bits} bits in groups of {group}")
     return Quantized(codes, scales, biases, bits, group)
-
-
-def len_of(scales: Written) -> int:
-    """How many rows there are; none where it is no matrix."""
-    return scales.shape[0] if len(scales.shape) == 2 else 0
