@@ -17,6 +17,7 @@ RUN = $(VENV)/bin/python -m
 ## IMAGE         compare: a picture before the text; several with colons between
 ## AUDIO         compare: a sound before the text; several with colons between
 ## MODEL         compare: a checkpoint's folder or name (default: the CLI's, the embedded checkpoint)
+## ADAPTER       compare: a LoRA adapter's folder, as PEFT saves it, which all parties merge (default: none)
 ## CANDIDATES    compare: the backends to judge, e.g. mlx,ane (default: mlx)
 ## DTYPE         compare: the candidates' arithmetic (default: float32)
 ## SCENARIO      compare: the schedule of chunks (default: the CLI's)
@@ -26,7 +27,7 @@ RUN = $(VENV)/bin/python -m
 ## CALIBRATE_ARGS  calibrate: further options, e.g. '--markdown docs/calibration.md'
 ## JUNIT         figures: the report of a run of the tests, which PYTEST_ARGS=--junitxml=FILE writes
 ## PYTHON        the interpreter that creates .venv, 3.11 or newer (default: python3)
-FORWARDED = PROMPT IMAGE AUDIO MODEL CANDIDATES DTYPE SCENARIO REPORT
+FORWARDED = PROMPT IMAGE AUDIO MODEL ADAPTER CANDIDATES DTYPE SCENARIO REPORT
 
 ifeq ($(origin PARITY_CANDIDATES),undefined)
 CANDIDATES ?= mlx

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import re
+from codecs import BOM_UTF8
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -11,10 +16,20 @@ from typing import Any
 import xxhash
 
 from parity.errors import BackendUnavailable, UsageError
+from parity.scratch import scratch
 
 CHECKPOINTS = "parity.checkpoints"
 DEFAULT = "tiny"
 BLOCK = 1 << 24
+SUFFIX = ".safetensors"
+WHOLE = f"model{SUFFIX}"
+INDEX = f"{WHOLE}.index.json"
+SHARD = re.compile(r"-\d+-of-(\d+)\.safetensors$")
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", f"adapter_model{SUFFIX}"
+OF_GGUF = "the Hugging Face folder that it was converted from"
+_KEPT = ExitStack()
+"""Folders of links that checkpoints of this process are in."""
+atexit.register(_KEPT.close)
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.jinja"]
 """What is fetched from a hub: never pickles, never code."""
 
@@ -43,19 +58,61 @@ class Checkpoint:
         return _model_type(self.path)
 
 
-def find_checkpoint(spec: str | None) -> Checkpoint:
+def find_checkpoint(spec: str | None, adapter: Path | None = None) -> Checkpoint:
     """The checkpoint that `spec` means: a local directory, a hub id, or (None) the embedded one.
+
+    Args:
+        spec: what the user wrote.
+        adapter: the folder of a LoRA adapter, which every reader of the checkpoint merges into it.
 
     Raises:
         UsageError: when it is missing, incomplete or truncated, or holds no safetensors.
         BackendUnavailable: for a hub id where no hub can be reached.
     """
-    path = _embedded() if spec is None else _directory(spec)
+    found = _embedded() if spec is None else _directory(spec)
+    require_kind(found)
+    path = found if adapter is None else _with_adapter(found, adapter)
     _model_type(path)
-    files = weight_files(path)
+    files = [*weight_files(path), *adapter_files(path)]
     for file in files:
-        require_whole(file)
-    return Checkpoint(path, _name(path, spec), _digest(path, files))
+        if file.suffix == SUFFIX:
+            require_whole(file)
+    name = _name(found, spec)
+    return Checkpoint(path, name if adapter is None else f"{name} with {adapter.resolve().name}", _digest(path, files))
+
+
+def require_kind(path: Path) -> None:
+    """Refuse a folder of another format, by its name.
+
+    Raises:
+        UsageError: saying what it is, and what to give instead.
+    """
+    if (path / ADAPTER_CONFIG).is_file() and not (path / "config.json").is_file():
+        base = object_of(path / ADAPTER_CONFIG).get("base_model_name_or_path") or "the model that it was trained on"
+        raise UsageError(f"checkpoint {path} is an adapter alone; give --model {base} --adapter {path}")
+    if any(path.glob("*.gguf")) and not any(path.glob(f"*{SUFFIX}")):
+        raise UsageError(f"checkpoint {path} is in GGUF, llama.cpp's format; give {OF_GGUF}")
+
+
+def adapter_files(path: Path) -> list[Path]:
+    """The files of an adapter in a checkpoint's folder, which is merged into it; none where there is none."""
+    if not (path / ADAPTER_CONFIG).is_file():
+        return []
+    if not (path / ADAPTER_WEIGHTS).is_file():
+        raise UsageError(f"adapter {path}: no {ADAPTER_WEIGHTS}; save it with PEFT, whose adapters are read")
+    return [path / ADAPTER_CONFIG, path / ADAPTER_WEIGHTS]
+
+
+def _with_adapter(path: Path, adapter: Path) -> Path:
+    """A folder of links to a checkpoint's files and an adapter's; it is gone when the process ends."""
+    if not (adapter / ADAPTER_CONFIG).is_file():
+        raise UsageError(f"adapter {adapter}: no {ADAPTER_CONFIG}; is this the folder of a PEFT adapter?")
+    if (path / ADAPTER_CONFIG).is_file():
+        raise UsageError(f"checkpoint {path} has an adapter in it, which is merged; it takes no other")
+    together = _KEPT.enter_context(scratch())
+    for file in (*path.iterdir(), *adapter_files(adapter)):
+        (together / file.name).symlink_to(file.resolve())
+    return together
 
 
 def _name(path: Path, spec: str | None) -> str:
@@ -75,6 +132,8 @@ def _directory(spec: str) -> Path:
     path = Path(spec).expanduser()
     if path.is_dir():
         return path
+    if path.is_file() and path.suffix == ".gguf":
+        raise UsageError(f"checkpoint {path} is in GGUF, llama.cpp's format; give {OF_GGUF}")
     if path.exists() or spec.count("/") != 1 or spec.startswith((".", "/", "~")):
         raise UsageError(f"checkpoint {spec}: no such directory; give a checkpoint directory or a hub id (owner/name)")
     return _download(spec)
@@ -105,15 +164,43 @@ def config_of(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: when it is missing or malformed.
     """
+    if not (file := path / "config.json").exists():
+        raise UsageError(f"checkpoint {path}: no config.json; is this a Hugging Face checkpoint directory?")
+    return object_of(file)
+
+
+def object_of(file: Path) -> dict[str, Any]:
+    """The JSON object that a file of a checkpoint holds.
+
+    Raises:
+        UsageError: when it is missing or malformed.
+    """
+    where = f"checkpoint {file.parent}: {file.name}"
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UsageError(f"checkpoint {path}: no config.json; is this a Hugging Face checkpoint directory?") from error
-    except (OSError, ValueError) as error:
-        raise UsageError(f"checkpoint {path}: config.json cannot be read ({error})") from error
-    if not isinstance(config, dict):
-        raise UsageError(f"checkpoint {path}: config.json is no JSON object")
-    return config
+        content = json.loads(text_of(file))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{where} cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{where} is no JSON object")
+    return content
+
+
+def text_of(file: Path) -> str:
+    """What a file of a checkpoint says.
+
+    Raises:
+        UsageError: when it begins with a byte-order mark, behind which transformers and others find no JSON.
+        OSError, ValueError: when it cannot be read.
+    """
+    data = file.read_bytes()
+    if data.startswith(BOM_UTF8):
+        raise UsageError(f"checkpoint {file.parent}: {file.name} begins with a byte-order mark; save it without one")
+    return data.decode("utf-8")
+
+
+def is_text_only(config: Mapping[str, Any]) -> bool:
+    """Whether it is of a language model alone: of a type of its own, or one without vision, as mlx-lm leaves it."""
+    return str(config.get("model_type")).endswith("_text") or "vision_config" not in config
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -122,12 +209,9 @@ def weight_files(path: Path) -> list[Path]:
     Raises:
         UsageError: when a file is missing or the index cannot be read.
     """
-    index = path / "model.safetensors.index.json"
+    index = path / INDEX
     if not index.exists():
-        files = sorted(path.glob("*.safetensors"))
-        if not files:
-            raise UsageError(f"checkpoint {path}: no *.safetensors; only safetensors are loaded, never pickles")
-        return files
+        return _without_index(path)
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
@@ -135,6 +219,21 @@ def weight_files(path: Path) -> list[Path]:
     if missing := [name for name in names if Path(name).name != name or not (path / name).is_file()]:
         raise UsageError(f"checkpoint {path}: {index.name} names {missing[0]}, which is not there; fetch it again")
     return [path / name for name in names]
+
+
+def _without_index(path: Path) -> list[Path]:
+    """``model.safetensors``, or every shard; each says in its name how many there are."""
+    if (whole := path / WHOLE).is_file():
+        return [whole]
+    files = sorted(file for file in path.glob(f"*{SUFFIX}") if not file.name.startswith("adapter"))
+    if not files:
+        raise UsageError(f"checkpoint {path}: no *.safetensors; only safetensors are loaded, never pickles")
+    shards = [(file, int(found[1])) for file in files if (found := SHARD.search(file.name))]
+    for file, count in shards:
+        if len(shards) != count:
+            there = f"{len(shards)} of {count} shards"
+            raise UsageError(f"checkpoint {path}: {there} are there, as {file.name} says; fetch the others")
+    return files
 
 
 def require_whole(file: Path) -> dict[str, Any]:
@@ -152,6 +251,8 @@ def require_whole(file: Path) -> dict[str, Any]:
             header: dict[str, Any] = json.loads(stream.read(length))
             tensors = [entry for name, entry in header.items() if name != "__metadata__"]
             end = max((entry["data_offsets"][1] for entry in tensors), default=0)
+            if not all(isinstance(entry["shape"], list) for entry in tensors):
+                raise ValueError("a tensor without a shape")
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise UsageError(f"checkpoint file {file}: its header cannot be read ({error!r})") from error
     if size != 8 + length + end:

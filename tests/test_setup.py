@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-FORWARDED = ("PROMPT", "IMAGE", "AUDIO", "MODEL", "CANDIDATES", "DTYPE", "SCENARIO", "REPORT")
+FORWARDED = ("PROMPT", "IMAGE", "AUDIO", "MODEL", "ADAPTER", "CANDIDATES", "DTYPE", "SCENARIO", "REPORT")
 
 # Stands in for the CLI: says what it was given. JSON in ASCII, so that no terminal setting matters.
 PRINTER = """

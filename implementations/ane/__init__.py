@@ -33,7 +33,7 @@ class Backend(Port):
 
     def __init__(self, program: Program, tensors: AneTensors, checkpoint: Path) -> None:
         self._program = program
-        super().__init__(tensors, program.config.vocab_size, checkpoint)
+        super().__init__(tensors, program.ids, checkpoint)
 
     @classmethod
     def doctor(cls) -> Iterator[tuple[bool, str, str]]:

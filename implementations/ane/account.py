@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from implementations.ane.audio.conformer import Depthwise
@@ -18,9 +17,11 @@ from implementations.ane.decoder import piece_sizes
 from implementations.ane.engine.layers import Projection
 from implementations.ane.model import TABLE, Gemma3n, checkpoint_name
 from implementations.gemma3n.config import Config
-from implementations.gemma3n.weight_names import require_names, require_shape, unused
-from parity.checkpoint import find_checkpoint, require_whole, weight_files
-from parity.errors import ExitCode, ParityError, UsageError
+from implementations.gemma3n.weight_names import has_head, require_names, require_shape, unused
+from parity.checkpoint import find_checkpoint
+from parity.errors import ExitCode, ParityError
+from parity.weights.names import HEAD, multimodal
+from parity.weights.stored import stored
 
 Action = Literal["used", "reshaped", "tied", "ignored"]
 
@@ -49,6 +50,8 @@ def account(checkpoint: Path, config: Config) -> list[Converted]:
         UsageError: for a file or tensor that is missing, unknown, truncated or misshapen.
     """
     found, parameters = shapes(checkpoint), _parameters(config)
+    if has_head(config, found):
+        parameters[HEAD] = _Target(parameters[TABLE].shape, parameters[TABLE].stored)
     reasons = unused(config.text, parameters)
     kept = {name: shape for name, shape in found.items() if not name.startswith(tuple(reasons))}
     require_names(kept, parameters, checkpoint)
@@ -63,17 +66,7 @@ def shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         UsageError: for a file that is missing or truncated.
     """
-    return dict(entry for file in weight_files(checkpoint) for entry in _shapes(file))
-
-
-def _shapes(file: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
-    require_whole(file)
-    try:
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 - no mapping
-                yield name, tuple(tensors.get_slice(name).get_shape())
-    except SafetensorError as error:
-        raise UsageError(f"checkpoint file {file} cannot be loaded: {error}") from error
+    return {name: tensor.shape for name, tensor in stored(checkpoint, multimodal).items()}
 
 
 @dataclass(frozen=True)
@@ -117,9 +110,11 @@ def _converted(
             name, shape, "ignored", next(why for prefix, why in reasons.items() if name.startswith(prefix))
         )
     target = list(parameters[name].shape)
-    if name == TABLE:
-        pieces = piece_sizes(shape[0])
-        return Converted(name, shape, "tied", f"table {target}, and a copy as {len(pieces)} convolutions of the head")
+    head = f"{len(piece_sizes(shape[0]))} convolutions of the head"
+    if name == HEAD:
+        return Converted(name, shape, "reshaped", head)
+    if name == TABLE and HEAD not in parameters:
+        return Converted(name, shape, "tied", f"table {target}, and a copy as {head}")
     return Converted(name, shape, "used" if target == list(shape) else "reshaped", str(target))
 
 

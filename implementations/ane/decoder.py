@@ -104,7 +104,8 @@ class Decoder(nn.Module):
 class Head(nn.Module):
     """Normed states to logits, in `HEAD_PIECES` convolutions; the soft-cap (arXiv 2408.00118) follows.
 
-    Its weight is a copy of the embedding table: the two live on different processors, and are scaled apart.
+    Its weight is a table of its own, or a copy of the embedding's: the two live on different processors, and are scaled
+    apart.
     """
 
     def __init__(self, config: TextConfig) -> None:

@@ -81,10 +81,12 @@ class Embedder(nn.Module):
         self.embed_tokens = nn.Embedding(text.vocab_size, text.hidden_size)
         width = text.num_hidden_layers * text.hidden_size_per_layer_input
         self.embed_tokens_per_layer = nn.Embedding(text.vocab_size_per_layer_input, width)
-        self.embed_vision = MultimodalEmbedder(config.vision, text.hidden_size)
-        self.embed_audio = MultimodalEmbedder(config.audio, text.hidden_size)
         self.alpha = alpha
         self._config = config
+        if config.text_only:
+            return
+        self.embed_vision = MultimodalEmbedder(config.vision, text.hidden_size)
+        self.embed_audio = MultimodalEmbedder(config.audio, text.hidden_size)
 
     def forward(self, token_ids: Tensor, rounded: Rounded, *, tap: Tap) -> tuple[Tensor, Tensor]:
         """Embed token ids ``[batch, token]``; `rounded` is applied to every result.
@@ -98,7 +100,7 @@ class Embedder(nn.Module):
         in_table = torch.where(token_ids < text.vocab_size_per_layer_input, token_ids, 0)
         rows = functional.embedding(in_table, self.embed_tokens_per_layer.weight)
         term = inner("per_layer_inputs.token", channels(rounded(rows * text.hidden_size_per_layer_input**0.5)))
-        return self._merge(token_ids, embedded, rounded, tap), term
+        return embedded if self._config.text_only else self._merge(token_ids, embedded, rounded, tap), term
 
     def _merge(self, token_ids: Tensor, embedded: Tensor, rounded: Rounded, tap: Tap) -> Tensor:
         """Put hard embeddings where the ids are of another modality."""

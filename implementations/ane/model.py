@@ -32,6 +32,8 @@ class Gemma3n(nn.Module):
         self.embedder = Embedder(config, alpha)
         self.decoder = Decoder(config.text)
         self.head = Head(config.text)
+        if config.text_only:
+            return
         self.vision_tower = VisionTower(config.vision)
         self.audio_tower = AudioTower(config.audio)
 

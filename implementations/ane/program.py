@@ -40,7 +40,7 @@ class Program:
         tensors: AneTensors,
         arithmetic: Arithmetic,
     ) -> None:
-        self.config, self.model, self.shapes = config.text, model, shapes
+        self.config, self.model, self.shapes, self.ids = config.text, model, shapes, config.ids
         self._tensors, self._arithmetic = tensors, arithmetic
         self.senses = Senses(config, model, arithmetic)
         self._host = Host(config.text, model.embedder, self.senses, arithmetic.rounded)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from implementations.ane.account import Converted
@@ -16,18 +16,15 @@ from implementations.ane.engine.layers import RMSNorm
 from implementations.ane.model import TABLE, Gemma3n, checkpoint_name
 from implementations.ane.scaling import reads_alpha, scaled_eps
 from implementations.gemma3n.config import Config
-from implementations.gemma3n.weight_names import TIED_HEAD
-from parity.checkpoint import weight_files
+from parity.weights.names import HEAD, multimodal
+from parity.weights.stored import stored
 
 
 def load_weights(checkpoint: Path, entries: list[Converted]) -> dict[str, Tensor]:
     """The tensors that are not ignored, in float32, by the checkpoint's names."""
-    wanted = {entry.name for entry in entries if entry.action != "ignored"}
-    weights: dict[str, Tensor] = {}
-    for file in weight_files(checkpoint):
-        with safe_open(file, framework="pt") as tensors:
-            weights |= {name: tensors.get_tensor(name).float() for name in wanted.intersection(tensors.keys())}
-    return weights
+    tensors = stored(checkpoint, multimodal)
+    wanted = [entry.name for entry in entries if entry.action != "ignored"]
+    return {name: torch.from_numpy(tensors[name].read().astype(np.float32)) for name in wanted}
 
 
 def build(config: Config, weights: Mapping[str, Tensor], *, alpha: float = 1.0) -> Gemma3n:
@@ -35,13 +32,12 @@ def build(config: Config, weights: Mapping[str, Tensor], *, alpha: float = 1.0) 
 
     Args:
         config: the model's.
-        weights: all that the model needs, scaled by `alpha` already; the head is `TIED_HEAD`, or else a copy of the
-            table.
+        weights: all that the model needs, scaled by `alpha` already; the head is `HEAD`, or else a copy of the table.
         alpha: factor of the residual stream.
     """
     with torch.device("meta"):
         model = Gemma3n(config, alpha)
-    pieces = weights.get(TIED_HEAD, weights[TABLE]).split(piece_sizes(config.text.vocab_size))
+    pieces = weights.get(HEAD, weights[TABLE]).split(piece_sizes(config.text.vocab_size))
     state = dict(zip(_head_names(model), pieces, strict=True))
     state |= {name: weights[source] for name, _ in model.named_parameters() if (source := checkpoint_name(name))}
     shaped = {name: state[name].reshape(parameter.shape).clone() for name, parameter in model.named_parameters()}

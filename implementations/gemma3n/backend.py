@@ -30,7 +30,7 @@ class Port(Backend):
 
     Args:
         tensors: how the framework's tensors become NumPy's.
-        vocabulary: how many token ids the model has.
+        vocabulary: how many token ids the model has an embedding for.
         checkpoint: the directory whose preprocessing the model was trained with.
 
     Attributes:
@@ -137,6 +137,7 @@ class Port(Backend):
         if token_ids.ndim != 2 or token_ids.shape[0] != self._rows or token_ids.shape[1] == 0:
             raise UsageError(f"tokens of shape {token_ids.shape} for {self._rows} rows; at least one token a row")
         if token_ids.min() < 0 or token_ids.max() >= self._vocabulary:
-            raise UsageError(f"token ids {token_ids.min()} to {token_ids.max()} in a vocabulary of {self._vocabulary}")
+            found = f"token ids {token_ids.min()} to {token_ids.max()}"
+            raise UsageError(f"{found} in a vocabulary of {self._vocabulary}: the others have no embedding")
         if self._begun and not self._cached:
             raise UsageError("a second chunk needs a cache: begin with start(cache=True)")

@@ -15,12 +15,12 @@ from implementations.gemma3n.fields import build, numbers, section, sequence
 from implementations.gemma3n.modality import ModalityConfig
 from implementations.gemma3n.rope import FULL, SLIDING, Rope, read_ropes
 from implementations.gemma3n.vision_config import VisionConfig
-from parity.checkpoint import config_of
+from parity.checkpoint import config_of, is_text_only
 from parity.errors import UsageError
 
 __all__ = ["AudioConfig", "Config", "ModalityConfig", "TextConfig", "VisionConfig"]
 
-MODEL_TYPE = "gemma3n"
+MODEL_TYPE, TEXT_TYPE = "gemma3n", "gemma3n_text"
 ACTIVATION = "gelu_pytorch_tanh"
 FULL_EVERY = 5
 """Published models have a full-attention layer every fifth."""
@@ -121,14 +121,23 @@ class Config:
         image_token_id: placeholder of an image's soft token.
         audio_token_id: placeholder of a clip's.
         audio_soft_tokens_per_image: soft tokens of a clip, however short it is.
+        tie_word_embeddings: whether the embedding's table is the head's too, where the checkpoint has no other.
+        text_only: whether there is a language model alone, whose ids are all embedded as text.
     """
 
     text: TextConfig
-    vision: VisionConfig
-    audio: AudioConfig
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    audio: AudioConfig = field(default_factory=AudioConfig)
     image_token_id: int = 262_145
     audio_token_id: int = 262_273
     audio_soft_tokens_per_image: int = 188
+    tie_word_embeddings: bool | None = True
+    text_only: bool = False
+
+    @property
+    def ids(self) -> int:
+        """How many token ids have an embedding: those that were added behind the audio tower's have none."""
+        return self.text.vocab_size if self.text_only else min(self.text.vocab_size, self.audio.last_id + 1)
 
     @classmethod
     def from_directory(cls, path: Path) -> Config:
@@ -146,8 +155,12 @@ class Config:
         Raises:
             UsageError: for another architecture, or a field that is missing or wrong.
         """
-        if (found := data.get("model_type")) != MODEL_TYPE:
+        if (found := data.get("model_type")) not in (MODEL_TYPE, TEXT_TYPE):
             raise UsageError(f"config.json: model_type is {found!r}; only {MODEL_TYPE!r} is implemented")
+        if is_text_only(data):
+            text = section(data, "text_config") if found == MODEL_TYPE else data
+            tied = {name: text[name] for name in ("tie_word_embeddings",) if name in text}
+            return build(cls, tied, "text_config", text=TextConfig.from_json(text), text_only=True)
         return build(
             cls,
             data,
@@ -155,6 +168,7 @@ class Config:
             text=TextConfig.from_json(section(data, "text_config")),
             vision=VisionConfig.from_json(section(data, "vision_config")),
             audio=AudioConfig.from_json(section(data, "audio_config")),
+            text_only=False,
         )
 
 

@@ -14,6 +14,8 @@ from parity.errors import UsageError
 FULL, SLIDING = "full_attention", "sliding_attention"
 DEFAULT_THETA = {FULL: 1_000_000.0, SLIDING: 10_000.0}
 OLD_THETA = {FULL: "rope_theta", SLIDING: "rope_local_base_freq"}
+DEFAULT = {"rope_type": "default"}
+"""Where there are no `rope_parameters`; the older word `type` in a `rope_scaling` does not replace its `rope_type`."""
 SUPPORTED = ("default", "linear")
 
 
@@ -49,17 +51,30 @@ class Rope:
 
 
 def read_ropes(text: Mapping[str, Any]) -> dict[str, Rope]:
-    """The rotary embedding of each layer type.
+    """The rotary embedding of each layer type, as transformers reads it.
 
     Published checkpoints have `rope_theta`, `rope_local_base_freq` and `rope_scaling` (full attention only);
-    transformers 5 writes `rope_parameters` by layer type.
+    transformers 5 writes `rope_parameters` by layer type, which go before the old fields.
 
     Raises:
-        UsageError: for a kind of scaling that is not implemented.
+        UsageError: for a kind of scaling that is not implemented, or fields that transformers cannot take.
     """
-    by_type = text.get("rope_parameters") or {}
-    scaling = {FULL: text.get("rope_scaling") or {}, SLIDING: {}}
-    return {kind: _read(kind, text, {**(by_type.get(kind) or {}), **scaling[kind]}) for kind in (FULL, SLIDING)}
+    by_type = text.get("rope_parameters")
+    by_type = {FULL: DEFAULT, SLIDING: DEFAULT} if by_type is None else _mapping(by_type, "rope_parameters")
+    parameters = {kind: _mapping(by_type.get(kind) or {}, kind) for kind in (FULL, SLIDING)}
+    if (scaling := text.get("rope_scaling")) is not None:
+        if not by_type.get(FULL):
+            raise UsageError(
+                "config.json: rope_scaling is of full attention, which rope_parameters lacks; add it there"
+            )
+        parameters[FULL] = {**parameters[FULL], **_mapping(scaling, "rope_scaling")}
+    return {kind: _read(kind, text, parameters[kind]) for kind in (FULL, SLIDING)}
+
+
+def _mapping(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"config.json: RoPE's {name} is {value!r}, no object")
+    return value
 
 
 def _read(kind: str, text: Mapping[str, Any], parameters: Mapping[str, Any]) -> Rope:
@@ -67,8 +82,8 @@ def _read(kind: str, text: Mapping[str, Any], parameters: Mapping[str, Any]) -> 
     if rope_type not in SUPPORTED:
         raise UsageError(f"config.json: RoPE scaling {rope_type!r} of {kind}: only {', '.join(SUPPORTED)} are known")
     theta = parameters.get("rope_theta", text.get(OLD_THETA[kind], DEFAULT_THETA[kind]))
-    factor = parameters.get("factor", 1.0) if rope_type == "linear" else 1.0
+    factor = parameters.get("factor") if rope_type == "linear" else 1.0
     try:
-        return Rope(float(theta), float(factor))
+        return Rope(float(theta), float(factor))  # type: ignore[arg-type]  # a missing factor is told as any other
     except (TypeError, ValueError) as error:
         raise UsageError(f"config.json: RoPE of {kind}: {error}") from error

@@ -1,7 +1,7 @@
 """Rules about the names of a checkpoint's tensors, the same for every implementation.
 
-Names are those that Hugging Face publishes and transformers 5 writes: ``model.language_model.layers.0...``. The head
-is the embedding table, so `lm_head.weight` is a copy where it is present.
+Names are those that Hugging Face publishes and transformers 5 writes: ``model.language_model.layers.0...``; those of
+other writers are spelled so by `parity.weights.names.multimodal`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from implementations.gemma3n.config import TextConfig
+from implementations.gemma3n.config import Config, TextConfig
 from parity.errors import UsageError
+from parity.weights.names import HEAD
 
-TIED_HEAD = "lm_head.weight"
+LANGUAGE = "model.language_model."
 TOWERS = ("model.vision_tower.", "model.audio_tower.")
 SOFT_NORMS = ("model.embed_vision.soft_embedding_norm.", "model.embed_audio.soft_embedding_norm.")
 SHARED = ("k_proj", "v_proj", "k_norm", "v_norm")
@@ -25,9 +26,8 @@ def ignored(config: TextConfig) -> dict[str, str]:
     serve images and sound.
     """
     layers = range(config.first_shared_layer, config.num_hidden_layers)
-    shared = [f"model.language_model.layers.{layer}.self_attn.{name}." for layer in layers for name in SHARED]
+    shared = [f"{LANGUAGE}layers.{layer}.self_attn.{name}." for layer in layers for name in SHARED]
     return {
-        TIED_HEAD: "a copy of the embedding table",
         **dict.fromkeys(TOWERS, "towers serve images and sound"),
         **dict.fromkeys(SOFT_NORMS, "soft embeddings come from the towers"),
         **dict.fromkeys(shared, "the layer shares its donor's keys and values"),
@@ -40,6 +40,15 @@ def unused(config: TextConfig, held: Iterable[str]) -> dict[str, str]:
     return {
         prefix: why for prefix, why in ignored(config).items() if not any(name.startswith(prefix) for name in names)
     }
+
+
+def has_head(config: Config, found: Iterable[str]) -> bool:
+    """Whether the head is a table of its own: where the checkpoint has one, or must have one.
+
+    As in transformers, a head that is there is used whatever `tie_word_embeddings` says; that only says whether the
+    embedding's table stands for one that is not there.
+    """
+    return HEAD in found or not config.tie_word_embeddings
 
 
 def require_names(found: Iterable[str], expected: Iterable[str], checkpoint: Path) -> None:

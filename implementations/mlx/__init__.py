@@ -37,7 +37,7 @@ class Backend(Port):
         from implementations.mlx.tensors import MlxTensors
 
         self._model = model
-        super().__init__(MlxTensors(), model.config.text.vocab_size, checkpoint)
+        super().__init__(MlxTensors(), model.config.ids, checkpoint)
 
     @classmethod
     def environment(cls) -> Mapping[str, str]:

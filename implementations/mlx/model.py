@@ -23,7 +23,7 @@ from parity.tap import Tap
 
 
 class LanguageModel(Module):
-    """The decoder: embeddings to the final norm. The head is the embedding table."""
+    """The decoder: embeddings to the final norm."""
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
@@ -76,12 +76,6 @@ class LanguageModel(Module):
         merged = self._from_streams(streams, tap.into(self._unembed.scope))
         return tap("norm", self.norm(merged))
 
-    def head(self, states: mx.array, *, tap: Tap) -> mx.array:
-        """Logits ``[batch, token, vocabulary]``, soft-capped (arXiv 2408.00118)."""
-        logits = tap("lm_head", self.embed_tokens.as_linear(states))
-        cap = self._config.final_logit_softcapping
-        return tap("logits", logits if cap is None else mx.tanh(logits / cap) * cap)
-
     def _by_layer(self, x: mx.array) -> mx.array:
         return mx.unflatten(x, -1, (-1, self._config.hidden_size_per_layer_input))
 
@@ -126,26 +120,33 @@ class Body(Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.language_model = LanguageModel(config.text)
+        self._config = config
+        if config.text_only:
+            return
         self.embed_vision = MultimodalEmbedder(config.vision, config.text.hidden_size)
         self.embed_audio = MultimodalEmbedder(config.audio, config.text.hidden_size)
         self.vision_tower = VisionTower(config.vision)
         self.audio_tower = AudioTower(config.audio)
         self._vision, self._audio = config.vision.vocab_offset, config.audio.vocab_offset
-        self._config = config
 
     def __call__(self, token_ids: mx.array, media: Media, conversation: Conversation, *, tap: Tap) -> mx.array:
         """Run on token ids ``[batch, token]`` and their media; returns normed states ``[batch, token, hidden]``."""
         text = tap.into("text")
         token_ids = text("input_ids", token_ids)
         embedded, token_term = self.language_model.embed(token_ids, text)
+        if not self._config.text_only:
+            embedded = self._merge(self._hard(embedded, token_ids, tap), token_ids, media, tap)
+        embedded = text("inputs_embeds", embedded)
+        return self.language_model(embedded, token_term, conversation, tap=text)
+
+    def _hard(self, embedded: mx.array, token_ids: mx.array, tap: Tap) -> mx.array:
+        """Embeddings by the tables of vision and audio where the ids are theirs."""
         is_audio = token_ids >= self._audio
         is_vision = (token_ids >= self._vision) & ~is_audio
         vision = tap("embed_vision.hard", self.embed_vision.hard(token_ids, is_vision))
         audio = tap("embed_audio.hard", self.embed_audio.hard(token_ids, is_audio))
         embedded = mx.where(is_vision[..., None], vision, embedded)
-        embedded = mx.where(is_audio[..., None], audio, embedded)
-        embedded = text("inputs_embeds", self._merge(embedded, token_ids, media, tap))
-        return self.language_model(embedded, token_term, conversation, tap=text)
+        return mx.where(is_audio[..., None], audio, embedded)
 
     def _merge(self, embedded: mx.array, token_ids: mx.array, media: Media, tap: Tap) -> mx.array:
         """Soft tokens of the media in the places of their placeholders."""
@@ -186,11 +187,18 @@ def filled(embedded: mx.array, places: mx.array, soft: mx.array) -> mx.array:
 
 
 class Gemma3n(Module):
-    """The whole model. Token ids and media in, logits out."""
+    """The whole model. Token ids and media in, logits out.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: its configuration.
+        own_head: whether the head has a table of its own; else it is the embedding's.
+    """
+
+    def __init__(self, config: Config, *, own_head: bool = False) -> None:
         super().__init__()
         self.model = Body(config)
+        if own_head:
+            self.lm_head = Linear(config.text.hidden_size, config.text.vocab_size, bias=False)
         self.config = config
 
     def __call__(
@@ -211,4 +219,11 @@ class Gemma3n(Module):
         states = self.model(token_ids, media, conversation, tap=tap)
         conversation.advance(token_ids.shape[1])
         states = states[:, -1:] if last_only else states
-        return self.model.language_model.head(states, tap=tap.into("text"))
+        return self._head(states, tap=tap.into("text"))
+
+    def _head(self, states: mx.array, *, tap: Tap) -> mx.array:
+        """Logits ``[batch, token, vocabulary]``, soft-capped (arXiv 2408.00118)."""
+        head = self.lm_head if "lm_head" in self else self.model.language_model.embed_tokens.as_linear
+        logits = tap("lm_head", head(states))
+        cap = self.config.text.final_logit_softcapping
+        return tap("logits", logits if cap is None else mx.tanh(logits / cap) * cap)

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import mlx.core as mx
+import numpy as np
 from mlx.nn.layers.base import Module
 from mlx.utils import tree_flatten
+from numpy.typing import NDArray
 
 from implementations.gemma3n.config import Config
-from implementations.gemma3n.weight_names import require_names, require_shape, unused
+from implementations.gemma3n.weight_names import has_head, require_names, require_shape, unused
 from implementations.mlx.model import Gemma3n
 from implementations.mlx.operations.layers import RMSNorm
-from parity.checkpoint import require_whole, weight_files
-from parity.errors import UsageError
+from parity.weights.names import multimodal
+from parity.weights.stored import stored
+from parity.weights.written import Stored
 
 Part = TypeVar("Part", bound=Module)
 
@@ -26,9 +29,10 @@ def load_model(checkpoint: Path, dtype: mx.Dtype) -> Gemma3n:
     Raises:
         UsageError: for another architecture, or a file or tensor that is missing, unknown, truncated or misshapen.
     """
-    model = Gemma3n(Config.from_directory(checkpoint))
-    ignored = tuple(unused(model.config.text, shapes(model)))
-    found = {name: array for name, array in _tensors(checkpoint) if not name.startswith(ignored)}
+    config, tensors = Config.from_directory(checkpoint), stored(checkpoint, multimodal)
+    model = Gemma3n(config, own_head=has_head(config, tensors))
+    ignored = tuple(unused(config.text, shapes(model)))
+    found = {name: tensor for name, tensor in tensors.items() if not name.startswith(ignored)}
     fill(model, found, dtype, checkpoint)
     return model
 
@@ -39,12 +43,13 @@ def load_part(module: Part, checkpoint: Path, dtype: mx.Dtype, name: str) -> Par
     Raises:
         UsageError: for a file or tensor that is missing, unknown, truncated or misshapen.
     """
-    found = {key: array for key, array in _tensors(checkpoint) if key.startswith(f"{name}.")}
-    fill(module, {key.removeprefix(f"{name}."): array for key, array in found.items()}, dtype, checkpoint)
+    tensors = stored(checkpoint, multimodal)
+    found = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+    fill(module, found, dtype, checkpoint)
     return module
 
 
-def fill(module: Module, tensors: Mapping[str, mx.array], dtype: mx.Dtype, checkpoint: Path) -> None:
+def fill(module: Module, tensors: Mapping[str, Stored], dtype: mx.Dtype, checkpoint: Path) -> None:
     """Give a module its weights, rounded to `dtype`, convolutions' in MLX's layout.
 
     Raises:
@@ -52,9 +57,9 @@ def fill(module: Module, tensors: Mapping[str, mx.array], dtype: mx.Dtype, check
     """
     expected = shapes(module)
     require_names(tensors, expected, checkpoint)
-    for name, array in tensors.items():
-        require_shape(name, array.shape, expected[name], checkpoint)
-    module.load_weights([(name, _channels_last(array).astype(dtype)) for name, array in tensors.items()])
+    for name, tensor in tensors.items():
+        require_shape(name, tensor.shape, expected[name], checkpoint)
+    module.load_weights([(name, _rounded(tensor, dtype)) for name, tensor in tensors.items()])
     _widen_gains(module)
     mx.eval(module.parameters())
 
@@ -66,6 +71,20 @@ def shapes(module: Module) -> dict[str, tuple[int, ...]]:
     return {name: _channels_first(tuple(array.shape)) for name, array in flat.items()}
 
 
+def _rounded(tensor: Stored, dtype: mx.Dtype) -> mx.array:
+    """A tensor as MLX has it, evaluated, so that of what was read no more than one tensor is ever kept."""
+    array = _channels_last(_array(tensor.read())).astype(dtype)
+    mx.eval(array)
+    return array
+
+
+def _array(read: NDArray[Any]) -> mx.array:
+    """The same numbers, those in float64 rounded: MLX takes no bfloat16 of NumPy's, but its bits."""
+    if read.dtype.name == "bfloat16":
+        return mx.array(read.view(np.uint16)).view(mx.bfloat16)
+    return mx.array(read.astype(np.float32) if read.dtype == np.float64 else read)
+
+
 def _channels_last(array: mx.array) -> mx.array:
     """A tensor as MLX has it: input channels stand behind the kernel's axes. Only convolutions have over two axes."""
     return mx.moveaxis(array, 1, -1) if array.ndim > 2 else array
@@ -74,18 +93,6 @@ def _channels_last(array: mx.array) -> mx.array:
 def _channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of the same tensor in the checkpoint, where they stand before them."""
     return (shape[0], shape[-1], *shape[1:-1]) if len(shape) > 2 else shape
-
-
-def _tensors(checkpoint: Path) -> Iterator[tuple[str, mx.array]]:
-    """Names and arrays of all files; arrays are read when they are evaluated."""
-    for file in weight_files(checkpoint):
-        require_whole(file)
-        try:
-            arrays = mx.load(str(file))
-        except RuntimeError as error:
-            raise UsageError(f"checkpoint file {file} cannot be loaded: {error}") from error
-        assert isinstance(arrays, dict)  # of safetensors, MLX makes nothing else
-        yield from arrays.items()
 
 
 def _widen_gains(module: Module) -> None:

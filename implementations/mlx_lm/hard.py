@@ -16,11 +16,13 @@ def fill(embedded: mx.array, token_ids: mx.array, model: LanguageModel) -> None:
     Args:
         embedded: ``[batch, token, hidden]``.
         token_ids: ``[batch, token]``. Ids of text come first, then those of pictures, then those of sounds.
-        model: with the weights that its `sanitize` dropped.
+        model: with the weights that its `sanitize` dropped, if the checkpoint had them.
     """
     first = model.vocab_size_per_layer_input
     for name in ("embed_vision", "embed_audio"):
-        table = _table(model.dropped[name], embedded.dtype, model.config.rms_norm_eps)
+        if (weights := model.dropped[name]) is None:
+            return  # the checkpoint is of a language model alone, whose ids are all of text
+        table = _table(weights, embedded.dtype, model.config.rms_norm_eps)
         last = first + len(table) - 1
         own = (token_ids >= first) & (token_ids <= last)
         hard = table[mx.where(own, token_ids, last) - first]

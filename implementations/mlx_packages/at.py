@@ -8,6 +8,7 @@ from implementations.mlx_packages.views import PLAIN, View
 from parity.site import Assigned, Parameter, Passed, Returned, Site
 
 LINEAR = Site("mlx.nn.layers.linear:Linear.__call__", Returned())
+QUANTIZED = Site("mlx.nn.layers.quantized:QuantizedLinear.__call__", Returned())
 
 
 @dataclass(frozen=True)

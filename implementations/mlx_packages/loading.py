@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 
 from implementations.mlx_packages.at import At
+from parity.checkpoint import adapter_files
 from parity.errors import BackendUnavailable
 from parity.site import Edit, Heard
 from parity.weave import weave
@@ -53,6 +54,8 @@ def load(
     Raises:
         BackendUnavailable: in the loader's own words, when it does not take the checkpoint.
     """
+    if adapter_files(checkpoint):
+        raise BackendUnavailable(f"{package} would ignore the adapter: merge it into the checkpoint with PEFT")
     try:
         with weave((), _as_it_is, edits):
             model = loader()

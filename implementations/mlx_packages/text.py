@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from implementations.mlx_packages.at import LINEAR, At, Module
+from implementations.mlx_packages.at import LINEAR, QUANTIZED, At, Module
 from implementations.mlx_packages.views import IN_PLACE, KEYS, SWAPPED, Row
 
 STREAMS = 4
@@ -37,12 +37,12 @@ def around_layers(source: Module, text: str) -> tuple[At, ...]:
         At("text.per_layer_inputs.projection", source.assigned(project, "per_layer_projection", 1)),
         At("text.per_layer_inputs.projection_norm", source.assigned(project, "per_layer_projection", 2)),
         At("text.altup.embed.target_magnitude", source.assigned(text, "target_magnitude", 0)),
-        At("text.altup.embed.{embed}.projection", LINEAR),
+        *(At("text.altup.embed.{embed}.projection", site) for site in (LINEAR, QUANTIZED)),
         *(At(f"text.altup.embed.{i}.magnitude", magnitudes, Row(i - 1)) for i in range(1, STREAMS)),
         *(At(f"text.altup.embed.{i}.out", embed, Row(i), first=True) for i in range(1, STREAMS)),
         At("text.altup.embed.out", embed, first=True),
         At("text.altup.unembed.target_magnitude", source.assigned(text, "target_magnitude", 1)),
-        At("text.altup.unembed.{unembed}.projection", LINEAR),
+        *(At("text.altup.unembed.{unembed}.projection", site) for site in (LINEAR, QUANTIZED)),
         *(At(f"text.altup.unembed.{i}.magnitude", unmagnitudes, Row(i - 1)) for i in range(1, STREAMS)),
         *(At(f"text.altup.unembed.{i}.out", unembed, Row(i)) for i in range(1, STREAMS)),
         At("text.altup.unembed.out", source.assigned(text, "h", 4)),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.cli.options import (
+    Adapter,
     Audios,
     Candidates,
     Diagnosis,
@@ -46,6 +47,7 @@ def compare(
     image: Images = None,
     audio: Audios = None,
     model: Model = None,
+    adapter: Adapter = None,
     reference: Reference = None,
     candidates: Candidates = "mlx",
     dtype: Dtypes = "float32",
@@ -66,7 +68,7 @@ def compare(
 
     prompt, given = given_prompt(prompt), media(image, audio)
     backends, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
-    checkpoint, true = loadable(model, reference)
+    checkpoint, true = loadable(model, reference, adapter)
     scenarios = scenarios_of(scenario, given, true)
     require_dtypes(backends, dtypes)
     if report:
@@ -94,12 +96,12 @@ def compare(
     return comparison.exit_code
 
 
-def loadable(model: str | None, named: str | None) -> tuple[Checkpoint, str]:
+def loadable(model: str | None, named: str | None, adapter: Path | None = None) -> tuple[Checkpoint, str]:
     """The checkpoint, and the reference that is true for it."""
     from parity.checkpoint import find_checkpoint
     from parity.discovery import reference_of
 
-    checkpoint = find_checkpoint(model)
+    checkpoint = find_checkpoint(model, adapter)
     return checkpoint, reference_of(checkpoint, named)
 
 

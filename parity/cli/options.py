@@ -22,6 +22,15 @@ Model = Annotated[
         help="Checkpoint: a directory or a hub id (default: the embedded tiny one).",
     ),
 ]
+Adapter = Annotated[
+    Path | None,
+    typer.Option(
+        "--adapter",
+        envvar="PARITY_ADAPTER",
+        metavar="DIR",
+        help="A LoRA adapter, as PEFT saves it: every party merges it into the checkpoint.",
+    ),
+]
 Reference = Annotated[
     str | None,
     typer.Option(

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from parity.cli.options import (
+    Adapter,
     Audios,
     Dtype,
     Images,
@@ -28,6 +29,7 @@ def trace(
     backend: Annotated[str, typer.Option("--backend", metavar="NAME|oracle", help="Who runs; oracle: the reference.")],
     output: Annotated[Path, typer.Option("--output", metavar="DIR", help="The trace's folder.")],
     model: Model = None,
+    adapter: Adapter = None,
     reference: Reference = None,
     dtype: Dtype = "float32",
     scenario: Scenario = "one-shot",
@@ -50,7 +52,7 @@ def trace(
     prompt = given_prompt(prompt)
     with TerminalProgress() as progress:
         path = write_trace(
-            checkpoint=find_checkpoint(model),
+            checkpoint=find_checkpoint(model, adapter),
             backend=backend,
             dtype=arithmetic,
             scenario=name,

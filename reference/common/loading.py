@@ -6,37 +6,55 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
-from transformers import AutoTokenizer, PreTrainedModel
+from numpy.typing import NDArray
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from parity.checkpoint import config_of
 from parity.errors import BackendUnavailable, UsageError
+from parity.weights.names import Spelling, multimodal
+from parity.weights.stored import is_published, stored
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 
 
-def load(architecture: type[Model], model_types: Collection[str], checkpoint: Path, dtype: str) -> Model:
+def load(
+    architecture: type[Model],
+    checkpoint: Path,
+    dtype: str,
+    *,
+    config: PreTrainedConfig | None = None,
+    spelled: Spelling = multimodal,
+) -> Model:
     """Load for inference, with eager attention: the form that the published equations have.
+
+    Transformers' own loader reads the files as they are published. Of others it is given the tensors.
 
     Args:
         architecture: transformers' class of the model.
-        model_types: what ``config.json`` may call it.
         checkpoint: its folder.
         dtype: torch's name of the weights' dtype.
+        config: the model's, where it is not that of the whole ``config.json``.
+        spelled: the architecture's names of tensors.
 
     Raises:
         UsageError: for another architecture or missing tensors, which transformers would draw at random.
         BackendUnavailable: when transformers cannot take the files.
     """
-    found = config_of(checkpoint).get("model_type")
-    if found not in model_types:
-        known = " and ".join(map(repr, model_types))
-        raise UsageError(f"checkpoint {checkpoint}: architecture {found!r}; this reference is for {known}")
+    source: dict[str, Any] = {"pretrained_model_name_or_path": checkpoint}
+    if config is not None or not is_published(checkpoint):
+        tensors = {name: _torch(tensor.read()) for name, tensor in stored(checkpoint, spelled).items()}
+        source = {"pretrained_model_name_or_path": None, "state_dict": tensors}
     try:
+        if config is None and "state_dict" in source:
+            config = AutoConfig.from_pretrained(checkpoint, local_files_only=True)
+            vars(config).pop("quantization_config", None)  # of MLX's own, and undone
         loaded: Any = architecture.from_pretrained(
-            checkpoint,
+            **source,
+            config=config,
             dtype=getattr(torch, dtype),
             attn_implementation="eager",
             local_files_only=True,
@@ -44,6 +62,8 @@ def load(architecture: type[Model], model_types: Collection[str], checkpoint: Pa
             output_loading_info=True,
         )
     except Exception as error:  # the loader raises many unrelated types
+        if "ignore_mismatched_sizes" in str(error):  # it says no more than that there are some
+            _require_shapes(architecture, checkpoint, config, spelled)
         reason = " ".join(str(error).split())[:300]
         raise BackendUnavailable(f"checkpoint {checkpoint}: transformers cannot load it ({reason})") from error
     model: Model
@@ -52,6 +72,38 @@ def load(architecture: type[Model], model_types: Collection[str], checkpoint: Pa
     model.config.get_text_config().name_or_path = str(checkpoint)  # variants read weights that no module has
     model.train(False)
     return model
+
+
+def require_type(checkpoint: Path, model_types: Collection[str]) -> None:
+    """Check what ``config.json`` calls the model.
+
+    Raises:
+        UsageError: for another architecture.
+    """
+    found = config_of(checkpoint).get("model_type")
+    if found not in model_types:
+        known = " and ".join(map(repr, model_types))
+        raise UsageError(f"checkpoint {checkpoint}: architecture {found!r}; this reference is for {known}")
+
+
+def _require_shapes(
+    architecture: type[Model], checkpoint: Path, config: PreTrainedConfig | None, spelled: Spelling
+) -> None:
+    """Name the first tensor whose shape is not what ``config.json`` asks for."""
+    with torch.device("meta"):
+        model = architecture(config or AutoConfig.from_pretrained(checkpoint, local_files_only=True))
+    expected = {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+    for name, tensor in sorted(stored(checkpoint, spelled).items()):
+        found = list(tensor.shape)
+        if found != expected.get(name, found):
+            raise UsageError(f"checkpoint {checkpoint}: {name} is {found}; its config.json needs {expected[name]}")
+
+
+def _torch(read: NDArray[Any]) -> torch.Tensor:
+    """The same numbers: torch takes no bfloat16 of NumPy's, but its bits."""
+    if read.dtype.name == "bfloat16":
+        return torch.from_numpy(read.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(read)
 
 
 def _require_complete(checkpoint: Path, report: dict[str, Any]) -> None:

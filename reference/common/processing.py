@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from transformers import AutoProcessor
+from transformers import AutoProcessor, AutoTokenizer
 from transformers.audio_utils import load_audio
 
+from parity.checkpoint import config_of, is_text_only
 from parity.errors import UsageError
 from parity.media import Part, Prompt
 from parity.tap import SILENT, Tap
@@ -58,6 +59,7 @@ class Processing:
         self._most_frames = most_frames
         self._exact = exact
         self._processor: Any = None
+        self._text_only = is_text_only(config_of(checkpoint))
 
     def __call__(self, prompts: Sequence[Prompt], *, tap: Tap = SILENT) -> Inputs:
         """Process one user turn a row, in the chat template, up to where the model's turn begins.
@@ -100,9 +102,11 @@ class Processing:
                 return_dict=True,
                 return_tensors="pt",
                 add_generation_prompt=True,
-                processor_kwargs={"padding": True, "padding_side": "left"},
+                **self._padded,
             )
-        except (OSError, ValueError) as error:
+        except UsageError:
+            raise
+        except Exception as error:  # a template is a program, and makes any error that one can make
             reason = " ".join(str(error).split())[:200]
             raise UsageError(f"the reference's processor cannot take this prompt ({reason})") from error
 
@@ -116,14 +120,25 @@ class Processing:
         raise UsageError(f"{files[int(lengths.argmax())]}: {longest:.2f} s; this checkpoint takes at most {most:.2f} s")
 
     @property
+    def _padded(self) -> Mapping[str, Any]:
+        if self._text_only:
+            return {"padding": True, "tokenizer_kwargs": {"padding_side": "left"}}
+        return {"processor_kwargs": {"padding": True, "padding_side": "left"}}
+
+    @property
     def _rate(self) -> int:
-        return int(self._load().feature_extractor.sampling_rate)
+        return 0 if self._text_only else int(self._load().feature_extractor.sampling_rate)
 
     def _load(self) -> Any:
         if self._processor is None:
             try:
                 with self._arithmetic():  # the window and the mel filters are made here
-                    self._processor = AutoProcessor.from_pretrained(self._checkpoint, local_files_only=True)
+                    loader = AutoTokenizer if self._text_only else AutoProcessor
+                    processor = loader.from_pretrained(self._checkpoint, local_files_only=True)
+                tokenizer = processor if self._text_only else processor.tokenizer
+                if processor.chat_template is None and tokenizer.chat_template is not None:
+                    processor.chat_template = tokenizer.get_chat_template()  # older files have it there
+                self._processor = processor
             except Exception as error:  # the loader raises many unrelated types
                 reason = " ".join(str(error).split())[:200]
                 raise UsageError(f"checkpoint {self._checkpoint}: its processor cannot be loaded ({reason})") from error

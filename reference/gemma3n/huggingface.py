@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,8 +29,8 @@ from reference.common.media_schedules import WITH_MEDIA, Rows, build_media
 from reference.common.schedules import Facts
 from reference.common.towers import Towers
 from reference.gemma3n import MODEL_TYPES
-from reference.gemma3n.scenarios import MEANINGS, build
-from reference.gemma3n.steps.contract import ALL_STEPS, contract
+from reference.gemma3n.scenarios import MEANINGS, build, facts_of, most_frames
+from reference.gemma3n.steps.contract import ALL_STEPS, contract, steps_of, towers_of
 from reference.gemma3n.steps.inputs import EXTRACTOR
 from reference.gemma3n.variants import catalogue
 
@@ -70,10 +69,10 @@ class Reference(backend.Reference):
         self._checkpoint = checkpoint
         self._compute_in(arithmetic(dtype))
         prepare(model, TABLES, self._arithmetic)
-        self._woven = Woven(model, ALL_STEPS)
-        self._towers = Towers({"vision": model.model.vision_tower, "audio": model.model.audio_tower})
+        self._woven = Woven(model, steps_of(model.model))
+        self._towers = Towers(dict(towers_of(model.model)))
         self._focus: tuple[str, ...] = ()
-        self._process = Processing(checkpoint, EXTRACTOR, self._most_frames, exact=dtype == "float64")
+        self._process = Processing(checkpoint, EXTRACTOR, most_frames(model.config), exact=dtype == "float64")
         self._padding: tuple[int, ...] = (0,)
         self._cache: Any = None
         self._seen = 0
@@ -113,15 +112,13 @@ class Reference(backend.Reference):
         if dtype not in cls.dtypes:
             raise UsageError(f"the reference has no dtype {dtype!r}; it has {', '.join(cls.dtypes)}")
         try:
-            from transformers import Gemma3nForConditionalGeneration
-
             from reference.common.arithmetics import arithmetic
-            from reference.common.loading import load
+            from reference.gemma3n.loading import load
         except ImportError as error:
             raise BackendUnavailable(f"the reference needs {error.name}; install the extra [hf]") from error
         chosen = arithmetic(dtype)
         with chosen.loading():
-            model = load(Gemma3nForConditionalGeneration, MODEL_TYPES, checkpoint, chosen.storage)
+            model = load(checkpoint, chosen.storage)
         backend = cls(model, checkpoint, dtype)
         backend.vary(_chosen(options))
         backend.execute_as(options.get("execution", ""))
@@ -138,6 +135,7 @@ class Reference(backend.Reference):
         """
         from reference.common.loading import tokenize
 
+        self._require_senses(media)
         text = [Part("text", prompt)] if prompt else []
         if name == CONVERSATION:
             said = (*media, *text) or (Part("text", LIGHTEST),)
@@ -198,22 +196,26 @@ class Reference(backend.Reference):
 
     @property
     def _facts(self) -> Facts:
-        config: Any = self._model.config
-        text = config.get_text_config()
-        return Facts(
-            window=text.sliding_window,
-            context=text.max_position_embeddings,
-            text_ids=text.vocab_size_per_layer_input,
-            ids=config.audio_config.vocab_offset + config.audio_config.vocab_size,
-        )
+        return facts_of(self._model.config)
 
-    @property
-    def _most_frames(self) -> int:
-        """Mel frames of the longest clip that has a place for each of its soft tokens."""
-        config: Any = self._model.config
-        audio = config.audio_config
-        frames = audio.conf_reduction_factor * math.prod(along for along, _ in audio.sscp_conv_stride_size)
-        return int(config.audio_soft_tokens_per_image * frames)
+    def _require_senses(self, media: Sequence[Part]) -> None:
+        """Refuse media that the model has no tower for, or that transformers itself fails on.
+
+        The end of a short clip is the embedding of the text's last id, which is no audio id where ids were added.
+        """
+        if media and not dict(towers_of(self._model.model)):
+            raise UsageError(
+                f"checkpoint {self._checkpoint} is a language model alone: give it text, no {media[0].kind}"
+            )
+        if self._facts.ids < self._model.config.get_text_config().vocab_size and any(p.kind == "audio" for p in media):
+            raise UsageError(
+                f"checkpoint {self._checkpoint}: ids were added behind audio's: transformers takes no sound"
+            )
+
+    def _require_embedded(self, ids: torch.Tensor) -> None:
+        if (most := int(ids.max())) >= self._facts.ids:
+            added = f"token id {most} has no embedding: it was added behind the {self._facts.ids} of text and towers"
+            raise UsageError(f"checkpoint {self._checkpoint}: {added}")
 
     def _tokens(self, prompts: Sequence[Prompt]) -> tuple[Rows, tuple[int, ...]]:
         """Ids of each row, and its padding."""
@@ -256,6 +258,7 @@ class Reference(backend.Reference):
     def _logits(self, ids: torch.Tensor, media: Mapping[str, torch.Tensor], keep: int) -> torch.Tensor:
         import torch
 
+        self._require_embedded(ids)
         self._seen += ids.shape[1]
         index = torch.arange(self._seen).expand(len(self._padding), -1)
         positions = index - torch.tensor(self._padding)[:, None]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
+from typing import Any
 
 from parity.errors import UsageError
 from parity.scenario import Scenario
@@ -27,6 +29,27 @@ FAINT = (("text.embed_tokens", 2.0**-10), ("text.altup.unembed.*.projection", 2.
 """Brings root mean squares, about 1 for embeddings and up to 50 for last streams, below the floor of 1e-5^0.5."""
 
 
+def facts_of(config: Any) -> Facts:
+    """What the schedules need of a `transformers.Gemma3nConfig`.
+
+    Ids of text end where vision's begin: where the tables were resized, the per-layer table reaches beyond.
+    """
+    text, audio = config.get_text_config(), config.audio_config
+    return Facts(
+        window=text.sliding_window,
+        context=text.max_position_embeddings,
+        text_ids=min(text.vocab_size_per_layer_input, config.vision_config.vocab_offset),
+        ids=min(text.vocab_size, audio.vocab_offset + audio.vocab_size),
+    )
+
+
+def most_frames(config: Any) -> int:
+    """Mel frames of the longest clip that has a place for each of its soft tokens."""
+    audio = config.audio_config
+    frames = audio.conf_reduction_factor * math.prod(along for along, _ in audio.sscp_conv_stride_size)
+    return int(config.audio_soft_tokens_per_image * frames)
+
+
 def build(name: str, prompt: list[int], facts: Facts) -> Scenario:
     """Scenario `name` for a tokenized prompt.
 
@@ -42,6 +65,8 @@ def build(name: str, prompt: list[int], facts: Facts) -> Scenario:
 
 def _outside(name: str, prompt: list[int], facts: Facts) -> Scenario:
     """Every second token from outside the table, the first and the last id among them."""
+    if facts.text_ids >= facts.ids:
+        raise UsageError(f"scenario {name}: this checkpoint has no ids outside the per-layer table")
     draw = random.Random(1)
     outside = [facts.text_ids, facts.ids - 1, *(draw.randrange(facts.text_ids, facts.ids) for _ in range(6))]
     inside = filled(prompt, len(outside), facts)

@@ -59,9 +59,6 @@ def encode(
             for media; a template that drops an image or a clip; a checkpoint without a template.
     """
     text = prompt_text(turns, settings, add_generation_prompt=add_generation_prompt)
-    for tokens in (settings.image_tokens, settings.audio_tokens):
-        # Parts of text, each harmless, can join to one of these.
-        _require_absent((tokens.begin, tokens.end), text)
     return encode_text(text, tokenizer, settings, images=len(images(turns)), clips=len(clips(turns)))
 
 
@@ -98,7 +95,9 @@ def expand(text: str, settings: ProcessorSettings, *, images: int = 0, clips: in
     Raises:
         UsageError: when it has more or fewer soft tokens than there are images or clips.
     """
-    media = settings.image_tokens, settings.audio_tokens
+    media = settings.media_tokens
+    if not media:
+        return text
     for tokens, there in zip(media, (images, clips), strict=True):
         if (found := text.count(tokens.soft)) != there:
             what = "images" if tokens.kind == "image" else "clips of audio"
@@ -114,15 +113,10 @@ def _content(part: Content, settings: ProcessorSettings) -> dict[str, Any]:
         return {"type": "image"}
     if isinstance(part, Clip):
         return {"type": "audio"}
-    for tokens in (settings.image_tokens, settings.audio_tokens):
-        _require_absent((tokens.soft, tokens.begin, tokens.end), part)
+    for tokens in settings.media_tokens:
+        if tokens.soft in part:
+            raise UsageError(f"a message's text contains {tokens.soft}, which stands for media; pass the file instead")
     return {"type": "text", "text": part}
-
-
-def _require_absent(tokens: Iterable[str], text: str) -> None:
-    for token in tokens:
-        if token in text:
-            raise UsageError(f"a message's text contains {token}, which stands for media; pass the file instead")
 
 
 def _require_ids(tokenizer: Tokenizer, settings: ProcessorSettings) -> None:

@@ -27,8 +27,8 @@ from parity.errors import UsageError
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
 
-FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-"""Formats with a signature, decoded inside this process; others of Pillow's run programs or guess."""
+FORMATS = ("AVIF", "BMP", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""What people store pictures in, decoded inside this process; some others of Pillow's run programs."""
 MOST_PIXELS = 178_956_970
 """Where Pillow, too, takes an image for a decompression bomb: half a gigabyte of RGB."""
 LONGEST_SIDE = 65_535

@@ -77,7 +77,9 @@ def prepare(turns: Sequence[Turn], tokenizer: Tokenizer, settings: ProcessorSett
     )
 
 
-def media_of(images: Sequence[Image], clips: Sequence[Clip], settings: AudioSettings, *, tap: Tap = SILENT) -> Media:
+def media_of(
+    images: Sequence[Image], clips: Sequence[Clip], settings: AudioSettings | None, *, tap: Tap = SILENT
+) -> Media:
     """Images and clips, each kind as one batch."""
     scope = tap.into("processor")
     return Media(pixel_batch(images, tap=scope), sound_batch(clips, settings, tap=scope))
@@ -88,13 +90,13 @@ def pixel_batch(images: Sequence[Image], *, tap: Tap = SILENT) -> NDArray[np.flo
     return tap("pixels", np.stack([image.pixels for image in images])) if images else None
 
 
-def sound_batch(clips: Sequence[Clip], settings: AudioSettings, *, tap: Tap = SILENT) -> Sound | None:
+def sound_batch(clips: Sequence[Clip], settings: AudioSettings | None, *, tap: Tap = SILENT) -> Sound | None:
     """Clips of unequal length as one batch; None without any.
 
     Features cannot be stacked clip by clip: frames at the end of a shorter clip reach into the zeros behind it, as far
     as the longest one goes.
     """
-    if not clips:
+    if not clips or settings is None:
         return None
     waveforms = [clip.waveform for clip in clips]
     mel = log_mel(tap("waveform", padded(waveforms)), settings)

@@ -15,6 +15,7 @@ from implementations.gemma3n.preprocessing.image import Image, load_image
 from implementations.gemma3n.preprocessing.inputs import NOTHING, Inputs, media_of
 from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
 from implementations.gemma3n.preprocessing.tokenizer import Tokenizer
+from parity.errors import UsageError
 from parity.generation import Message
 from parity.media import Part, Prompt
 from parity.tap import Tap
@@ -80,6 +81,8 @@ class Preprocessor:
     def _load(self, part: Part) -> str | Image | Clip:
         if part.kind == "text":
             return part.value
-        if part.kind == "image":
+        if part.kind == "image" and self.settings.image is not None:
             return load_image(Path(part.value), self.settings.image)
-        return load_clip(Path(part.value), self.settings.audio)
+        if part.kind == "audio" and self.settings.audio is not None:
+            return load_clip(Path(part.value), self.settings.audio)
+        raise UsageError(f"checkpoint {self.checkpoint} is a language model alone: give it text, no {part.kind}")

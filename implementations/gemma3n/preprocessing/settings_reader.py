@@ -5,7 +5,6 @@ Where a file has a setting that is not implemented here, it is refused: a silent
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,8 @@ from implementations.gemma3n.preprocessing.settings_files import (
     ProcessorFile,
     SettingsFile,
 )
+from implementations.gemma3n.preprocessing.template_files import template_of
+from parity.checkpoint import is_text_only, object_of
 from parity.errors import UsageError
 
 File = TypeVar("File", bound=SettingsFile)
@@ -34,7 +35,7 @@ File = TypeVar("File", bound=SettingsFile)
 
 @dataclass(frozen=True)
 class ProcessorSettings:
-    """All of them.
+    """All of them; a language model alone has none of images and sound.
 
     Attributes:
         ids: token ids that the model's config.json gives the texts of `image_tokens` and `audio_tokens`.
@@ -42,13 +43,18 @@ class ProcessorSettings:
         template: the chat template's source; None where the checkpoint has none, as pretrained ones do.
     """
 
-    image: ImageSettings
-    audio: AudioSettings
-    image_tokens: MediaTokens
-    audio_tokens: MediaTokens
+    image: ImageSettings | None
+    audio: AudioSettings | None
+    image_tokens: MediaTokens | None
+    audio_tokens: MediaTokens | None
     ids: Mapping[str, int]
     special: Mapping[str, str]
     template: str | None
+
+    @property
+    def media_tokens(self) -> tuple[MediaTokens, ...]:
+        """How a prompt shows an image, then a clip."""
+        return tuple(tokens for tokens in (self.image_tokens, self.audio_tokens) if tokens is not None)
 
     @classmethod
     def from_directory(cls, checkpoint: Path) -> ProcessorSettings:
@@ -58,7 +64,10 @@ class ProcessorSettings:
             UsageError: for a file that is missing or malformed, a setting that is not implemented, or files that
                 contradict each other.
         """
-        processor, model = _read(checkpoint, "processor_config.json"), _read(checkpoint, "config.json")
+        model = _read(checkpoint, "config.json")
+        if is_text_only(model):
+            return cls(None, None, None, None, {}, _special(checkpoint), template_of(checkpoint, {}))
+        processor = _read(checkpoint, "processor_config.json")
         counts = _parse(ProcessorFile, processor, checkpoint / "processor_config.json")
         network = _parse(ModelFile, model, checkpoint / "config.json")
         _require_equal_counts(counts, network, checkpoint)
@@ -78,7 +87,7 @@ class ProcessorSettings:
                 audio.end: network.eoa_token_id,
             },
             special=special,
-            template=_template(checkpoint),
+            template=template_of(checkpoint, processor),
         )
 
 
@@ -145,22 +154,19 @@ def _require_equal_counts(counts: ProcessorFile, network: ModelFile, checkpoint:
 
 
 def _special(checkpoint: Path) -> dict[str, str]:
-    """Special tokens by role: a role's value is a text, or an object that has it under `content`."""
+    """Special tokens by role: a role's value is a text, or an object that has it under `content`.
+
+    As in transformers, those of the older file are read where tokenizer_config.json does not list the added tokens.
+    """
     data = _read(checkpoint, "tokenizer_config.json")
-    named = {**data, **(extra if isinstance(extra := data.get("extra_special_tokens"), dict) else {})}
+    older = checkpoint / "special_tokens_map.json"
+    files = [object_of(older)] if "added_tokens_decoder" not in data and older.is_file() else []
+    named: dict[str, Any] = {}
+    for file in (*files, data):
+        extra = file.get("extra_special_tokens")
+        named |= {**file, **(extra if isinstance(extra, dict) else {})}
     texts = {role: value.get("content") if isinstance(value, dict) else value for role, value in named.items()}
     return {role: text for role, text in texts.items() if role.endswith("_token") and isinstance(text, str)}
-
-
-def _template(checkpoint: Path) -> str | None:
-    file = checkpoint / "chat_template.jinja"
-    try:
-        if file.is_file():
-            return file.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"checkpoint {checkpoint}: {file.name} cannot be read ({error})") from error
-    found = _read(checkpoint, "tokenizer_config.json").get("chat_template")
-    return found if isinstance(found, str) else None
 
 
 def _section(checkpoint: Path, processor: Mapping[str, Any], name: str) -> tuple[Mapping[str, Any], Path]:
@@ -172,13 +178,7 @@ def _section(checkpoint: Path, processor: Mapping[str, Any], name: str) -> tuple
 
 
 def _read(checkpoint: Path, name: str) -> dict[str, Any]:
-    try:
-        data = json.loads((checkpoint / name).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"checkpoint {checkpoint}: {name} cannot be read ({error})") from error
-    if not isinstance(data, dict):
-        raise UsageError(f"checkpoint {checkpoint}: {name} is no JSON object")
-    return data
+    return object_of(checkpoint / name)
 
 
 def _parse(kind: type[File], data: Mapping[str, Any], file: Path) -> File:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from parity.checkpoint import object_of, text_of
 from parity.errors import BackendUnavailable, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Tokenizer:
         if not file.is_file():
             raise UsageError(f"checkpoint {checkpoint}: tokenizer.json is not there")
         try:
-            return cls(tokenizers.Tokenizer.from_file(str(file)))
+            return cls(tokenizers.Tokenizer.from_str(text_of(file)))
         except UsageError:
             raise
         except Exception as error:  # the library raises plain Exception
@@ -99,7 +99,8 @@ def stop_ids(checkpoint: Path) -> frozenset[int]:
         UsageError: when a file cannot be read or the ids are no integers.
     """
     for name in ("generation_config.json", "config.json"):
-        found = _read(checkpoint / name).get("eos_token_id")
+        file = checkpoint / name
+        found = object_of(file).get("eos_token_id") if file.is_file() else None
         if found is None:
             continue
         ids = found if isinstance(found, list) else [found]
@@ -107,13 +108,3 @@ def stop_ids(checkpoint: Path) -> frozenset[int]:
             raise UsageError(f"checkpoint {checkpoint}: eos_token_id of {name} is {found!r}, not an id or a list")
         return frozenset(ids)
     return frozenset()
-
-
-def _read(file: Path) -> dict[str, Any]:
-    if not file.is_file():
-        return {}
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"checkpoint {file.parent}: {file.name} cannot be read ({error})") from error
-    return data if isinstance(data, dict) else {}

@@ -15,8 +15,10 @@ from reference.gemma3n.steps.text_layer import LAYER_STEPS
 from reference.gemma3n.steps.vision import VISION_STEPS, vision_steps
 
 if TYPE_CHECKING:
+    from torch import nn
     from transformers.models.gemma3n.modeling_gemma3n import Gemma3nModel
 
+TEXT_ALONE = tuple(step for step in HARD_STEPS if step.name.startswith("text."))
 LAYER_SCOPE = "text.layers.{layer}."
 LOGITS = "text.logits"
 
@@ -33,6 +35,23 @@ ALL_STEPS = (
 )
 """Every family of steps with its site."""
 
+TOWERS = {"vision": "vision_tower", "audio": "audio_tower"}
+"""Scopes of steps, and the modules whose they are."""
+
+
+def towers_of(model: Gemma3nModel) -> Iterator[tuple[str, nn.Module]]:
+    """The towers that a model has, by scope: a language model alone has none."""
+    for scope, name in TOWERS.items():
+        if hasattr(model, name):
+            yield scope, getattr(model, name)
+
+
+def steps_of(model: Gemma3nModel) -> tuple[StepAt, ...]:
+    """The families of steps that a model has."""
+    if dict(towers_of(model)):
+        return ALL_STEPS
+    return (*TEXT_ALONE, *EMBED_STEPS, *IN_LAYERS, *UNEMBED_STEPS)
+
 
 def contract(model: Gemma3nModel) -> Contract:
     """The steps of a loaded model, in execution order."""
@@ -41,6 +60,9 @@ def contract(model: Gemma3nModel) -> Contract:
 
 def _towers(model: Gemma3nModel) -> Iterator[Step]:
     """From token ids to the embeddings of all modalities."""
+    if not dict(towers_of(model)):
+        yield from (family.step() for family in TEXT_ALONE)
+        return
     yield from (family.step() for family in HARD_STEPS)
     yield from vision_steps(model)
     yield MERGED_IMAGES.step()

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import nn
 from transformers.models.gemma3n.modeling_gemma3n import apply_rotary_pos_emb
 
-from parity.checkpoint import weight_files
 from parity.errors import UsageError
+from parity.weights.names import multimodal
+from parity.weights.stored import stored
 
 Tensor = torch.Tensor
 
@@ -91,10 +91,8 @@ def _left_out(attention: Any, name: str) -> Tensor:
 
 @functools.cache
 def _tensor(checkpoint: str, name: str) -> Tensor:
-    for file in weight_files(Path(checkpoint)):
-        with safe_open(file, "pt") as tensors:
-            if name in tensors.keys():  # noqa: SIM118 - it is no dictionary
-                return tensors.get_tensor(name)
+    if found := stored(Path(checkpoint), multimodal).get(name):
+        return torch.from_numpy(found.read().astype(np.float32))
     raise UsageError(f"checkpoint {checkpoint} has no {name}, so a shared layer has no keys and values of its own")
 
 

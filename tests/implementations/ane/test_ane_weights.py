@@ -105,16 +105,17 @@ def test_the_account_of_nothing(tmp_path, capsys):
 
 
 def test_shards_without_shared_keys_but_with_a_head(tmp_path, weights, config):
-    """Both load; a tied head's copy is superfluous, and the account says so."""
+    """Both load, and the account says what becomes of the head."""
     kept = {name: tensor for name, tensor in weights.items() if ".layers.22.self_attn.k_proj" not in name}
-    kept["lm_head.weight"] = torch.zeros(2, 2)
+    kept["lm_head.weight"] = torch.zeros(768, 128)
     files = {name: f"model-{index % 2}.safetensors" for index, name in enumerate(sorted(kept))}
     for file in set(files.values()):
         save_file({name: kept[name] for name in kept if files[name] == file}, tmp_path / file)
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
     (tmp_path / "config.json").write_bytes((path() / "config.json").read_bytes())
     entries = {entry.name: entry for entry in account(tmp_path, config)}
-    assert entries["lm_head.weight"].action == "ignored"
+    assert entries["lm_head.weight"].became == "16 convolutions of the head"
+    assert entries[TABLE].action == "used"
     assert load_weights(tmp_path, list(entries.values())).keys() == {
         name for name, entry in entries.items() if entry.action != "ignored"
     }

@@ -72,7 +72,19 @@ def test_one_width_serves_all_layers():
         ({"rope_local_base_freq": 2e4}, Rope(1e6), Rope(2e4)),
         ({"rope_theta": None, "rope_local_base_freq": None}, Rope(1e6), Rope(1e4)),
         ({"rope_scaling": {"rope_type": "linear", "factor": 8}}, Rope(1e6, 8.0), Rope(1e4)),
-        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, Rope(1e6, 2.0), Rope(1e4)),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}}, Rope(1e6), Rope(1e4)),  # not heard by transformers
+        ({"rope_parameters": {FULL: {"type": "linear", "factor": 4.0}, SLIDING: None}}, Rope(1e6, 4.0), Rope(1e4)),
+        ({"rope_parameters": {"rope_type": "default", "rope_theta": 99.0}}, Rope(1e6), Rope(1e4)),
+        (
+            {
+                "rope_parameters": {FULL: {"rope_theta": 7.0}, SLIDING: {"rope_theta": 8.0}},
+                "rope_theta": 5.0,
+                "rope_local_base_freq": 6.0,
+                "rope_scaling": {"rope_type": "linear", "factor": 2},
+            },
+            Rope(7.0, 2.0),
+            Rope(8.0),
+        ),
         ({"rope_parameters": {FULL: {"rope_type": "default", "rope_theta": 7.0}}}, Rope(7.0), Rope(1e4)),
         (
             {"rope_parameters": {SLIDING: {"rope_type": "linear", "rope_theta": 3.0, "factor": 4.0}}},
@@ -82,8 +94,17 @@ def test_one_width_serves_all_layers():
     ],
 )
 def test_rope_of_each_layer_type(fields, full, sliding):
-    """Old keys and new; scaling by the old key is for full attention alone."""
-    assert Config.from_json(changed(**fields)).text.ropes == {FULL: full, SLIDING: sliding}
+    """Old keys and new, as transformers reads them; scaling by the old key is for full attention alone."""
+    transformers = pytest.importorskip("transformers")
+    from transformers.models.gemma3n.modeling_gemma3n import Gemma3nRotaryEmbedding
+
+    data = changed(**fields)
+    ropes = Config.from_json(data).text.ropes
+    assert ropes == {FULL: full, SLIDING: sliding}
+    theirs = Gemma3nRotaryEmbedding(transformers.Gemma3nTextConfig(**data["text_config"]))
+    for kind, rope in ropes.items():
+        expected = getattr(theirs, f"{kind}_inv_freq").numpy()
+        np.testing.assert_allclose(rope.inverse_frequencies(32), expected, rtol=1e-6)
 
 
 def test_inverse_frequencies():
@@ -97,6 +118,10 @@ def test_inverse_frequencies():
     [
         ({"rope_scaling": {"rope_type": "yarn", "factor": 2.0}}, "yarn"),
         ({"rope_scaling": {"rope_type": "linear", "factor": 0}}, "positive"),
+        ({"rope_scaling": {"rope_type": "linear"}}, "RoPE of full_attention"),
+        ({"rope_scaling": 8}, "rope_scaling is 8, no object"),
+        ({"rope_parameters": [1]}, "rope_parameters is [1], no object"),
+        ({"rope_parameters": {SLIDING: {"rope_theta": 8.0}}, "rope_scaling": {}}, "which rope_parameters lacks"),
         ({"rope_theta": "big"}, "RoPE of full_attention"),
         ({"hidden_activation": "gelu"}, "gelu_pytorch_tanh"),
         ({"intermediate_size": [256] * 24}, "24 entries for 25 layers"),

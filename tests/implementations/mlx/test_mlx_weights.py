@@ -23,16 +23,17 @@ def weights():
 
 
 def test_shards_without_shared_keys_but_with_a_head(tmp_path, weights):
-    """Keys of KV-shared layers are not needed; a tied head's copy is superfluous."""
+    """Keys of KV-shared layers are not needed; a head of its own is loaded."""
     kept = {name: array for name, array in weights.items() if ".layers.22.self_attn.k_proj" not in name}
-    kept["lm_head.weight"] = mx.zeros((2, 2))
+    kept["lm_head.weight"] = mx.zeros((768, 128))
     names = sorted(kept)
     files = {name: f"model-{index % 2}.safetensors" for index, name in enumerate(names)}
     for file in set(files.values()):
         mx.save_safetensors(str(tmp_path / file), {name: kept[name] for name in names if files[name] == file})
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": files}))
     (tmp_path / "config.json").write_bytes((path() / "config.json").read_bytes())
-    assert shapes(load_model(tmp_path, mx.float32))[NORM] == (128,)
+    found = shapes(load_model(tmp_path, mx.float32))
+    assert (found[NORM], found["lm_head.weight"]) == ((128,), (768, 128))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux preloads")

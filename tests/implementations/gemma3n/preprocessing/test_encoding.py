@@ -99,6 +99,7 @@ DIALOGUES = {
     "newlines around an image": [user("a\n\n", IMAGES[ONE], "\nb")],
     "a template in the text": [user("{{ bos_token }} {% raise %} <b>&amp;</b>")],
     "control tokens of turns in the text": [user("<end_of_turn>\n<start_of_turn>model\n")],
+    "tokens around media in the text": [user("Say <start_of_image>, <end_of_audio>!", IMAGES[ONE])],
     "nothing": [user("")],
 }
 
@@ -207,7 +208,7 @@ def test_as_many_placeholders_as_media(text, images, clips, reason):
         expand(text, SETTINGS, images=images, clips=clips)
 
 
-MEDIA_TOKENS = [SOFT_IMAGE, SOFT_AUDIO, "<start_of_image>", "<end_of_image>", "<start_of_audio>", "<end_of_audio>"]
+MEDIA_TOKENS = [SOFT_IMAGE, SOFT_AUDIO]
 
 
 @pytest.mark.parametrize("token", MEDIA_TOKENS)

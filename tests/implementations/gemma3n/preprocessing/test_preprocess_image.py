@@ -87,6 +87,9 @@ FILES = {
     "AVIF": stored(RGB, "AVIF"),
     "PPM": stored(RGB, "PPM"),
     "ICO": stored(RGBA, "ICO"),
+    "PCX": stored(RGB, "PCX"),
+    "TGA": stored(RGB, "TGA"),
+    "TGA with alpha": stored(RGBA, "TGA"),
 }
 
 

@@ -1,0 +1,59 @@
+"""The tensors of a checkpoint, none of which has been read yet: names and shapes are known from the files' headers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from parity.checkpoint import INDEX, WHOLE, weight_files
+from parity.errors import UsageError
+from parity.weights.adapter import merged
+from parity.weights.names import Spelling, bare, multimodal
+from parity.weights.quantized import quantized
+from parity.weights.written import Stored, Written, tensors_of
+
+PARTS = (".scales", ".biases")
+"""What a quantised matrix has besides its codes."""
+
+
+def stored(checkpoint: Path, spelled: Spelling) -> dict[str, Stored]:
+    """The tensors of a checkpoint directory by the names that a reader calls them.
+
+    Args:
+        checkpoint: its folder.
+        spelled: the reader's spelling.
+
+    Raises:
+        UsageError: for a file that is missing or truncated, a tensor that is there twice, or a quantisation or an
+            adapter that is not read.
+    """
+    plain = _plain(checkpoint)
+    matrices = dict(quantized(checkpoint, plain))
+    parts = {name.removesuffix(".weight") + part for name in matrices for part in PARTS}
+    whole = {name: tensor for name, tensor in plain.items() if name not in parts}
+    found: dict[str, Stored] = {**whole, **matrices}
+    found |= merged(checkpoint, found)
+    return {spelled(name): tensor for name, tensor in found.items()}
+
+
+def is_published(checkpoint: Path) -> bool:
+    """Whether every loader finds the files, and what is in them: they are as Hugging Face has them."""
+    files = [file.name for file in weight_files(checkpoint)]
+    found = (checkpoint / INDEX).is_file() or files == [WHOLE]
+    return found and all(
+        isinstance(tensor, Written) and tensor.name == name and tensor.shape == tensor.stored
+        for name, tensor in stored(checkpoint, multimodal).items()
+    )
+
+
+def _plain(checkpoint: Path) -> Mapping[str, Written]:
+    """Every tensor by its bare name."""
+    found: dict[str, Written] = {}
+    for file in weight_files(checkpoint):
+        for tensor in tensors_of(file):
+            name = bare(tensor.name)
+            if name in found:
+                twice = f"{found[name].name} in {found[name].file.name} and {tensor.name} in {file.name}"
+                raise UsageError(f"checkpoint {checkpoint} has one tensor twice: {twice}; remove one of them")
+            found[name] = tensor
+    return found
