@@ -48,7 +48,7 @@ def skipped(reason):
     return f"def test_skipped(): pytest.skip({reason!r})\n"
 
 
-@pytest.mark.parametrize("processes", [ALONE, SHARED], ids=["alone", "shared"])
+@pytest.mark.parametrize("processes", [pytest.param(ALONE, marks=pytest.mark.slow), SHARED], ids=["alone", "shared"])
 def test_an_unknown_reason_fails_the_session(session, processes):
     """Of one test, of a mark, and of a file that is never collected: each is a line with its reason."""
     marked = '@pytest.mark.skipif(True, reason="no time")\ndef test_marked(): pass\n'
@@ -69,11 +69,13 @@ def test_a_reason_of_the_list_passes(session, processes):
     assert (code, "skipped for a reason" in printed) == (pytest.ExitCode.OK, False), printed
 
 
+@pytest.mark.slow
 def test_a_file_alone_that_is_skipped_fails_the_session(session):
     """Where nothing is left to run."""
     assert session(*ALONE, one='pytest.skip("all", allow_module_level=True)\n')[0] == pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.mark.slow
 def test_a_failure_keeps_its_own_status(session):
     """An interrupted session, for instance, is not one that failed."""
     code, _ = session(*ALONE, one=skipped("no wish") + "def test_stopped(): pytest.exit('stop', returncode=9)\n")

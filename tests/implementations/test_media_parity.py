@@ -84,7 +84,7 @@ def run(harness, load, worker):
     return judged
 
 
-@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize("name", quick(DTYPES, "mlx"))
 @pytest.mark.parametrize("media", quick(MEDIA, "both"))
 def test_every_kind_of_media(media, name, run):
     require_parity(run(name, "one-shot", MEDIA[media], "float32"))
@@ -124,7 +124,7 @@ def test_soft_tokens_without_alpha_are_found(run, monkeypatch):
     assert [verdict.step for verdict in judgement.introduced] == ["text.merged.image", "text.merged.audio"]
 
 
-@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize("name", quick(DTYPES, "ane"))
 def test_a_picture_that_is_read_sideways_is_found(name, run, monkeypatch):
     """Rows and columns swapped in preprocessing: the processor's pixels say so."""
     from implementations.gemma3n.preprocessing import inputs

@@ -25,7 +25,7 @@ def mlx(harness):
 
 
 DTYPES = ("float32", "bfloat16", "float16")
-QUICK = {("one-shot", "float32"), ("one-shot", "bfloat16")}
+QUICK = {("one-shot", "float32")}
 LENGTHY = ("decode", "chunked", "warm", "grown", "generate")
 """Scenarios of many tokens or chunks: one arithmetic shows what their caches hold; `make calibrate` draws all."""
 WITHIN = ("decode", "warm")

@@ -8,6 +8,7 @@ from parity.errors import ExitCode
 from parity.judging.verdict import Status
 from reference.gemma3n.variants import catalogue
 from tests.deviations import TAPPED
+from tests.marks import quick
 
 # Of every part of the language model; tests/variants/test_variants.py scores a tenth of the whole catalogue.
 BUGS = (
@@ -19,12 +20,18 @@ BUGS = (
 REORDERINGS = ("attention-fused", "projection-split", "norm-fused")
 
 
-def marks(scenario):
-    """A newcomer's tests are of one chunk."""
-    return () if scenario == "one-shot" else pytest.mark.slow
+QUICK = (
+    "mask-bool-added",
+    "rope-bases-swapped",
+    "kv-wrong-donor",
+    "altup-no-plus-one",
+    "norm-epsilon",
+    "norm-gain-off",
+)
+"""Of each kind one, which needs one chunk."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(catalogue().get(name).scenario)) for name in BUGS])
+@pytest.mark.parametrize("name", quick(BUGS, *QUICK))
 def test_deviation_is_found_at_its_step(name, harness, deviant):
     """Exit 1, the right first step, and at most 3 steps flagged in lockstep."""
     variant = catalogue().get(name).at()
@@ -35,7 +42,7 @@ def test_deviation_is_found_at_its_step(name, harness, deviant):
     assert len({step.step for step in judgement.introduced}) <= 3
 
 
-@pytest.mark.parametrize("scenario", [pytest.param(name, marks=marks(name)) for name in ("one-shot", "long")])
+@pytest.mark.parametrize("scenario", quick(("one-shot", "long"), "one-shot"))
 @pytest.mark.parametrize("name", REORDERINGS)
 def test_reordering_is_not_flagged(name, scenario, harness, deviant):
     """The same mathematics in another order of operations is at parity."""

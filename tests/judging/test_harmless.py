@@ -216,7 +216,7 @@ def require_unaccused(judgement):
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("group", quick(MLX_GROUPS, "constants"))
+@pytest.mark.parametrize("group", quick(MLX_GROUPS))
 def test_rewrites_of_mlx_are_not_accused(text, group, dtype):
     require_unaccused(text("mlx", dtype, MLX_GROUPS[group]))
 

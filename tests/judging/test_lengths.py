@@ -79,6 +79,7 @@ def test_one_wrong_length_is_one_fault(changes, step, judged):
     assert judgement.counts[Status.INHERITED] > 50
 
 
+@pytest.mark.slow
 def test_a_wrong_mask_is_one_fault(judged):
     """It has the right shape, so lockstep replaces it, and no later mask is made of it."""
     judgement = judged(frame_mask=lambda right: lambda *given: ~right(*given))

@@ -83,6 +83,7 @@ def test_a_step_has_a_page_of_its_own(script, opened):
     assert page.locator(".page:visible").count() == 0
 
 
+@pytest.mark.slow
 def test_zoom_to_a_layer(opened):
     """Chosen in a list, by buttons and by dragging; both panels move together."""
     sheet = opened("diverged")
@@ -108,6 +109,7 @@ def test_zoom_to_a_layer(opened):
     assert float(boxes()[0].split()[2]) == pytest.approx(186 * 200 / box["width"], rel=0.05)
 
 
+@pytest.mark.slow
 def test_the_cursor_reads_every_step(opened):
     """It stands at the first fault, and moves by keys; a screen reader is told the step and its numbers."""
     page = opened("diverged").page
@@ -121,6 +123,7 @@ def test_the_cursor_reads_every_step(opened):
     assert cursor.get_attribute("aria-valuetext").startswith("text.layers.0.attn.context in prefill")
 
 
+@pytest.mark.slow
 def test_candidates_can_be_hidden(opened):
     """A box per candidate hides its marks in both panels."""
     page = opened("large").page

@@ -235,6 +235,7 @@ def test_a_variant_that_crashes_is_a_score_of_its_own(monkeypatch):
     assert (score.crash, score.flagged) == ("no such thing", False)
 
 
+@pytest.mark.slow
 def test_a_variant_that_hides_a_step_is_not_judged(harness, deviant):
     """An edit that takes a tapped call away would make its bug look found."""
     variant = catalogue().get("norm-no-gain").at()

@@ -86,9 +86,9 @@ def test_every_answer_of_a_tap_is_used(tower):
     ("module", "attribute", "value", "first"),
     [
         ("conv_stem.conv", "bias", None, "conv_stem.conv"),
-        ("blocks.1.2", "_skips", False, "blocks.1.2.out"),
+        pytest.param("blocks.1.2", "_skips", False, "blocks.1.2.out", marks=pytest.mark.slow),
         ("blocks.2.10.pw_exp.bn", "eps", 1e-5, "blocks.2.10.pw_exp.bn"),
-        ("blocks.3.1.attn", "_scale", 0.125, "blocks.3.1.attn.context"),
+        pytest.param("blocks.3.1.attn", "_scale", 0.125, "blocks.3.1.attn.context", marks=pytest.mark.slow),
     ],
 )
 def test_a_fault_is_found_at_its_step(module, attribute, value, first, gallery):

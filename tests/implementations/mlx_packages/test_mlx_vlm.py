@@ -139,6 +139,7 @@ def test_mended_it_goes_on_behind_media(scenario, mended, with_media):
     require_parity(with_media(mended, (GRADIENT, CHIRP), scenario))
 
 
+@pytest.mark.slow
 def test_one_run_lists_all_faults_of_text(harness):
     """Each at its steps, and none that is not known."""
     names = {"embedding-scale", "shared-rotation"}
@@ -182,6 +183,7 @@ def test_each_fault_of_text_is_found_at_its_steps(name, harness):
     assert of(NAMED[name], found) == found
 
 
+@pytest.mark.slow
 def test_rows_of_unequal_length_become_nan(harness):
     """A batch's padding is embedded as zeros, whose streams are rescaled by 0 / 0; mended, each row is as alone."""
     padded = np.array([[0, 0, *IDS[0, :6]], IDS[0]])
@@ -209,6 +211,7 @@ def test_patches_are_chosen_by_name():
         chosen("mlx-vlm", PATCHES, "all-nope")
 
 
+@pytest.mark.slow
 def test_coefficients_are_clipped_at_inference(harness):
     """A clip that is below the weights changes what the model says; mended, it changes nothing."""
 

@@ -10,6 +10,8 @@ import pytest
 
 from tools.tiny import kinds, weights
 
+pytestmark = pytest.mark.slow  # the checkpoint is the same in every clone
+
 # 1 % of noise on a tensor must stand out of float32's own error a hundred times. No tensor that transformers loads is
 # exempt; the k and v of KV-shared layers, which nothing reads, are not among `kinds.computing()`.
 REQUIRED = 100.0
