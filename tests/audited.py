@@ -111,6 +111,9 @@ class InProcess:
         self._backend = find(self._spec, self._group).load(checkpoint.path, dtype, **options)
         return self
 
+    def wake(self):
+        """It is awake."""
+
     def call(self, op, **fields):
         """What a worker is asked besides runs."""
         if op == "scenario":

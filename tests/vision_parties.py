@@ -50,7 +50,7 @@ class VisionReference(Reference):
     def contract(self) -> Contract:
         """The vision path's steps, all of them expected in the one chunk that there is."""
         steps = tuple(replace(step, needs="") for step in vision_steps(self._model.model))
-        return Contract("gemma3n", steps, "text.logits")
+        return Contract("gemma3n", steps, logits="")
 
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
         """There is no conversation."""

@@ -261,7 +261,7 @@ def test_commands_of_the_page_can_be_run():
 @pytest.fixture
 def parity(monkeypatch, capsys, audits):
     """Runs the command in this process: its exit code, standard output and standard error."""
-    monkeypatch.setattr("parity.checkpoint.find_checkpoint", lambda spec: CHECKPOINT)
+    monkeypatch.setattr("parity.checkpoint.find_checkpoint", lambda spec, adapter=None: CHECKPOINT)
     monkeypatch.setattr("parity.discovery.reference_of", lambda checkpoint, spec=None: spec or "transformers")
     monkeypatch.setattr("parity.variant.find_variants", lambda name: CATALOGUE)
     monkeypatch.setattr("signal.signal", lambda number, handler: None)

@@ -21,7 +21,9 @@ def steady(monkeypatch):
     """One width and no colour."""
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setattr("parity.checkpoint.find_checkpoint", lambda spec: replace(CHECKPOINT, name=spec or "tiny"))
+    monkeypatch.setattr(
+        "parity.checkpoint.find_checkpoint", lambda spec, adapter=None: replace(CHECKPOINT, name=spec or "tiny")
+    )
     monkeypatch.setattr("parity.discovery.reference_of", lambda checkpoint, spec=None: spec or "transformers")
 
 

@@ -31,7 +31,7 @@ from reference.gemma3n.steps.inputs import EXTRACTOR, INPUT_STEPS
 
 pytest.importorskip("transformers", reason="needs the [hf] extra")
 
-CONTRACT = Contract("gemma3n's processor", INPUT_STEPS, "processor.token_ids")
+CONTRACT = Contract("gemma3n's processor", INPUT_STEPS, logits="")
 FRAMES = 516
 """Of the longest clip that the embedded checkpoint has places for, 5.12 s and the windows' ends."""
 
