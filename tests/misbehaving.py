@@ -61,6 +61,20 @@ class ForkingInC(Forking):
     fork = staticmethod(lambda: ctypes.CDLL(None).fork())
 
 
+class Asking(Misbehaving):
+    """Asks for an environment, and says what it got."""
+
+    @classmethod
+    def environment(cls):
+        """Two variables."""
+        return {"ASKED": "for", "GIVEN": "by the backend"}
+
+    def misbehave(self):
+        """What the process was started with, whatever it has set since."""
+        variables = Path("/proc/self/environ").read_text().split("\0")
+        raise RuntimeError(sorted(variable for variable in variables if variable.startswith(("ASKED", "GIVEN"))))
+
+
 def note(pid):
     """Where the test looks for it."""
     Path(os.environ["NOTED"]).write_text(str(pid))

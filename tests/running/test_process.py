@@ -104,6 +104,16 @@ def test_a_worker_ends_with_its_harness(tmp_path, noted, number):
         assert (harness.returncode, said.splitlines()[-1]) == (130, "parity: interrupted")
 
 
+def test_a_worker_has_the_environment_that_its_backend_asks_for(tmp_path):
+    """From its start, for the linker reads some then alone; what the harness gives is on top of it."""
+    oracle = write(tmp_path, "oracle", Toy())
+    for given, found in (({}, "by the backend"), ({"GIVEN": "by hand"}, "by hand")):
+        with Party("it", "tests.misbehaving:Asking", progress=Silent(), environment=given) as party:
+            party.load(Checkpoint(tmp_path, "toy", "weights"), "float32")
+            with pytest.raises(Crash, match=f"'ASKED=for', 'GIVEN={found}'"):
+                party.run(tmp_path / f"out-{found}", oracle=oracle)
+
+
 MODULES = {
     "leaves": "import sys; sys.exit(0)",
     "leaves_at_once": "import os; os._exit(0)",
