@@ -21,6 +21,7 @@ from parity.weights.stored import stored  # noqa: E402
 from reference.gemma3n.huggingface import Reference  # noqa: E402
 from tests import found  # noqa: E402
 from tests.harness import Harness, require_parity  # noqa: E402
+from tests.marks import quick
 from tests.ports import logits  # noqa: E402
 
 PORTS = ("mlx", "ane")
@@ -52,7 +53,7 @@ def refusals(folder):
 class TestHead:
     """A table of its own is used where there is one, whatever `tie_word_embeddings` says, as transformers does."""
 
-    @pytest.mark.parametrize("tied", [True, False])
+    @pytest.mark.parametrize("tied", quick([True, False], False))
     def test_of_its_own(self, tmp_path, tied):
         """A port that ignores it, as ours did, differs there first."""
         own = {found.HEAD: found.other_head()}
@@ -68,6 +69,7 @@ class TestHead:
         weights = {**found.tensors(), found.HEAD: found.other_head()}
         require_all(found.write(tmp_path / "untied", weights=weights))
 
+    @pytest.mark.slow
     def test_a_copy_of_the_embedding(self, tmp_path):
         copy = {found.HEAD: found.tensors()[found.TABLE].clone()}
         require_all(found.write_text(tmp_path / "copied", weights=copy), ports=("mlx",))
@@ -77,6 +79,7 @@ class TestHead:
         folder = found.write(tmp_path / "missing", tie_word_embeddings=False)
         assert all("lm_head.weight" in line for line in refusals(folder))
 
+    @pytest.mark.slow
     def test_of_another_shape(self, tmp_path):
         weights = {**found.tensors(), found.HEAD: torch.zeros(2, 2)}
         folder = found.write(tmp_path / "misshapen", weights=weights)
@@ -93,6 +96,7 @@ class TestRope:
         }
         require_all(found.write_text(tmp_path / "rope", rope_parameters=parameters))
 
+    @pytest.mark.slow
     def test_old_fields(self, tmp_path):
         scaling = {"rope_type": "linear", "factor": 2.0}
         fields = {"rope_theta": 3e5, "rope_local_base_freq": 500.0, "rope_scaling": scaling}
@@ -106,6 +110,7 @@ class TestTextAlone:
         """Ids outside the per-layer table are embedded as text, where the multimodal model has other tables."""
         require_all(found.write_text(tmp_path / "text"), scenario="outside")
 
+    @pytest.mark.slow
     def test_the_oracle_is_the_causal_model(self, tmp_path):
         """To the bit."""
         from transformers import Gemma3nForCausalLM
@@ -119,7 +124,9 @@ class TestTextAlone:
         reference.start(padding=(0,), cache=False)
         assert torch.equal(torch.from_numpy(reference.forward(ids.numpy())), expected)
 
-    @pytest.mark.parametrize("prefix", ["", "language_model.", "model.language_model.", "language_model.model."])
+    @pytest.mark.parametrize(
+        "prefix", quick(["", "language_model.", "model.language_model.", "language_model.model."], "language_model.")
+    )
     def test_by_other_names(self, tmp_path, prefix):
         """The same numbers, whoever named them."""
         ids = torch.arange(9, 30)[None].numpy()
@@ -140,6 +147,7 @@ class TestTextAlone:
             usual, other = (logits(load(folder, "float32"), [ids]) for folder in folders)
             assert (usual == other).all()
 
+    @pytest.mark.slow
     def test_a_conversation(self, tmp_path):
         """By the tokenizer's template, without a processor's files; it takes no picture."""
         folder = found.write_text(tmp_path / "text")
@@ -166,10 +174,12 @@ class TestAddedIds:
         config = found.configuration(vocab_size=776, vocab_size_per_layer_input=776)
         return found.write(folder, config=config, weights=weights)
 
+    @pytest.mark.slow
     def test_the_others_are_as_before(self, tmp_path):
         """Drawn ids are of text, though the per-layer table has more."""
         require_all(self.write(tmp_path / "resized"), ports=("mlx",), scenario="square")
 
+    @pytest.mark.slow
     def test_they_have_no_embedding(self, tmp_path):
         """In transformers neither, which fails with an IndexError."""
         folder = self.write(tmp_path / "resized")
@@ -214,7 +224,7 @@ class TestMlx:
             shutil.copy(small / name, folder / name)
         return folder
 
-    @pytest.mark.parametrize("bits", [4, 8])
+    @pytest.mark.parametrize("bits", quick([4, 8], 4))
     def test_of_few_bits(self, tmp_path, bits):
         """The oracle has the numbers that the codes mean; mlx-lm, its faults mended, computes with the codes."""
         folder = self.convert(tmp_path / "quantised", bits)

@@ -17,6 +17,7 @@ from parity.errors import ExitCode, UsageError
 from parity.running.party import Crash, Party
 from parity.running.process import patience
 from parity.running.progress import Silent
+from tests.marks import quick
 from tests.toy import Toy, write
 
 TOY = "tests.toy:Toy"
@@ -89,7 +90,9 @@ def test_a_child_of_a_backend_holds_nobody(tmp_path, noted, kind):
     eventually(lambda: not is_alive(noted()))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", quick([signal.SIGKILL, signal.SIGHUP, signal.SIGTERM, signal.SIGINT], signal.SIGKILL, signal.SIGINT)
+)
 def test_a_worker_ends_with_its_harness(tmp_path, noted, number):
     """However that ends, and whatever the worker waits for."""
     command = ["compare", "--candidates", "tests.misbehaving:Sleeping", "--reference", TOY, "--scenario", "toy"]
