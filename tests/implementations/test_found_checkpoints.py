@@ -21,7 +21,7 @@ from parity.weights.stored import stored  # noqa: E402
 from reference.gemma3n.huggingface import Reference  # noqa: E402
 from tests import found  # noqa: E402
 from tests.harness import Harness, require_parity  # noqa: E402
-from tests.marks import quick
+from tests.marks import quick  # noqa: E402
 from tests.ports import logits  # noqa: E402
 
 PORTS = ("mlx", "ane")
