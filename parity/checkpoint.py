@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import json
+import os
 import re
-from codecs import BOM_UTF8
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from typing import Any
 import xxhash
 
 from parity.errors import BackendUnavailable, UsageError
+from parity.json_file import parse_json, read_json, read_text
+from parity.safetensors_header import read_header
 from parity.scratch import scratch
 
 CHECKPOINTS = "parity.checkpoints"
@@ -129,7 +130,7 @@ def _embedded() -> Path:
 
 
 def _directory(spec: str) -> Path:
-    path = Path(spec).expanduser()
+    path = _expanded(spec)
     if path.is_dir():
         return path
     if path.is_file() and path.suffix == ".gguf":
@@ -137,6 +138,14 @@ def _directory(spec: str) -> Path:
     if path.exists() or spec.count("/") != 1 or spec.startswith((".", "/", "~")):
         raise UsageError(f"checkpoint {spec}: no such directory; give a checkpoint directory or a hub id (owner/name)")
     return _download(spec)
+
+
+def _expanded(spec: str) -> Path:
+    """With the home of ``~`` or ``~name``, where there is one."""
+    try:
+        return Path(spec).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"checkpoint {spec}: there is no such home; give a checkpoint directory") from error
 
 
 def _download(spec: str) -> Path:
@@ -153,9 +162,9 @@ def _download(spec: str) -> Path:
 
 def _model_type(path: Path) -> str:
     config = config_of(path)
-    if "model_type" not in config:
-        raise UsageError(f"checkpoint {path}: config.json names no model_type")
-    return str(config["model_type"])
+    if not isinstance(found := config.get("model_type"), str):
+        raise UsageError(f"checkpoint {path}: config.json names no model_type; is it a model's configuration?")
+    return found
 
 
 def config_of(path: Path) -> dict[str, Any]:
@@ -164,7 +173,7 @@ def config_of(path: Path) -> dict[str, Any]:
     Raises:
         UsageError: when it is missing or malformed.
     """
-    if not (file := path / "config.json").exists():
+    if not os.path.lexists(file := path / "config.json"):
         raise UsageError(f"checkpoint {path}: no config.json; is this a Hugging Face checkpoint directory?")
     return object_of(file)
 
@@ -177,11 +186,13 @@ def object_of(file: Path) -> dict[str, Any]:
     """
     where = f"checkpoint {file.parent}: {file.name}"
     try:
-        content = json.loads(text_of(file))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{where} cannot be read ({error})") from error
+        content = parse_json(text_of(file))
+    except FileNotFoundError as error:
+        raise UsageError(f"{where} cannot be read: it is not there; fetch it again") from error
+    except ValueError as error:
+        raise UsageError(f"{where} cannot be read ({error}); fetch it again") from error
     if not isinstance(content, dict):
-        raise UsageError(f"{where} is no JSON object")
+        raise UsageError(f"{where} is no JSON object; fetch it again")
     return content
 
 
@@ -190,12 +201,12 @@ def text_of(file: Path) -> str:
 
     Raises:
         UsageError: when it begins with a byte-order mark, behind which transformers and others find no JSON.
-        OSError, ValueError: when it cannot be read.
+        FileNotFoundError, ValueError: when it cannot be read.
     """
-    data = file.read_bytes()
-    if data.startswith(BOM_UTF8):
+    text = read_text(file)
+    if text.startswith("\ufeff"):
         raise UsageError(f"checkpoint {file.parent}: {file.name} begins with a byte-order mark; save it without one")
-    return data.decode("utf-8")
+    return text
 
 
 def is_text_only(config: Mapping[str, Any]) -> bool:
@@ -210,12 +221,12 @@ def weight_files(path: Path) -> list[Path]:
         UsageError: when a file is missing or the index cannot be read.
     """
     index = path / INDEX
-    if not index.exists():
+    if not os.path.lexists(index):
         return _without_index(path)
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UsageError(f"checkpoint {path}: {index.name} cannot be read ({error!r})") from error
+        names = _named(read_json(index))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"checkpoint {path}: {index.name} cannot be read ({error}); fetch it again") from error
     if missing := [name for name in names if Path(name).name != name or not (path / name).is_file()]:
         raise UsageError(f"checkpoint {path}: {index.name} names {missing[0]}, which is not there; fetch it again")
     return [path / name for name in names]
@@ -236,28 +247,24 @@ def _without_index(path: Path) -> list[Path]:
     return files
 
 
+def _named(index: Any) -> list[str]:
+    """The files that an index names, each once."""
+    files = index.get("weight_map") if isinstance(index, dict) else None
+    if isinstance(files, dict) and files and all(isinstance(name, str) for name in files.values()):
+        return sorted(set(files.values()))
+    raise ValueError("it has no weight_map of tensors and files")
+
+
 def require_whole(file: Path) -> dict[str, Any]:
-    """Read a safetensors header and check the file's length against it.
+    """The header of a safetensors file.
 
     Raises:
         UsageError: when the file is truncated or is no safetensors file.
     """
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        if size < 8 or length > size - 8:
-            raise UsageError(f"checkpoint file {file} is truncated or no safetensors file; fetch it again")
-        try:
-            header: dict[str, Any] = json.loads(stream.read(length))
-            tensors = [entry for name, entry in header.items() if name != "__metadata__"]
-            end = max((entry["data_offsets"][1] for entry in tensors), default=0)
-            if not all(isinstance(entry["shape"], list) for entry in tensors):
-                raise ValueError("a tensor without a shape")
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            raise UsageError(f"checkpoint file {file}: its header cannot be read ({error!r})") from error
-    if size != 8 + length + end:
-        raise UsageError(f"checkpoint file {file} is truncated: {size} bytes of {8 + length + end}; fetch it again")
-    return header
+    try:
+        return read_header(file)
+    except ValueError as error:
+        raise UsageError(f"checkpoint file {file}: {error}; fetch it again") from error
 
 
 def _digest(path: Path, files: list[Path]) -> str:

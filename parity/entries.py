@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from parity.errors import UsageError
+from parity.errors import ParityError, UsageError
 
 T = TypeVar("T")
 
@@ -30,13 +30,16 @@ def target_of(name: str, group: str, noun: str) -> str:
         noun: what messages call a member of the group.
 
     Raises:
-        UsageError: for an unknown name.
+        UsageError: for an unknown name, or one that no module can have.
     """
     known = targets(group)
     target = known.get(name, name)
     if ":" not in target:
         installed = ", ".join(known) or "none"
         raise UsageError(f"unknown {noun} {name!r}; installed: {installed}; or give module:Class")
+    module, _, attribute = target.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+        raise UsageError(f"{noun} {name!r}: {target} is no place in a module; give module:Class, with dots for folders")
     return target
 
 
@@ -52,8 +55,8 @@ def load(name: str, group: str, noun: str) -> Any:
         _reach_current_folder()
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise UsageError(f"{noun} {name!r} cannot be imported from {target}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
+        raise UsageError(f"{noun} {name!r} cannot be imported from {target}: {_said(error)}") from error
 
 
 def _reach_current_folder() -> None:
@@ -68,7 +71,18 @@ def make(name: str, group: str, noun: str, kind: type[T]) -> T:
     Raises:
         UsageError: for an unknown name, or a function that makes something else.
     """
-    made = load(name, group, noun)()
+    function, target = load(name, group, noun), targets(group).get(name, name)
+    try:
+        made = function()
+    except ParityError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a function of others throws
+        raise UsageError(f"{noun} {name!r}: {target} cannot be called: {_said(error)}") from error
     if not isinstance(made, kind):
-        raise UsageError(f"{noun} {name!r}: {targets(group).get(name, name)} makes no parity {kind.__name__}")
+        raise UsageError(f"{noun} {name!r}: {target} makes no parity {kind.__name__}")
     return made
+
+
+def _said(error: BaseException) -> str:
+    """An error of others' code as one line, with its kind."""
+    return " ".join(f"{type(error).__name__}: {error}".split())

@@ -8,6 +8,9 @@ from enum import IntEnum
 DEBUG = "PARITY_DEBUG"
 """The variable of the environment that shows tracebacks: of the command, and of a party's process."""
 
+LONGEST = 500
+"""Characters of a message: what others wrote may stand in it, and they may have written megabytes."""
+
 
 def debugging() -> bool:
     """Whether tracebacks are shown."""
@@ -29,6 +32,18 @@ class ParityError(Exception):
     """A failure that a user can act on: one line that says what, where and the cure."""
 
     exit_code = ExitCode.USAGE
+
+    def __str__(self) -> str:
+        return cut(super().__str__())
+
+
+def cut(text: str, most: int = LONGEST) -> str:
+    """A text of so many characters at most: of a longer one beginning and end, where the cure stands."""
+    if len(text) <= most:
+        return text
+    left = f" ... ({len(text):,} characters) ... "
+    end = (most - len(left)) // 2
+    return text[: most - len(left) - end] + left + text[-end:]
 
 
 class UsageError(ParityError):

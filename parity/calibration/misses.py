@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.errors import UsageError
+from parity.json_file import read_json
 
 SCORES = "parity-variants"
 
@@ -43,7 +43,7 @@ def read_misses(paths: Iterable[Path]) -> tuple[Misses, ...]:
 
 def _scores(path: Path) -> list[dict[str, Any]]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         found = data if isinstance(data, list) else [data]
         if all(score["schema"] == SCORES and score["scores"] for score in found):
             return found

@@ -10,6 +10,8 @@ from types import FrameType
 from typing import NoReturn
 
 from parity.cli.guard import guarded
+from parity.cli.surroundings import settle
+from parity.errors import UsageError
 
 PROGRAM = "parity"
 COMPLETION = "_PARITY_COMPLETE"
@@ -17,19 +19,23 @@ COMPLETION = "_PARITY_COMPLETE"
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and leave with its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a terminal may lack a prompt's letters
+    closed = settle()
     signal.signal(signal.SIGTERM, _terminate)
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    code = guarded(lambda: _invoke(sys.argv[1:] if arguments is None else arguments))
+    code = guarded(lambda: _invoke(sys.argv[1:] if arguments is None else arguments, closed))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is said is said: Python's own end would show a traceback
     sys.exit(code)
 
 
-def _invoke(arguments: Sequence[str]) -> int:
-    """Run one command; its exceptions come through, where typer would print or swallow some."""
+def _invoke(arguments: Sequence[str], closed: bool) -> int:
+    """Run one command; its exceptions come through, where typer would print or swallow some.
+
+    Raises:
+        UsageError: where standard output is closed.
+    """
+    if closed:
+        raise UsageError(f"standard output is closed; send it to {os.devnull} where nobody is to read it")
     import typer
 
     from parity.cli.app import app

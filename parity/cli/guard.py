@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from parity.errors import DEBUG, ExitCode, ParityError, debugging
+from parity.errors import DEBUG, ExitCode, ParityError, cut, debugging
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -34,7 +34,7 @@ def complain(message: str) -> None:
     from parity.report.console import plain
 
     with contextlib.suppress(OSError):  # nobody listens
-        print(f"parity: {plain(message)}", file=sys.stderr, flush=True)
+        print(f"parity: {cut(plain(cut(message)))}", file=sys.stderr, flush=True)
 
 
 def _failed(error: Exception) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,10 +55,8 @@ def _report(paths: Sequence[Path], baselines: Sequence[Path], tokenizer: Path | 
     from parity.report.json import FILE, read_report
 
     only = paths[0] if len(paths) == 1 else None
-    if only is not None and (only.is_file() or (only / FILE).is_file()):
-        return (only.parent if only.is_file() else only), read_report(only)
-    if only is not None and not only.exists():
-        raise UsageError(f"{only} does not exist")
+    if only is not None and (not only.is_dir() or os.path.lexists(only / FILE)):
+        return (only if only.is_dir() else only.parent), read_report(only)
     return REPORTS, _judged(kept_recorded(only) if only is not None else _given(paths, baselines), _gatherer(tokenizer))
 
 

@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save
 
 from parity.errors import StaleTrace, UsageError
 from parity.golden.tables import FamilyFloor, GreedyChoice, read_choices, read_floors, write_choices, write_floors
+from parity.json_file import read_json
 from parity.media import FOLDER
 from parity.names import Name
 from parity.scenario import Scenario
@@ -135,7 +136,7 @@ def _lines(data: Any, margin: str) -> str:
 
 
 def _manifest(folder: Path) -> GoldenManifest:
-    data = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    data = read_json(folder / "manifest.json")
     version = data.get("version") if isinstance(data, dict) else None
     if version != FORMAT_VERSION:
         raise StaleTrace(f"golden {folder}: format version {version}, this is {FORMAT_VERSION}")

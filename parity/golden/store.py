@@ -13,6 +13,7 @@ from pathlib import Path
 from parity.contract import Contract
 from parity.errors import UsageError
 from parity.golden.format import Golden, write_golden
+from parity.json_file import read_json
 
 CONTRACT = "contract.json"
 
@@ -56,7 +57,7 @@ class Store:
         """
         path = self.folder / CONTRACT
         try:
-            return Contract.from_json(json.loads(path.read_text(encoding="utf-8")))
+            return Contract.from_json(read_json(path))
         except (OSError, ValueError) as error:
             raise UsageError(f"{path} cannot be read ({error}); restore it, or make the goldens again") from error
 

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from parity.errors import StaleTrace, UsageError
+from parity.json_file import read_json
 from parity.judging.judgement import Comparison, Judgement
 from parity.report.detail import Report
 from parity.report.sentences import WORD
@@ -81,11 +82,13 @@ def _data(path: Path) -> tuple[Path, dict[str, Any]]:
     """The file that is meant, and what is in it."""
     file = path / FILE if path.is_dir() else path
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UsageError(f"report {file} cannot be read ({error})") from error
+        data = read_json(file)
+    except FileNotFoundError as error:
+        raise UsageError(f"report {file} cannot be read: it does not exist; write it with compare --report") from error
+    except ValueError as error:
+        raise UsageError(f"report {file} cannot be read ({error}); compare again") from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
-        raise UsageError(f"{file} is no report of parity: its schema is not {SCHEMA}")
+        raise UsageError(f"{file} is no report of parity: its schema is not {SCHEMA}; compare again")
     if data.get("version") != VERSION:
         raise StaleTrace(f"report {file}: version {data.get('version')}, this is {VERSION}; compare again")
     return file, data
@@ -97,7 +100,7 @@ def _validated(kind: type[T], file: Path, data: dict[str, Any]) -> T:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
-        raise UsageError(f"report {file}: {where}: {problem['msg']}") from error
+        raise UsageError(f"report {file}: {where}: {problem['msg']}; compare again") from error
 
 
 def write_whole(target: Path, text: str) -> Path:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
+
+from parity.json_file import read_json
 
 TOKENIZER = "tokenizer.json"
 
@@ -12,7 +13,7 @@ TOKENIZER = "tokenizer.json"
 def read_vocabulary(folder: Path) -> dict[int, str]:
     """Every id's piece of text; empty where the file is missing or is of another form, for labels can do without."""
     try:
-        data = json.loads((folder / TOKENIZER).read_text(encoding="utf-8"))
+        data = read_json(folder / TOKENIZER)
         pieces = {int(number): str(piece) for piece, number in data["model"]["vocab"].items()}
         added = {int(token["id"]): str(token["content"]) for token in data.get("added_tokens", ())}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

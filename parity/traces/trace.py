@@ -7,7 +7,6 @@ were kept, ``tensors/<phase>.safetensors``. It is written under a temporary name
 from __future__ import annotations
 
 import base64
-import json
 import math
 import struct
 from collections.abc import Iterator, Sequence
@@ -25,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from parity.contract import Contract
 from parity.dtypes import name_of
 from parity.errors import StaleTrace, UsageError
+from parity.json_file import parse_json, read_text
 from parity.names import Name
 from parity.scenario import Scenario
 from parity.traces.statistics import Statistics, digest_of
@@ -256,7 +256,7 @@ def _manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:
-        raise UsageError(f"trace {path}: manifest.json: {_first(error)}") from error
+        raise UsageError(f"trace {path}: manifest.json: {_first(error)}; write the trace again") from error
 
 
 def _records(path: Path, expected: int) -> Iterator[Record]:
@@ -267,7 +267,7 @@ def _records(path: Path, expected: int) -> Iterator[Record]:
         try:
             yield Record.model_validate_json(line)
         except ValidationError as error:
-            raise UsageError(f"trace {path}: steps.jsonl line {number}: {_first(error)}") from error
+            raise UsageError(f"trace {path}: steps.jsonl line {number}: {_first(error)}; write it again") from error
 
 
 def _by_key(path: Path, records: Iterator[Record]) -> dict[Key, Record]:
@@ -282,16 +282,16 @@ def _by_key(path: Path, records: Iterator[Record]) -> dict[Key, Record]:
 
 def _read(path: Path, what: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_text(path)
+    except (FileNotFoundError, ValueError) as error:
         reason = "has no" if isinstance(error, FileNotFoundError) else f"cannot be read ({error}):"
-        raise UsageError(f"trace {path.parent} {what} {reason} {path.name}") from error
+        raise UsageError(f"trace {path.parent} {what} {reason} {path.name}; write the trace again") from error
 
 
 def _json(text: str, path: Path) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
+        return parse_json(text)
+    except ValueError as error:
         raise UsageError(f"{path} is not JSON ({error}); write the trace again") from error
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from parity.checkpoint import object_of
 from parity.errors import UsageError
+from parity.json_file import read_text
 
 OLD, FILE, OTHERS = "chat_template.json", "chat_template.jinja", "additional_chat_templates"
 CONFIG = "tokenizer_config.json"
@@ -31,7 +33,7 @@ def template_of(checkpoint: Path, processor: Mapping[str, Any]) -> str | None:
         if others:
             raise UsageError(f"checkpoint {checkpoint}: {OLD} and {OTHERS} exclude each other; make it {FILE}")
         return _default(object_of(checkpoint / OLD).get(KEY), checkpoint, OLD)
-    if (checkpoint / FILE).is_file():
+    if os.path.lexists(checkpoint / FILE):
         return _source(checkpoint / FILE)
     if others:
         return _default(dict.fromkeys(others), checkpoint, OTHERS)
@@ -56,6 +58,6 @@ def _default(found: Any, checkpoint: Path, file: str) -> str | None:
 
 def _source(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise UsageError(f"checkpoint {file.parent}: {file.name} cannot be read ({error})") from error
+        return read_text(file)
+    except ValueError as error:
+        raise UsageError(f"checkpoint {file.parent}: {file.name} cannot be read ({error}); fetch it again") from error

@@ -46,14 +46,16 @@ class Tokenizer:
         except ImportError as error:
             raise BackendUnavailable(f"tokenizers is not installed: pip install tokenizers ({error})") from error
         file = checkpoint / "tokenizer.json"
-        if not file.is_file():
-            raise UsageError(f"checkpoint {checkpoint}: tokenizer.json is not there")
         try:
             return cls(tokenizers.Tokenizer.from_str(text_of(file)))
+        except FileNotFoundError as error:
+            raise UsageError(f"checkpoint {checkpoint}: {file.name} is not there; fetch it again") from error
         except UsageError:
             raise
         except Exception as error:  # the library raises plain Exception
-            raise UsageError(f"checkpoint {checkpoint}: tokenizer.json cannot be read ({error})") from error
+            raise UsageError(
+                f"checkpoint {checkpoint}: {file.name} cannot be read ({error}); fetch it again"
+            ) from error
 
     def encode(self, text: str) -> list[int]:
         """Token ids of `text` behind exactly one beginning-of-sequence token, whether or not the text writes it."""
@@ -105,6 +107,8 @@ def stop_ids(checkpoint: Path) -> frozenset[int]:
             continue
         ids = found if isinstance(found, list) else [found]
         if not all(type(token) is int for token in ids):
-            raise UsageError(f"checkpoint {checkpoint}: eos_token_id of {name} is {found!r}, not an id or a list")
+            raise UsageError(
+                f"checkpoint {checkpoint}: eos_token_id of {name} is {found!r}, not an id or a list; fetch it again"
+            )
         return frozenset(ids)
     return frozenset()
