@@ -42,6 +42,11 @@ class Backend(Port):
         yield installed, "torch", cls.versions().get("torch", "") if installed else cls.install
 
     @classmethod
+    def check(cls, options: Mapping[str, str]) -> None:
+        """Refuse a value that cannot be."""
+        Options.parse(options)
+
+    @classmethod
     def from_checkpoint(cls, checkpoint: Path, dtype: str, options: Mapping[str, str]) -> Self:
         """Compile the parts of a checkpoint for the shapes that the options give."""
         chosen = Options.parse(options)

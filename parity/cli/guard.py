@@ -63,7 +63,7 @@ def _asks_to_exit(error: Exception) -> bool:
 
 def _unexpected(error: Exception) -> str:
     if hasattr(error, "format_message"):  # a usage error of typer's, of whichever library it builds on
-        return f"{error.format_message().rstrip('.')}; see {_help(error)}"
+        return f"{error.format_message().rstrip('.') or 'no command is given'}; see {_help(error)}"
     if isinstance(error, OSError):
         place = f": {error.filename}" if error.filename else ""
         return f"{error.strerror or error}{place}"

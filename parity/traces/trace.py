@@ -26,6 +26,7 @@ from parity.dtypes import name_of
 from parity.errors import StaleTrace, UsageError
 from parity.json_file import parse_json, read_text
 from parity.names import Name
+from parity.safetensors_header import read_header
 from parity.scenario import Scenario
 from parity.traces.statistics import Statistics, digest_of
 
@@ -193,9 +194,12 @@ class Trace:
         if phase not in self._open:
             path = self.path / "tensors" / f"{phase}.safetensors"
             try:
+                read_header(path)
                 self._open[phase] = safe_open(path, framework="np")
-            except (OSError, SafetensorError) as error:
-                raise UsageError(f"trace {self.path}: {path.name} is missing or cut off ({error})") from error
+            except (OSError, ValueError, SafetensorError) as error:
+                raise UsageError(
+                    f"trace {self.path}: {path.name} is missing or cut off ({error}); write the trace again"
+                ) from error
         return self._open[phase]
 
     def _require_phases(self) -> None:
@@ -221,9 +225,12 @@ class Trace:
         try:
             shape = self._file(record.phase).get_slice(record.tensor_name).get_shape()
         except SafetensorError as error:
-            raise UsageError(f"trace {self.path}: no tensor {record.tensor_name} in {record.phase}") from error
+            raise UsageError(
+                f"trace {self.path}: no tensor {record.tensor_name} in {record.phase}; write the trace again"
+            ) from error
         if list(shape) != record.shape:
-            raise UsageError(f"trace {self.path}: {record.step} is recorded as {record.shape}, its tensor is {shape}")
+            said = f"{record.step} is recorded as {record.shape}, its tensor is {shape}"
+            raise UsageError(f"trace {self.path}: {said}; write the trace again")
 
 
 def statistics_of(record: Record) -> Statistics:

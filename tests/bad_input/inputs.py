@@ -51,6 +51,8 @@ def _kept() -> tempfile.TemporaryDirectory:
 def traces(folder: Path) -> Path:
     """Traces of a toy: `oracle`, `baseline.free`, `port.free` and their lockstep runs."""
     shutil.copytree(_kept().name, folder, dirs_exist_ok=True)
+    for made in (folder, *folder.iterdir()):
+        made.chmod(0o755)
     return folder
 
 
@@ -122,6 +124,23 @@ def data(content: bytes) -> Spoil:
 def cut(share: float) -> Spoil:
     """Ends after a share of its bytes."""
     return lambda file: data(file.read_bytes()[: int(file.stat().st_size * share)])(file)
+
+
+def both(*spoils: Spoil) -> Spoil:
+    """One after the other."""
+
+    def spoil(file: Path) -> None:
+        for one in spoils:
+            one(file)
+
+    return spoil
+
+
+def alone(file: Path) -> None:
+    """Is no link to another file any more, so that it can be written to."""
+    copy = file.read_bytes() if file.stat().st_size < 1 << 20 else b""
+    file.unlink()
+    file.write_bytes(copy)
 
 
 def instead(make: Spoil) -> Spoil:

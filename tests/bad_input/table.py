@@ -8,6 +8,7 @@ by them alone.
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,8 @@ from parity.cli.guard import guarded
 
 FRAMEWORKS = ("torch", "transformers", "mlx", "mlx_lm", "mlx_vlm", "timm", "torchvision")
 LONGEST = len("parity: ") + 500
+PATIENCE = 20
+"""Seconds that a row may take on a busy machine, before the tests end there."""
 NOBODY = 65_534
 """The user whom no file of the tests belongs to, for tests that run as root, who may read everything."""
 
@@ -80,6 +83,7 @@ class Runner:
         self._parity, self._capfd = parity, capfd
         self.here.mkdir()
         self._temporary.mkdir()
+        self._temporary.chmod(0o777)
         monkeypatch.chdir(self.here)
         monkeypatch.setenv("TMPDIR", str(self._temporary))
         monkeypatch.setattr("tempfile.tempdir", str(self._temporary))
@@ -88,16 +92,18 @@ class Runner:
         """Check a row; returns its line."""
         given.make(self.here)
         before = _listing(self.here)
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)  # what waits for a pipe in a library hears no signal
         with _nobody() if given.unprivileged else _oneself():
             code, said, complaint = self.run(given.command)
+        faulthandler.cancel_dump_traceback_later()
         assert (code, complaint.count("\n"), complaint[-1:]) == (given.code, 1, "\n"), complaint + said
         assert "Traceback" not in complaint
         assert "internal error" not in complaint
         assert len(complaint) - 1 <= LONGEST
         for word in given.words:
-            assert word in complaint
-        assert _listing(self.here) == before
-        assert not list(self._temporary.iterdir())
+            assert word in complaint, complaint
+        assert _listing(self.here) == before, complaint
+        assert not list(self._temporary.iterdir()), complaint
         return complaint
 
     def run(self, command: str | Callable[[], object]) -> tuple[int, str, str]:
@@ -125,11 +131,11 @@ def _nobody() -> Iterator[None]:
     if os.geteuid() != 0:
         yield
         return
-    os.seteuid(NOBODY)
+    os.setresuid(NOBODY, NOBODY, 0)
     try:
         yield
     finally:
-        os.seteuid(0)
+        os.setresuid(0, 0, 0)
 
 
 @contextmanager
