@@ -13,6 +13,7 @@ from parity.checkpoint import Checkpoint
 from parity.contract import Contract
 from parity.diagnosis.naming import Knowledge, Namer
 from parity.discovery import reference_of
+from parity.errors import CannotWrite, ParityError
 from parity.judging.baseline import Baseline, judged
 from parity.judging.judgement import Comparison, Judgement
 from parity.media import Part
@@ -142,13 +143,13 @@ class _Session:
             self._guarded(party, job.result)
 
     def _guarded(self, party: Party, action: Callable[[], T]) -> T | None:
-        """A candidate's crash is remembered as its verdict; the reference's ends the comparison."""
+        """A candidate's failure is remembered as its verdict; the reference's, or a full disk, ends the comparison."""
         try:
             return action()
-        except Crash as crash:
-            if party not in self._candidates:
+        except ParityError as error:
+            if party not in self._candidates or isinstance(error, CannotWrite):
                 raise
-            self._crashes[party.name] = str(crash)
+            self._crashes[party.name] = str(error) if isinstance(error, Crash) else f"{party.name} failed: {error}"
             return None
 
     def _runs(self, party: Party, folder: Path, oracle: Trace) -> Runs | None:

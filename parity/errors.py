@@ -50,6 +50,10 @@ class UsageError(ParityError):
     """The request, or a file that it names, cannot be used."""
 
 
+class CannotWrite(UsageError):
+    """There is no room for what is to be written, or no leave; whoever was to write it is not to blame."""
+
+
 class BackendUnavailable(ParityError):
     """A backend is not installed, cannot load the checkpoint, or crashed."""
 
@@ -64,5 +68,5 @@ class StaleTrace(ParityError):
 
 def error_named(kind: str, message: str) -> ParityError:
     """Rebuild an error that a worker process reported by its class name."""
-    known = {cls.__name__: cls for cls in (ParityError, UsageError, BackendUnavailable, StaleTrace)}
+    known = {cls.__name__: cls for cls in (ParityError, UsageError, CannotWrite, BackendUnavailable, StaleTrace)}
     return known.get(kind, BackendUnavailable)(message)

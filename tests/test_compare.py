@@ -99,10 +99,28 @@ def test_a_crash_shows_its_traceback_where_it_is_asked_for(checkpoint, monkeypat
         assert ("Traceback (most recent call last)" in shown and "tests/toy.py" in shown) == (wanted == "1")
 
 
-def test_refusal_is_passed_on(checkpoint):
-    """What a backend refuses ends the comparison with its own words."""
-    with pytest.raises(UsageError, match="architecture 'other'"):
-        compare(request(checkpoint, "tests.toy:Unloadable"), progress=Silent())
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("Unloadable", "tests.toy:Unloadable failed: architecture 'other'"),
+        ("Objects", "tests.toy:Objects failed: step embed: a tensor of dtype object cannot be measured; convert it"),
+        ("Words", "tests.toy:Words failed: step embed: a tensor of dtype str"),
+        ("Complex", "tests.toy:Complex failed: step embed: a tensor of dtype complex128 cannot be measured"),
+    ],
+)
+def test_a_failure_is_the_candidates_verdict(checkpoint, name, said):
+    """What a backend refuses, or gives that is no tensor: by name and step; the other candidate is judged all the same."""
+    failed, good = compare(request(checkpoint, f"tests.toy:{name}", TOY), progress=Silent()).judgements
+    assert said in failed.crash
+    assert failed.exit_code is ExitCode.UNAVAILABLE
+    assert good.exit_code is ExitCode.PARITY
+
+
+def test_last_words_are_cut(checkpoint):
+    """A crashed process may have written megabytes."""
+    (judgement,) = compare(request(checkpoint, "tests.toy:Talking"), progress=Silent()).judgements
+    assert judgement.crash.startswith("tests.toy:Talking crashed at layers.0.mean: exit code 7: aaa")
+    assert len(judgement.crash) <= 500
 
 
 @pytest.mark.parametrize(

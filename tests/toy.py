@@ -154,3 +154,35 @@ class Unloadable(Toy):
     def load(cls, checkpoint, dtype, **options):
         """Say why."""
         raise UsageError("architecture 'other'; this backend is for 'toy'")
+
+
+class Talking(Toy):
+    """Ends its process with a very long last word."""
+
+    def __init__(self, dtype="float64"):
+        def leave(x):
+            print("a" * 5_000_000, flush=True)
+            os._exit(7)
+
+        super().__init__(dtype, {"logits": leave})
+
+
+class Objects(Toy):
+    """Emits what is no tensor of numbers."""
+
+    kind: object = object
+
+    def __init__(self, dtype="float64"):
+        super().__init__(dtype, {"embed": lambda x: x.astype(self.kind)})
+
+
+class Words(Objects):
+    """Emits texts."""
+
+    kind = str
+
+
+class Complex(Objects):
+    """Emits complex numbers."""
+
+    kind = complex

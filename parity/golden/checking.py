@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from parity.checkpoint import Checkpoint, find_checkpoint
 from parity.contract import Contract
-from parity.errors import StaleTrace
+from parity.errors import CannotWrite, ParityError, StaleTrace
 from parity.golden.format import Golden, read_golden
 from parity.golden.judging import judge_golden, require_floors
 from parity.golden.sets import Entry, GoldenSet
@@ -160,13 +160,15 @@ class _Session:
         return oracle, pool.submit(self._judge, golden, oracle, run, self._crash)
 
     def _guarded(self, action: Callable[[], T]) -> T | None:
-        """What `action` gives; nothing from where the candidate crashed, which is its verdict."""
+        """What `action` gives; nothing from where the candidate failed, which is its verdict."""
         if self._crash:
             return None
         try:
             return action()
-        except Crash as crash:
-            self._crash = str(crash)
+        except CannotWrite:
+            raise
+        except ParityError as error:
+            self._crash = str(error) if isinstance(error, Crash) else f"{self._backend} failed: {error}"
             return None
 
     def _judge(self, golden: Golden, oracle: Trace, run: Trace | None, crash: str) -> Judgement:

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from parity.backend import Place, Tensors
 from parity.contract import Contract
+from parity.dtypes import name_of
+from parity.errors import UsageError
 from parity.host_tensors import HostTensors
 from parity.scenario import Scenario
 from parity.traces.trace import Key, Trace
@@ -36,8 +38,17 @@ class Answers:
         return HOST if isinstance(value, np.ndarray) else self._tensors
 
     def to_numpy(self, name: str, value: Any) -> NDArray[Any]:
-        """A party's value of a step."""
-        return self.translation(value).to_numpy(value, self._contract.get(name))
+        """A party's value of a step.
+
+        Raises:
+            UsageError: for what is no tensor of numbers.
+        """
+        array = self.translation(value).to_numpy(value, self._contract.get(name))
+        try:
+            name_of(np.asarray(array))
+        except UsageError as error:
+            raise UsageError(f"step {name}: {error}") from error
+        return array
 
     def scaled(self, name: str, value: Any) -> Any:
         """The value times the scenario's factor for the step."""

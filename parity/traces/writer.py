@@ -14,11 +14,12 @@ from typing import Any, Self, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from parity.contract import Contract
 from parity.dtypes import name_of
-from parity.errors import UsageError
+from parity.errors import CannotWrite, UsageError
 from parity.names import require_name
 from parity.traces.statistics import Gathered, gather
 from parity.traces.trace import Manifest, fields_of
@@ -55,7 +56,7 @@ class TraceWriter:
             partial = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".partial", dir=self.path.parent))
             return partial, (partial / "steps.jsonl").open("w", encoding="utf-8")
         except OSError as error:
-            raise UsageError(f"cannot write a trace to {self.path}: {error.strerror or error}") from error
+            raise self._cannot(error) from error
 
     def begin(self, phase: str) -> None:
         """Records that follow belong to `phase`.
@@ -105,8 +106,12 @@ class TraceWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._steps.close()
         shutil.rmtree(self.folder, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise UsageError(f"cannot write a trace to {self.path}: {error.strerror or error}") from error
+        if isinstance(error, OSError | SafetensorError):  # the library's own, for a full disk too
+            raise self._cannot(error) from error
+
+    def _cannot(self, error: Exception) -> CannotWrite:
+        reason = getattr(error, "strerror", None) or error
+        return CannotWrite(f"cannot write a trace to {self.path}: {reason}; make room or name another folder")
 
 
 def machine() -> dict[str, str]:
