@@ -196,6 +196,14 @@ class Reference(Backend):
     executions: Mapping[str, float] = MappingProxyType({})
     plain: bool = False
 
+    @classmethod
+    def admit(cls, checkpoint: Path, prompt: str | None, media: Sequence[Part] = ()) -> None:
+        """Look at what is asked for, as far as a checkpoint's configuration tells, before anything is started.
+
+        Raises:
+            UsageError: for what the model cannot run: another architecture, a prompt or a file that is too long.
+        """
+
     @abstractmethod
     def contract(self) -> Contract:
         """The steps of the loaded checkpoint's model."""

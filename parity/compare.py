@@ -21,7 +21,7 @@ from parity.names import file_name, require_name
 from parity.running.cache import cache
 from parity.running.parties import Parties
 from parity.running.party import Crash, Party, both
-from parity.running.plan import require_prompt
+from parity.running.plan import require_admitted, require_prompt
 from parity.running.progress import Progress
 from parity.scratch import scratch
 from parity.traces.runs import Runs
@@ -79,6 +79,7 @@ def compare(request: Request, *, progress: Progress, look: Onlooker | None = Non
         BackendUnavailable: when the reference itself fails; a candidate's failure is its verdict.
     """
     require_prompt(request.prompt)
+    require_admitted(request.checkpoint, request.reference, request.prompt, request.media)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(request.keep))
         session = _Session(request, folder, progress, stack, look)

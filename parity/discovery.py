@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from parity.backend import Backend, Reference
@@ -115,9 +115,13 @@ def reference_of(checkpoint: Checkpoint, spec: str | None = None) -> str:
     if spec is not None:
         find_reference(spec)
         return spec
-    installed, model_type = available(REFERENCES), checkpoint.model_type
-    for name in installed:
-        if model_type in find_reference(name).model_types:
-            return name
-    known = ", ".join(installed) or "none"
+    for name in references_of(checkpoint):
+        return name
+    known, model_type = ", ".join(available(REFERENCES)) or "none", checkpoint.model_type
     raise UsageError(f"no installed reference is for models of type {model_type!r}; name one of {known}, or your own")
+
+
+def references_of(checkpoint: Checkpoint) -> Iterator[str]:
+    """The installed references that are true for models of the checkpoint's type."""
+    model_type = checkpoint.model_type
+    return (name for name in available(REFERENCES) if model_type in find_reference(name).model_types)

@@ -109,7 +109,7 @@ def test_a_crash_shows_its_traceback_where_it_is_asked_for(checkpoint, monkeypat
     ],
 )
 def test_a_failure_is_the_candidates_verdict(checkpoint, name, said):
-    """What a backend refuses, or gives that is no tensor: by name and step; the other candidate is judged all the same."""
+    """What a backend refuses, or gives that is no tensor: by name and step; the other is judged all the same."""
     failed, good = compare(request(checkpoint, f"tests.toy:{name}", TOY), progress=Silent()).judgements
     assert said in failed.crash
     assert failed.exit_code is ExitCode.UNAVAILABLE

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from implementations.gemma3n.config import Config
 from implementations.gemma3n.generation import generate_ids, prefill
 from implementations.gemma3n.preprocessing.audio_file import Clip
 from implementations.gemma3n.preprocessing.encoding import Turn, clips, images
@@ -41,6 +42,7 @@ class Dialogue:
     def __init__(self, reader: Reader, preprocessor: Preprocessor) -> None:
         self._reader, self._preprocessor = reader, preprocessor
         self._stops = stop_ids(preprocessor.checkpoint)
+        self._context = Config.from_directory(preprocessor.checkpoint).text.max_position_embeddings
         self._forget()
 
     def reply(self, messages: Sequence[Message], sampling: Sampling, *, hear: Hear = silence) -> Iterator[str]:
@@ -53,6 +55,7 @@ class Dialogue:
         """
         dialogue = [self._preprocessor.turn(message) for message in messages]
         ids = self._encode(dialogue)
+        self._require_room(ids)
         if not 0 < len(self._seen) < len(ids) or ids[: len(self._seen)] != self._seen:
             self._forget()
         self._hear = hear
@@ -73,6 +76,13 @@ class Dialogue:
         if len(dialogue) > 1 or not all(isinstance(part, str) for part in parts):
             raise UsageError("a plain text stands alone; pictures and sounds go into a user's message")
         return self._preprocessor.tokenizer.encode("".join(map(str, parts)))
+
+    def _require_room(self, ids: Sequence[int]) -> None:
+        """Refuse what exceeds the context at once: beyond it a model speaks, but no sense."""
+        if len(ids) > self._context:
+            raise UsageError(
+                f"the prompt has {len(ids):,} tokens, the context is {self._context:,}; shorten the prompt"
+            )
 
     def _new_media(self, dialogue: Sequence[Turn]) -> tuple[list[Image], list[Clip]]:
         """Images and clips of the dialogue that were not read yet."""

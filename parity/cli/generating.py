@@ -36,13 +36,16 @@ def generate(
     """Let a backend go on from a text, answer to pictures and sounds, or talk; printed as it is decoded."""
     from parity.checkpoint import find_checkpoint
     from parity.generation import Sampling
+    from parity.running.plan import require_admitted
     from parity.running.single import writer
 
     sampling = Sampling(max_tokens, temperature, top_k, top_p, seed)
     text, given, arithmetic = given_prompt(prompt), media(image, audio), one_name(dtype, "--dtype")
     if not (text or given or chat):
         raise UsageError("nothing to write about: give --prompt, --image, --audio or --chat")
-    with writer(checkpoint=find_checkpoint(model), backend=backend, dtype=arithmetic) as write:
+    checkpoint = find_checkpoint(model)
+    require_admitted(checkpoint, None, text, given)
+    with writer(checkpoint=checkpoint, backend=backend, dtype=arithmetic) as write:
         _talk(lambda messages: write(messages, sampling), text, given, chat=chat)
     return ExitCode.PARITY
 

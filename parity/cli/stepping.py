@@ -82,7 +82,7 @@ def _measured(
     """What is asked for is looked at before anything is loaded."""
     from parity.discovery import find_reference, require_dtype
     from parity.report.progress import TerminalProgress
-    from parity.running.plan import require_floor, require_prompt
+    from parity.running.plan import require_admitted, require_floor, require_prompt
     from parity.variants.sensitivity import measured
 
     checkpoint, true = of
@@ -90,6 +90,7 @@ def _measured(
     require_floor(arithmetic)
     require_dtype(true, find_reference(true).dtypes, arithmetic)
     require_prompt(prompt)
+    require_admitted(checkpoint, true, prompt, given)
     with TerminalProgress() as progress:
         return measured(
             checkpoint,

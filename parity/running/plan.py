@@ -7,7 +7,8 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from typing import Any
 
-from parity.discovery import require_dtype
+from parity.checkpoint import Checkpoint
+from parity.discovery import find_reference, references_of, require_dtype
 from parity.errors import UsageError
 from parity.media import Part
 from parity.running.party import Crash, Party
@@ -50,6 +51,23 @@ def require_prompt(prompt: str | None) -> None:
     """
     if prompt == "":
         raise UsageError("the prompt is empty; give some text, or no prompt at all for the lightest debugging case")
+
+
+def require_admitted(checkpoint: Checkpoint, reference: str | None, prompt: str | None, media: Sequence[Part]) -> None:
+    """Refuse what a checkpoint's configuration says cannot be run, before anything is started.
+
+    Args:
+        checkpoint: that is to run.
+        reference: its name; None for the installed one of the checkpoint's type of model, if there is one.
+        prompt: the text.
+        media: pictures and sounds before it.
+
+    Raises:
+        UsageError: as the reference says it.
+    """
+    name = reference or next(iter(references_of(checkpoint)), None)
+    if name is not None:
+        find_reference(name).admit(checkpoint.path, prompt, media)
 
 
 def plan_of(oracle: Party, scenario: str, prompt: str | None, media: Sequence[Part]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from parity.errors import ParityError
 from parity.generation import Message, Sampling
 from parity.media import Part
 from parity.running.party import Party
-from parity.running.plan import ORACLE_DTYPE, plan_of
+from parity.running.plan import ORACLE_DTYPE, plan_of, require_admitted
 from parity.running.progress import Progress, Silent
 from parity.scratch import scratch
 from parity.traces.trace import Mode, Trace
@@ -43,6 +43,7 @@ def write_trace(
     one of the checkpoint's type of model.
     """
     true_one = reference_of(checkpoint, reference)
+    require_admitted(checkpoint, true_one, prompt, media)
 
     def write_oracle(target: Path, *, keep: bool) -> Trace:
         with Party("oracle", true_one, group=REFERENCES, progress=progress) as party:
@@ -62,7 +63,9 @@ def write_trace(
 
 def contract_of(checkpoint: Checkpoint, reference: str | None = None) -> Contract:
     """The contract of a checkpoint, from the reference; None for the one of its type of model."""
-    with _loaded(reference_of(checkpoint, reference), REFERENCES, checkpoint, "float32") as party:
+    true_one = reference_of(checkpoint, reference)
+    require_admitted(checkpoint, true_one, None, ())
+    with _loaded(true_one, REFERENCES, checkpoint, "float32") as party:
         return Contract.from_json(party.call("contract"))
 
 

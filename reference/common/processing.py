@@ -18,6 +18,7 @@ from parity.checkpoint import config_of, is_text_only
 from parity.errors import UsageError
 from parity.media import Part, Prompt
 from parity.tap import SILENT, Tap
+from reference.common.clips import Limit
 from reference.common.conversation import Role
 from reference.common.host_arithmetics import exact, otherwise
 
@@ -44,7 +45,7 @@ class Processing:
     Args:
         checkpoint: its folder.
         extractor: the module of its feature extractor.
-        most_frames: mel frames of the longest clip whose soft tokens the model has places for.
+        places: soft tokens of a clip that the model has places for, and the strides of what shortens frames to them.
         exact: whether it is the oracle's, in float64.
 
     Attributes:
@@ -52,11 +53,13 @@ class Processing:
             is; any other name, in other steps. The oracle has one way.
     """
 
-    def __init__(self, checkpoint: Path, extractor: str, most_frames: int, *, exact: bool = False) -> None:
+    def __init__(
+        self, checkpoint: Path, extractor: str, places: tuple[int, Sequence[int]], *, exact: bool = False
+    ) -> None:
         self.execution = ""
         self._checkpoint = checkpoint
         self._extractor = extractor
-        self._most_frames = most_frames
+        self._places = places
         self._exact = exact
         self._processor: Any = None
         self._text_only = is_text_only(config_of(checkpoint))
@@ -76,9 +79,8 @@ class Processing:
         return otherwise(self._extractor) if self.execution else nullcontext()
 
     def _inputs(self, prompts: Sequence[Prompt], tap: Tap) -> Inputs:
-        clips = _clips([part for prompt in prompts for part in prompt], self._rate, tap)
+        clips = self._clips([part for prompt in prompts for part in prompt], tap)
         found = self._templated([[_message("user", prompt, clips)] for prompt in prompts])
-        self._require_places(found, [part.value for prompt in prompts for part in prompt if part.kind == "audio"])
         ids = tap("processor.token_ids", found["input_ids"].numpy())
         media = {name: tap(step, found[name].numpy()) for name, step in MEDIA.items() if name in found}
         padding = tuple((found["attention_mask"] == 0).sum(dim=1).tolist())
@@ -90,7 +92,7 @@ class Processing:
         Raises:
             UsageError: for a file that the reference cannot take.
         """
-        clips = _clips([part for _, prompt in turns for part in prompt], self._rate, SILENT)
+        clips = self._clips([part for _, prompt in turns for part in prompt], SILENT)
         found = self._templated([[_message(role, prompt, clips) for role, prompt in turns]])
         return list(found["input_ids"][0].tolist())
 
@@ -110,14 +112,27 @@ class Processing:
             reason = " ".join(str(error).split())[:200]
             raise UsageError(f"the reference's processor cannot take this prompt ({reason})") from error
 
-    def _require_places(self, found: Mapping[str, torch.Tensor], files: Sequence[str]) -> None:
-        """Of a clip that is too long, the model would leave a negative number of places empty, and crash."""
-        if not files or found["input_features"].shape[1] <= self._most_frames:
-            return
-        lengths = found["input_features_mask"].sum(dim=1)
+    def _clips(self, parts: Sequence[Part], tap: Tap) -> Iterator[np.ndarray]:
+        """Waveforms of all audio parts in order, mono; the step has them padded with zeros to the longest.
+
+        Of a clip that is too long, the model would leave a negative number of places empty, and crash.
+        """
+        files = [part.value for part in parts if part.kind == "audio"]
+        if not files:
+            return iter(())
+        clips = [_waveform(file, self._rate) for file in files]
+        for file, clip in zip(files, clips, strict=True):
+            self._limit.require_samples(len(clip), file)
+        longest = max(len(clip) for clip in clips)
+        padded = np.stack([np.pad(clip, (0, longest - len(clip))) for clip in clips])
+        answered = tap("processor.waveform", padded)
+        return iter([whole[: len(clip)] for whole, clip in zip(answered, clips, strict=True)])
+
+    @property
+    def _limit(self) -> Limit:
         extractor = self._load().feature_extractor
-        longest, most = (n * extractor.hop_length / self._rate for n in (int(lengths.max()), self._most_frames))
-        raise UsageError(f"{files[int(lengths.argmax())]}: {longest:.2f} s; this checkpoint takes at most {most:.2f} s")
+        window, hop = extractor.frame_length, extractor.hop_length
+        return Limit.of(*self._places, window=window, hop=hop, rate=self._rate)
 
     @property
     def _padded(self) -> Mapping[str, Any]:
@@ -151,17 +166,6 @@ MEDIA = {
     "input_features_mask": "processor.mel_mask",
 }
 """What the processor makes of media, and the steps that it is."""
-
-
-def _clips(parts: Sequence[Part], rate: int, tap: Tap) -> Iterator[np.ndarray]:
-    """Waveforms of all audio parts in order, mono at `rate` Hz; the step has them padded with zeros to the longest."""
-    clips = [_waveform(part.value, rate) for part in parts if part.kind == "audio"]
-    if clips:
-        longest = max(len(clip) for clip in clips)
-        padded = np.stack([np.pad(clip, (0, longest - len(clip))) for clip in clips])
-        answered = tap("processor.waveform", padded)
-        clips = [whole[: len(clip)] for whole, clip in zip(answered, clips, strict=True)]
-    return iter(clips)
 
 
 def _waveform(file: str, rate: int) -> np.ndarray:

@@ -29,7 +29,7 @@ from reference.common.media_schedules import WITH_MEDIA, Rows, build_media
 from reference.common.schedules import Facts
 from reference.common.towers import Towers
 from reference.gemma3n import MODEL_TYPES
-from reference.gemma3n.scenarios import MEANINGS, build, facts_of, most_frames
+from reference.gemma3n.scenarios import MEANINGS, build, facts_of, places_of
 from reference.gemma3n.steps.contract import ALL_STEPS, contract, steps_of, towers_of
 from reference.gemma3n.steps.inputs import EXTRACTOR
 from reference.gemma3n.variants import catalogue
@@ -72,7 +72,7 @@ class Reference(backend.Reference):
         self._woven = Woven(model, steps_of(model.model))
         self._towers = Towers(dict(towers_of(model.model)))
         self._focus: tuple[str, ...] = ()
-        self._process = Processing(checkpoint, EXTRACTOR, most_frames(model.config), exact=dtype == "float64")
+        self._process = Processing(checkpoint, EXTRACTOR, places_of(model.config), exact=dtype == "float64")
         self._padding: tuple[int, ...] = (0,)
         self._cache: Any = None
         self._seen = 0
@@ -100,6 +100,13 @@ class Reference(backend.Reference):
         """Refuse what is no variant of the catalogue, or no place of one."""
         for name, place in _chosen(options):
             catalogue().get(name).at(place)
+
+    @classmethod
+    def admit(cls, checkpoint: Path, prompt: str | None, media: Sequence[Part] = ()) -> None:
+        """Look at architecture, towers, lengths of clips and the context."""
+        from reference.gemma3n.admission import admit
+
+        admit(checkpoint, prompt, media)
 
     @classmethod
     def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:

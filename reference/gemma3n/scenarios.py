@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from typing import Any
 
@@ -43,11 +42,11 @@ def facts_of(config: Any) -> Facts:
     )
 
 
-def most_frames(config: Any) -> int:
-    """Mel frames of the longest clip that has a place for each of its soft tokens."""
+def places_of(config: Any) -> tuple[int, list[int]]:
+    """Soft tokens of a clip, and the strides of what shortens mel frames to them."""
     audio = config.audio_config
-    frames = audio.conf_reduction_factor * math.prod(along for along, _ in audio.sscp_conv_stride_size)
-    return int(config.audio_soft_tokens_per_image * frames)
+    steps = [*(along for along, _ in audio.sscp_conv_stride_size), audio.conf_reduction_factor]
+    return config.audio_soft_tokens_per_image, steps
 
 
 def build(name: str, prompt: list[int], facts: Facts) -> Scenario:

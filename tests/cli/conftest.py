@@ -24,6 +24,7 @@ def steady(monkeypatch):
     monkeypatch.setattr(
         "parity.checkpoint.find_checkpoint", lambda spec, adapter=None: replace(CHECKPOINT, name=spec or "tiny")
     )
+    monkeypatch.setattr("parity.running.plan.require_admitted", lambda *given: None)
     monkeypatch.setattr("parity.discovery.reference_of", lambda checkpoint, spec=None: spec or "transformers")
 
 
