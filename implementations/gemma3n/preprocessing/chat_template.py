@@ -18,6 +18,8 @@ from parity.errors import UsageError
 if TYPE_CHECKING:
     import jinja2
 
+CURE = "give another prompt, or mend the template"
+
 
 def render(
     template: str, messages: Sequence[Mapping[str, Any]], special: Mapping[str, str], *, add_generation_prompt: bool
@@ -37,28 +39,41 @@ def render(
     with requires("jinja2"):
         import jinja2
     try:
-        return _compiled(template).render(
+        return _rendered(
+            _compiled(template),
             {
                 **special,
                 "messages": messages,
                 "add_generation_prompt": add_generation_prompt,
                 "tools": None,
                 "documents": None,
-            }
+            },
         )
     except jinja2.TemplateError as error:
-        raise UsageError(f"the checkpoint's chat template refuses these messages: {_line(error)}") from error
+        raise UsageError(f"the checkpoint's chat template refuses these messages: {_line(error)}; {CURE}") from error
+    except UnicodeEncodeError as error:
+        raise UsageError(f"the checkpoint's chat template makes what is no character; {CURE}") from error
     except Exception as error:  # a template's own mistake: any error that a program can make
-        raise UsageError(f"the checkpoint's chat template fails on these messages: {_line(error)}") from error
+        raise UsageError(f"the checkpoint's chat template fails on these messages: {_line(error)}; {CURE}") from error
+
+
+def _rendered(template: jinja2.Template, given: Mapping[str, Any]) -> str:
+    from implementations.gemma3n.preprocessing.bounded import Bound, collected
+
+    with Bound():
+        made = collected(template.generate(given))
+    made.encode()  # half of a pair of UTF-16 is no character
+    return made
 
 
 @lru_cache(maxsize=4)
 def _compiled(template: str) -> jinja2.Template:
     from jinja2.ext import loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    from implementations.gemma3n.preprocessing.bounded import BoundedEnvironment
 
     # Not HTML: escaping would change the prompt. What users write is data to the template, never part of it.
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment = BoundedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = _now
