@@ -17,7 +17,8 @@ from parity.golden.format import Arrays, ChunkManifest, Golden
 from parity.golden.sketches import folded, packed, statistics_without_padding, unpacked
 from parity.judging.floors import Floor, Floors
 from parity.scenario import Chunk, Scenario
-from parity.traces.trace import Key, Record, Trace, encode_sketch
+from parity.traces.encoded import encode_sketch
+from parity.traces.trace import Key, Record, Trace
 
 SUMMARY = ("min", "max", "mean", "std", "zero_fraction")
 """Statistics in the array ``summary``; the largest magnitude follows from them."""

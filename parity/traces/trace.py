@@ -6,17 +6,15 @@ were kept, ``tensors/<phase>.safetensors``. It is written under a temporary name
 
 from __future__ import annotations
 
-import base64
 import math
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from safetensors import SafetensorError, safe_open
@@ -28,17 +26,14 @@ from parity.json_file import parse_json, read_text
 from parity.names import Name
 from parity.safetensors_header import read_header
 from parity.scenario import Scenario
+from parity.traces.encoded import MEASURED, Count, Sketch, decode_sketch
 from parity.traces.statistics import Statistics, digest_of
 
 FORMAT_VERSION = 1
 
+CURE = "; write the trace again"
+
 Mode = Literal["free", "lockstep"]
-
-
-MEASURED = (
-    "min", "max", "mean", "std", "rms", "abs_max", "zero_fraction", "nan_count", "inf_count", "digest",
-)  # fmt: skip
-"""Fields of a record that are the statistics' own; `count` follows from the shape."""
 
 
 class _Strict(BaseModel):
@@ -59,7 +54,7 @@ class Manifest(_Strict):
     contract: str
     scenario: dict[str, Any]
     tensors: bool
-    records: int
+    records: Count
     command: list[str] = []
     machine: dict[str, str] = {}
     hidden: dict[str, str] = {}
@@ -81,9 +76,9 @@ class Record(_Strict):
 
     step: str
     phase: Name
-    occurrence: int = 0
+    occurrence: Count = 0
     axes: list[str]
-    shape: list[int]
+    shape: list[Count]
     dtype: str
     min: float = 0.0
     max: float = 0.0
@@ -92,10 +87,10 @@ class Record(_Strict):
     rms: float = 0.0
     abs_max: float = 0.0
     zero_fraction: float = 0.0
-    nan_count: int = 0
-    inf_count: int = 0
+    nan_count: Count = 0
+    inf_count: Count = 0
     digest: str = ""
-    sketch: str = ""
+    sketch: Sketch = ""
 
     @property
     def key(self) -> Key:
@@ -144,11 +139,13 @@ class Trace:
 
     @cached_property
     def scenario(self) -> Scenario:
-        """What was run."""
-        try:
+        """What was run.
+
+        Raises:
+            UsageError: when it cannot be run.
+        """
+        with self._named():
             return Scenario.from_json(self.manifest.scenario)
-        except UsageError as error:
-            raise UsageError(f"trace {self.path}: {error}") from error
 
     @cached_property
     def contract(self) -> Contract:
@@ -158,11 +155,21 @@ class Trace:
             UsageError: when this trace has none, or it is not the one that its manifest names.
         """
         path = self.path / "contract.json"
-        found = Contract.from_json(_json(_read(path, "is no oracle's trace: it"), path))
+        text = _read(path, "is no oracle's trace: it")
+        with self._named():
+            found = Contract.from_json(_json(text, path))
         if found.digest != self.manifest.contract:
             named = f"its digest is {found.digest}, the manifest names {self.manifest.contract}"
             raise UsageError(f"{path} is not the contract that the trace was written with ({named}); write it again")
         return found
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What is wrong inside is said of this trace."""
+        try:
+            yield
+        except UsageError as error:
+            raise UsageError(f"trace {self.path}: {str(error).removesuffix(CURE)}{CURE}") from error
 
     def same(self, key: Key, other: Trace) -> bool:
         """Whether both traces hold the same values at a step, to the bit."""
@@ -237,22 +244,6 @@ def statistics_of(record: Record) -> Statistics:
     """The record's statistics, the sketch decoded."""
     values = {name: getattr(record, name) for name in MEASURED}
     return Statistics(**values, count=math.prod(record.shape), sketch=decode_sketch(record.sketch))
-
-
-def fields_of(statistics: Statistics) -> dict[str, Any]:
-    """The fields of a record that a tensor's statistics give."""
-    values = {name: getattr(statistics, name) for name in MEASURED}
-    return {**values, "sketch": encode_sketch(statistics.sketch)}
-
-
-def decode_sketch(text: str) -> tuple[float, ...]:
-    """Numbers of a sketch; empty where the writer gave none."""
-    return tuple(np.frombuffer(base64.b64decode(text), dtype="<f8").tolist())
-
-
-def encode_sketch(sketch: Sequence[float]) -> str:
-    """Inverse of `decode_sketch`."""
-    return base64.b64encode(struct.pack(f"<{len(sketch)}d", *sketch)).decode()
 
 
 def _manifest(path: Path) -> Manifest:

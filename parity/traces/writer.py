@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -21,8 +22,9 @@ from parity.contract import Contract
 from parity.dtypes import name_of
 from parity.errors import CannotWrite, UsageError
 from parity.names import require_name
+from parity.traces.encoded import fields_of
 from parity.traces.statistics import Gathered, gather
-from parity.traces.trace import Manifest, fields_of
+from parity.traces.trace import Manifest
 
 
 class TraceWriter:
@@ -104,7 +106,8 @@ class TraceWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._steps.close()
+        with suppress(OSError):  # what is still buffered has no room either
+            self._steps.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         if isinstance(error, OSError | SafetensorError):  # the library's own, for a full disk too
             raise self._cannot(error) from error

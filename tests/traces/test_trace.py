@@ -10,8 +10,9 @@ from safetensors.numpy import load_file, save_file
 
 from parity.errors import StaleTrace, UsageError
 from parity.running.execute import Run, execute
+from parity.traces.encoded import decode_sketch
 from parity.traces.statistics import measure
-from parity.traces.trace import Key, Trace, decode_sketch
+from parity.traces.trace import Key, Trace
 from parity.traces.writer import TraceWriter
 from tests.toy import CONTRACT, SCENARIO, Toy, write
 
