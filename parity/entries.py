@@ -55,8 +55,8 @@ def load(name: str, group: str, noun: str) -> Any:
         _reach_current_folder()
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
-        raise UsageError(f"{noun} {name!r} cannot be imported from {target}: {_said(error)}") from error
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
+        raise UsageError(f"{noun} {name!r} cannot be imported from {target}: {error}") from error
 
 
 def _reach_current_folder() -> None:
@@ -71,18 +71,14 @@ def make(name: str, group: str, noun: str, kind: type[T]) -> T:
     Raises:
         UsageError: for an unknown name, or a function that makes something else.
     """
-    function, target = load(name, group, noun), targets(group).get(name, name)
+    target = targets(group).get(name, name)
     try:
-        made = function()
+        made = load(name, group, noun)()
     except ParityError:
         raise
-    except (Exception, SystemExit) as error:  # whatever a function of others throws
-        raise UsageError(f"{noun} {name!r}: {target} cannot be called: {_said(error)}") from error
+    except (Exception, SystemExit) as error:  # whatever others' code throws: here it runs in this process
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"{noun} {name!r}: {target} cannot be called: {reason}") from error
     if not isinstance(made, kind):
         raise UsageError(f"{noun} {name!r}: {target} makes no parity {kind.__name__}")
     return made
-
-
-def _said(error: BaseException) -> str:
-    """An error of others' code as one line, with its kind."""
-    return " ".join(f"{type(error).__name__}: {error}".split())

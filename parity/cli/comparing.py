@@ -62,20 +62,25 @@ def compare(
 ) -> int:
     """Run the reference and the candidates, and judge every step against the measured floor."""
     from parity.compare import Request
+    from parity.discovery import require
     from parity.report.html import require_templates
     from parity.report.json import prepare
-    from parity.running.plan import require_dtypes
+    from parity.running.plan import require_admitted, require_dtypes, require_prompt
 
     prompt, given = given_prompt(prompt), media(image, audio)
     backends, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
     checkpoint, true = loadable(model, reference, adapter)
     scenarios = scenarios_of(scenario, given, true)
-    require_dtypes(backends, dtypes)
+    for name in backends:
+        require(name)
+    require_prompt(prompt)
+    require_admitted(checkpoint, true, prompt, given)
     if report:
         require_templates()
     for folder in filter(None, (report, keep)):
         prepare(folder)
     _require_free(keep, dtypes, scenarios)
+    require_dtypes(backends, dtypes)
     request = Request(
         checkpoint=checkpoint,
         candidates=backends,

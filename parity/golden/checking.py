@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from parity.checkpoint import Checkpoint, find_checkpoint
 from parity.contract import Contract
+from parity.discovery import require
 from parity.errors import CannotWrite, ParityError, StaleTrace
 from parity.golden.format import Golden, read_golden
 from parity.golden.judging import judge_golden, require_floors
@@ -54,8 +55,9 @@ def check(
         StaleTrace: when a golden is missing, unused, or of other weights, another contract or format.
         UsageError: for an unknown backend, arithmetic or golden.
     """
-    require_dtypes([backend], [dtype])
+    require(backend)
     fresh = require_fresh(golden_set, only)
+    require_dtypes([backend], [dtype])
     for golden in fresh.goldens:
         require_floors(golden, dtype)
     with scratch() as folder:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +19,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from parity.errors import StaleTrace, UsageError
-from parity.golden.sketches import BYTES, FOLDED
 from parity.golden.tables import FamilyFloor, GreedyChoice, read_choices, read_floors, write_choices, write_floors
 from parity.json_file import read_json
 from parity.media import FOLDER
@@ -32,14 +30,8 @@ FORMAT_VERSION = 1
 
 Arrays = dict[str, npt.NDArray[Any]]
 
-FORMS: Mapping[str, tuple[Any, ...]] = {
-    "sketch": ("uint8", FOLDED * BYTES),
-    "scale": ("float32",),
-    "rms": ("float32",),
-    "summary": ("bfloat16", 5),
-    "shape": ("uint16",),
-}
-"""Dtype and columns of each array of a chunk, besides the floors."""
+DTYPES = {"sketch": "uint8", "scale": "float32", "rms": "float32", "summary": "bfloat16", "shape": "uint16"}
+"""Of the arrays of a chunk, besides the floors."""
 
 
 class _Strict(BaseModel):
@@ -122,7 +114,7 @@ def read_golden(folder: Path) -> Golden:
     try:
         manifest = _manifest(folder)
         Scenario.from_json(manifest.scenario)  # its names are those of files
-        arrays = {chunk.phase: _arrays(folder, chunk, manifest.dtypes) for chunk in manifest.chunks}
+        arrays = {chunk.phase: _arrays(folder, chunk) for chunk in manifest.chunks}
         choices = read_choices(manifest.dtypes, folder / "tokens.tsv")
         floors = read_floors(manifest.dtypes, folder / "floors.tsv")
         if len(choices) != manifest.tokens:
@@ -155,23 +147,22 @@ def _manifest(folder: Path) -> GoldenManifest:
     return GoldenManifest.model_validate(data)
 
 
-def _arrays(folder: Path, chunk: ChunkManifest, dtypes: Sequence[str]) -> Arrays:
-    forms = {**FORMS, **{f"floor.{dtype}": ("bfloat16",) for dtype in dtypes}}
+def _arrays(folder: Path, chunk: ChunkManifest) -> Arrays:
     file = folder / f"{chunk.phase}.safetensors"
     try:
         read_header(file)
     except ValueError as error:
         raise ValueError(f"{file.name}: {error}") from error
     arrays: Arrays = load_file(file)
-    for name, (dtype, *columns) in forms.items():
-        if name not in arrays:
-            raise ValueError(f"{file.name} has no array {name}")
-        if (found := arrays[name]).shape != (chunk.records, *columns) or found.dtype.name != dtype:
-            raise ValueError(
-                f"{file.name}: {name} is {found.dtype.name} {[*found.shape]}, not {dtype} {[chunk.records, *columns]}"
-            )
+    if wrong := [name for name, array in arrays.items() if array.shape[:1] != (chunk.records,)]:
+        raise ValueError(f"{chunk.phase}: {wrong[0]} of shape {arrays[wrong[0]].shape}, not of {chunk.records} rows")
+    for name, dtype in DTYPES.items():
+        if name in arrays and (found := arrays[name].dtype.name) != dtype:
+            raise ValueError(f"{chunk.phase}: {name} is in {found}, not in {dtype}")
+    if "shape" not in arrays:
+        raise ValueError(f"{chunk.phase}: no array shape")
     if np.max(arrays["shape"], initial=0) >= max(1, len(chunk.shapes)):
-        raise ValueError(f"{file.name}: a shape that the manifest lacks")
+        raise ValueError(f"{chunk.phase}: a shape that the manifest lacks")
     return arrays
 
 

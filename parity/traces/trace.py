@@ -215,7 +215,7 @@ class Trace:
         if strange := next((key for key in self.records if key.phase not in phases), None):
             raise UsageError(
                 f"trace {self.path}: steps.jsonl has {strange.step} in {strange.phase}, a phase that the manifest's "
-                f"scenario lacks; it has {', '.join(sorted(phases))}"
+                f"scenario lacks; it has {', '.join(sorted(phases))}; write the trace again"
             )
 
     def _require_undamaged(self, record: Record, array: NDArray[Any]) -> None:
@@ -290,7 +290,7 @@ def _json(text: str, path: Path) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        raise UsageError(f"{path} is not JSON ({error}); write the trace again") from error
+        raise UsageError(f"{path} cannot be read as JSON ({error}); write the trace again") from error
 
 
 def _first(error: ValidationError) -> str:

@@ -71,6 +71,7 @@ SECTIONS = [
     Row(f"{name}-{kind}", configuration, config(name, value=value), 2, ("config.json", name))
     for name in ("text_config", "vision_config", "audio_config", "model_type")
     for kind, value in {"missing": DELETED, "null": None, "list": [], "text": "x", "number": 1}.items()
+    if (name, kind) != ("vision_config", "missing")  # a language model alone
 ]
 PREPROCESSING: dict[tuple[str, ...], tuple[Any, ...]] = {
     ("preprocessor_config.json", "size"): (None, 5, {}, {"height": -1, "width": 9}, {"height": 10**6, "width": 9}),

@@ -69,7 +69,7 @@ def flipped(content: bytes, *places: float) -> bytes:
 
 
 FORMS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO")
-OTHERS = {form: picture(form) for form in ("TGA", "PCX", "EPS", "PDF", "SGI")}
+OTHERS = {form: picture(form) for form in ("EPS", "PDF", "SGI")}
 SOUND_FORMS = ("WAV", "FLAC", "AIFF", "OGG")
 TEXTS = {"text": b"hello", "zeros": bytes(1000), "pickle": b"\x80\x04\x95" + bytes(40), "svg": b"<svg xmlns='x'/>",
          "html": b"<html></html>", "zip": b"PK\x03\x04" + bytes(60)}  # fmt: skip

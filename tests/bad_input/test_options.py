@@ -24,17 +24,12 @@ SAMPLING = {
 }
 """Options of `generate`, values that each cannot have, and what the line says."""
 NAMES = {
-    "dtype": {"": "names nothing", ",": "names nothing", "float8": "no dtype", "float32,x": "no dtype", "²": "no"},
+    "dtype": {"": "names nothing", ",": "names nothing", " , ,": "names nothing"},
     "scenario": {"": "names nothing", "nope": "choose of", "one-shot,x": "choose of", "ONE-SHOT": "choose of"},
     "candidates": {
         "": "names nothing", " , ": "names nothing", "nope": "installed:", "../../x:B": "is no place in a module",
         "/etc/passwd:B": "is no place in a module", ":B": "is no place in a module", "a b:B": "is no place in a module",
-        "x:": "is no place in a module", "nope.nope:B": "cannot be imported", "json:JSONDecoder": "not a subclass",
-        "json:nope": "cannot be imported", "json:dumps": "not a subclass",
-        "tests.bad_input.broken:B": "NameError: name 'Bakcend' is not defined", "mlx@": "", "mlx@x": "has no value",
-        "mlx@x=1": "no option 'x'", "mlx@=1": "has no value", "transformers@variant=nope": "unknown variant",
-        "transformers@at=3": "of no variant", "ane@alpha=x": "alpha", "ane@batch=-1": "batch",
-        "ane@context=" + "9" * 5000: "context", "a" * 10**5: "installed:",
+        "x:": "is no place in a module", "mlx@x": "has no value", "mlx@=1": "has no value", "a" * 10**5: "installed:",
     },
     "reference": {"nope": "installed:", "mlx": "", "../x:B": "is no place in a module", "json:JSONDecoder": "not a"},
     "model": {
@@ -44,7 +39,7 @@ NAMES = {
     },
 }  # fmt: skip
 """Options of `compare`, names that each cannot have, and what the line says."""
-FREE = {("candidates", "mlx@"), ("reference", "mlx"), ("model", "")}
+FREE = {("reference", "mlx"), ("model", "")}
 """What is none of these, or is said by another file of the table."""
 COMMANDS = {
     "": "no command is given",
@@ -75,7 +70,6 @@ COMMANDS = {
     "generate": "Missing option",
     "generate --backend mlx": "nothing to write about",
     "generate --backend nope --prompt Hi": "installed:",
-    "generate --backend mlx --prompt Hi --dtype float64": "no dtype",
     "steps --layer x": "integer",
     "steps --layer -1": "greater",
     "steps --sensitivity --dtype float64": "choose another",
@@ -92,7 +86,6 @@ COMMANDS = {
     "variants score --sample 9/3": "sample",
     "variants score --dtype float64": "choose another",
     "golden check --backend nope": "installed:",
-    "golden check --dtype nope": "no dtype",
     "golden check --only nope": "unknown golden",
     "golden check --only ,": "names nothing",
     "golden check --set nope": "installed:",
@@ -103,7 +96,6 @@ COMMANDS = {
     "golden update --only nope": "unknown golden",
     "audit": "Missing argument",
     "audit nope": "installed:",
-    "audit transformers": "nothing to audit",
     "calibrate --judgements 0": "greater",
     "calibrate --workers 0": "greater",
     "calibrate --draw -1": "greater",

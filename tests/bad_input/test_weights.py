@@ -118,17 +118,17 @@ def arrays(**changed: Any) -> Spoil:
 
 
 ARRAYS: dict[str, tuple[Spoil, str]] = {
-    "none": (data(save({})), "no array sketch"),
-    "no-sketch": (arrays(sketch=None), "no array sketch"),
+    "none": (data(save({})), "no array shape"),
+    "no-sketch": (arrays(sketch=None), "none sketch"),
     "no-shape": (arrays(shape=None), "no array shape"),
-    "no-floor": (arrays(**{"floor.float32": None}), "no array floor.float32"),
-    "one-row-less": (arrays(rms=np.zeros(STEPS - 1, np.float32)), "rms is float32 [1228], not float32 [1229]"),
-    "no-axis": (arrays(rms=np.array(1, np.float32)), "rms is float32 []"),
+    "no-floor": (arrays(**{"floor.float32": None}), "none floor.float32"),
+    "one-row-less": (arrays(rms=np.zeros(STEPS - 1, np.float32)), "not of 1229 rows"),
+    "no-axis": (arrays(rms=np.array(1, np.float32)), "not of 1229 rows"),
     "sketch-short": (arrays(sketch=np.zeros((STEPS, 9), np.uint8)), "sketch"),
-    "sketch-floats": (arrays(sketch=np.zeros((STEPS, 93), np.float32)), "sketch"),
+    "sketch-floats": (arrays(sketch=np.zeros((STEPS, 93), np.float32)), "float32"),
     "summary-narrow": (arrays(summary=np.zeros((STEPS, 2), np.float32)), "summary"),
     "shape-unknown": (arrays(shape=np.full(STEPS, 60_000, np.uint16)), "a shape that the manifest lacks"),
-    "shape-negative": (arrays(shape=np.full(STEPS, -1, np.int16)), "shape is int16"),
+    "shape-negative": (arrays(shape=np.full(STEPS, -1, np.int16)), "int16"),
 }
 
 

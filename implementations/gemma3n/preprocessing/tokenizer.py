@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,7 +103,7 @@ def stop_ids(checkpoint: Path) -> frozenset[int]:
     """
     for name in ("generation_config.json", "config.json"):
         file = checkpoint / name
-        found = object_of(file).get("eos_token_id") if file.is_file() else None
+        found = object_of(file).get("eos_token_id") if os.path.lexists(file) else None
         if found is None:
             continue
         ids = found if isinstance(found, list) else [found]
