@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
 from parity.diagnosis.naming import Knowledge, Namer
-from parity.discovery import reference_of
+from parity.discovery import reference_of, require_dtype
 from parity.errors import CannotWrite, ParityError
 from parity.judging.baseline import Baseline, judged
 from parity.judging.judgement import Comparison, Judgement
@@ -139,9 +139,19 @@ class _Session:
     def _load(self) -> None:
         request = self.request
         wake = not self._parties.know(request.scenarios, request.prompt, request.media)
-        jobs = [(party, self._pool.submit(self._parties.load, party, wake=wake)) for party in self._parties]
-        for party, job in jobs:
-            self._guarded(party, job.result)
+        jobs = [self._pool.submit(self._load_party, party, wake=wake) for party in self._parties]
+        for job in jobs:
+            job.result()
+
+    def _load_party(self, party: Party, *, wake: bool) -> None:
+        """Import and load one; what is no backend, or lacks the dtype, is no verdict but the user's mistake."""
+        if party in self._candidates:
+            try:
+                require_dtype(party.backend, party.dtypes, self.request.dtype)
+            except Crash as crash:
+                self._crashes[party.name] = str(crash)
+                return
+        self._guarded(party, lambda: self._parties.load(party, wake=wake))
 
     def _guarded(self, party: Party, action: Callable[[], T]) -> T | None:
         """A candidate's failure is remembered as its verdict; the reference's, or a full disk, ends the comparison."""

@@ -155,9 +155,9 @@ class Trace:
             UsageError: when this trace has none, or it is not the one that its manifest names.
         """
         path = self.path / "contract.json"
-        text = _read(path, "is no oracle's trace: it")
+        data = _json(_read(path, "is no oracle's trace: it"), path)
         with self._named():
-            found = Contract.from_json(_json(text, path))
+            found = Contract.from_json(data)
         if found.digest != self.manifest.contract:
             named = f"its digest is {found.digest}, the manifest names {self.manifest.contract}"
             raise UsageError(f"{path} is not the contract that the trace was written with ({named}); write it again")
@@ -290,7 +290,7 @@ def _json(text: str, path: Path) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        raise UsageError(f"{path} cannot be read as JSON ({error}); write the trace again") from error
+        raise UsageError(f"trace {path.parent}: {path.name} cannot be read: it is not JSON ({error}){CURE}") from error
 
 
 def _first(error: ValidationError) -> str:
