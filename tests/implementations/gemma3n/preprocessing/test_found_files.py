@@ -43,7 +43,7 @@ def ours(folder):
 
 def theirs(folder):
     """By transformers'."""
-    return Processing(folder, EXTRACTOR, 512).dialogue([("user", PROMPT)])
+    return Processing(folder, EXTRACTOR, (32, (2, 2, 4))).dialogue([("user", PROMPT)])
 
 
 def processor(folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+from contextlib import nullcontext
 
 import numpy as np
 import PIL.Image
@@ -32,8 +33,8 @@ from reference.gemma3n.steps.inputs import EXTRACTOR, INPUT_STEPS
 pytest.importorskip("transformers", reason="needs the [hf] extra")
 
 CONTRACT = Contract("gemma3n's processor", INPUT_STEPS, logits="")
-FRAMES = 516
-"""Of the longest clip that the embedded checkpoint has places for, 5.12 s and the windows' ends."""
+PLACES = (32, (2, 2, 4))
+"""Soft tokens of a clip in the embedded checkpoint, and the strides that make 16 frames one: 512 frames, 5.15 s."""
 
 
 def picture(width, height, mode="RGB", orientation=1, seed=0):
@@ -132,7 +133,7 @@ def run(tmp_path_factory):
     from reference.common.processing import Processing
 
     folder = tmp_path_factory.mktemp("preprocessing")
-    true, plain = (Processor(Processing(tiny.path(), EXTRACTOR, FRAMES, exact=exact)) for exact in (True, False))
+    true, plain = (Processor(Processing(tiny.path(), EXTRACTOR, PLACES, exact=exact)) for exact in (True, False))
     ours = Processor(Preprocessor(tiny.path()).batch)
 
     def traced(party, output, dtype, mode="free", **given):
@@ -164,7 +165,7 @@ def run(tmp_path_factory):
         )
 
     judged.oracle = oracle
-    judged.reference = lambda execution: Processor(_of(Processing(tiny.path(), EXTRACTOR, FRAMES), execution))
+    judged.reference = lambda execution: Processor(_of(Processing(tiny.path(), EXTRACTOR, PLACES), execution))
     return judged
 
 
@@ -352,6 +353,21 @@ def test_a_picture_without_a_known_white_is_refused(tmp_path, mode):
     file = tmp_path / "deep.tiff"
     PIL.Image.fromarray(np.full((9, 9), 70_000, np.int32 if mode == "I" else np.float32)).save(file)
     prompt = ((Part("image", str(file)),),)
-    for make in (Processing(tiny.path(), EXTRACTOR, FRAMES), Preprocessor(tiny.path()).batch):
+    for make in (Processing(tiny.path(), EXTRACTOR, PLACES), Preprocessor(tiny.path()).batch):
         with pytest.raises(UsageError, match="no known white"):
             make(prompt, tap=SILENT)
+
+
+@pytest.mark.parametrize(("samples", "said"), [(82_432, ""), (82_433, "5.15 s;"), (496_000, "31.00 s;")])
+def test_lengths_and_limits_are_the_same_in_both(tmp_path, samples, said):
+    """A clip that one takes the other takes, and of one that is too long both say the same."""
+    from reference.common.processing import Processing
+
+    soundfile.write(file := tmp_path / "clip.wav", np.zeros(samples), 16_000)
+    prompt, told = ((Part("audio", str(file)),),), []
+    for make in (Processing(tiny.path(), EXTRACTOR, PLACES), Preprocessor(tiny.path()).batch):
+        with pytest.raises(UsageError) if said else nullcontext() as refused:
+            make(prompt, tap=SILENT)
+        told.append(str(refused.value) if said else "")
+    assert told[0] == told[1]
+    assert f"audio {file}: {said} this checkpoint takes at most 5.15 s (32 soft tokens)" == told[0] or not said
