@@ -24,7 +24,7 @@ BACKENDS = {
     "transformers@at=3": "of no variant",
 }
 """What is written behind ``--backend``, and what the line says."""
-CRASHES = {"tests.bad_input.broken:B": "NameError: name 'Bakcend' is not defined"}
+CRASHES = {"tests.bad_input.mistyped:B": "NameError: name 'Bakcend' is not defined"}
 """What ends or throws while it is imported: exit 3."""
 
 
