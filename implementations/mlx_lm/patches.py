@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from implementations.mlx_packages.common_patches import (
-    NORM_GAIN_ROUNDED,
     coefficients_clipped,
     kv_without_cache,
     magnitude_floor,
@@ -54,4 +53,4 @@ MEDIA_IDS_AS_TEXT = Patch(
     inputs=Inputs("outside"),
 )
 
-PATCHES = (KV_WITHOUT_CACHE, MAGNITUDE_FLOOR, COEFFICIENTS_CLIPPED, MEDIA_IDS_AS_TEXT, MOMENTS, NORM_GAIN_ROUNDED)
+PATCHES = (KV_WITHOUT_CACHE, MAGNITUDE_FLOOR, COEFFICIENTS_CLIPPED, MEDIA_IDS_AS_TEXT, MOMENTS)

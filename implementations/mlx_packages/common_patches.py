@@ -99,30 +99,3 @@ def kv_without_cache(text: str, made: str, reached: str) -> Patch:
         steps=("text.layers.*.attn.keys", "text.layers.*.attn.values"),
         inputs=Inputs("one-shot"),
     )
-
-
-NORM_GAIN_ROUNDED = Patch(
-    name="norm-gain-rounded",
-    wrong="`mx.nn.RMSNorm` hands a gain of 16 bits to `mx.fast.rms_norm`, which rounds a normed value before it "
-    "multiplies it by the gain, and the product again; the reference multiplies in float32 and rounds once.",
-    kind=Kind.NUMERICS,
-    reached="Weights of 16 bits, in every norm of text that has a gain: its error is 1.4 times that of one rounding.",
-    edits=(
-        Edit(
-            "mlx.nn.layers.normalization:RMSNorm.__call__",
-            'mx.fast.rms_norm(x, self["weight"], self.eps)',
-            'mx.fast.rms_norm(x, self["weight"].astype(mx.float32), self.eps).astype(x.dtype)',
-        ),
-    ),
-    steps=(
-        "text.norm",
-        "text.*layernorm",
-        "text.*.q_norm",
-        "text.*.k_norm",
-        "text.*.laurel.normed",
-        "text.*.router_input",
-        "text.*.projection_norm",
-        "text.*.post_per_layer_input_norm",
-    ),
-    proof="test_norm_with_a_gain_of_16_bits_rounds_twice",
-)

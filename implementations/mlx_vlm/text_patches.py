@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from implementations.mlx_packages.common_patches import (
-    NORM_GAIN_ROUNDED,
     coefficients_clipped,
     kv_without_cache,
     magnitude_floor,
@@ -120,5 +119,4 @@ TEXT_PATCHES = (
     MEDIA_IDS_AS_TEXT,
     MOMENTS,
     MAGNITUDE_MEANS,
-    NORM_GAIN_ROUNDED,
 )
