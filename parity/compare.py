@@ -140,7 +140,7 @@ class _Session:
         request = self.request
         wake = not self._parties.know(request.scenarios, request.prompt, request.media)
         jobs = [self._pool.submit(self._load_party, party, wake=wake) for party in self._parties]
-        for job in jobs:
+        for job in reversed(jobs):  # what a user asked of a candidate is refused while the reference still loads
             job.result()
 
     def _load_party(self, party: Party, *, wake: bool) -> None:
