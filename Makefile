@@ -1,11 +1,12 @@
 # Everything a newcomer types; `make` alone lists it. Works with GNU make 3.81 (macOS) and newer.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup compare test slow stock exhaustive calibrate lint typecheck bench figures doctor steps clean force
+.PHONY: help setup compare test slow stock exhaustive fuzz calibrate lint typecheck bench figures doctor steps clean force
 
 PYTHON ?= python3
 JUDGEMENTS ?= 3000
 CALIBRATE_ARGS ?=
+FUZZ_SECONDS ?= 600
 JUNIT ?=
 VENV = .venv
 PARITY = $(VENV)/bin/parity
@@ -22,9 +23,10 @@ RUN = $(VENV)/bin/python -m
 ## DTYPE         compare: the candidates' arithmetic (default: float32)
 ## SCENARIO      compare: the schedule of chunks (default: the CLI's)
 ## REPORT        compare: where the report goes (default: the CLI's)
-## PYTEST_ARGS   test, slow, stock, exhaustive, bench: further arguments of pytest, e.g. '-k tap'
+## PYTEST_ARGS   test, slow, stock, exhaustive, fuzz, bench: further arguments of pytest, e.g. '-k tap'
 ## JUDGEMENTS    calibrate: how many at least (default: 3000); a second start goes on where the first stopped
 ## CALIBRATE_ARGS  calibrate: further options, e.g. '--markdown docs/calibration.md'
+## FUZZ_SECONDS  fuzz: how long (default: 600)
 ## JUNIT         figures: the report of a run of the tests, which PYTEST_ARGS=--junitxml=FILE writes
 ## PYTHON        the interpreter that creates .venv, 3.11 or newer (default: python3)
 FORWARDED = PROMPT IMAGE AUDIO MODEL ADAPTER CANDIDATES DTYPE SCENARIO REPORT
@@ -84,6 +86,9 @@ stock: $(STAMP) ## run the tests of the published geometry: minutes, and 12 GB o
 
 exhaustive: $(STAMP) ## run the tests that ask more than every change needs: many minutes, and 12 GB of memory
 	@$(PYTEST) -m exhaustive $(PYTEST_ARGS)
+
+fuzz: $(STAMP) ## spoil files that others may have written at random: each is read, or refused in one line; ten minutes
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(RUN) pytest -n auto --dist load -p no:cacheprovider $(PYTEST_ARGS) tests/fuzz
 
 calibrate: $(STAMP) ## judge right candidates on drawn inputs: how often is right code accused? Some hours, on two cores
 	@$(PARITY) calibrate --judgements $(JUDGEMENTS) $(CALIBRATE_ARGS)

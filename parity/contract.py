@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from parity.axes import USUAL, Axes
 from parity.errors import UsageError
@@ -46,6 +46,32 @@ class Step:
     needs: str = ""
     arithmetic: str = ""
     quantum: float = 0.0
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Step:
+        """A step of a contract's plain data.
+
+        Raises:
+            KeyError, TypeError: when a field is missing, unknown or of another type.
+        """
+        found = cls(**{**data, "axes": tuple(data["axes"])})
+        _require_texts(found.name, *found.axes, found.meaning, found.source, found.paper, found.needs, found.arithmetic)
+        if found.kind not in get_args(Kind):
+            raise TypeError(f"the kind {found.kind!r} is none of {', '.join(get_args(Kind))}")
+        if type(found.quantum) not in (int, float) or found.quantum < 0:
+            raise TypeError(f"the quantum {found.quantum!r} is no distance")
+        return found
+
+
+def _require_texts(*values: Any) -> None:
+    """Refuse what is no text.
+
+    Raises:
+        TypeError: saying what it is.
+    """
+    for value in values:
+        if not isinstance(value, str):
+            raise TypeError(f"{value!r} is no text")
 
 
 @dataclass(frozen=True)
@@ -115,8 +141,9 @@ class Contract:
             UsageError: when another field is missing, one is of another type, or the logits are none of the steps.
         """
         try:
-            steps = tuple(Step(**{**step, "axes": tuple(step["axes"])}) for step in data["steps"])
+            steps = tuple(Step.from_json(step) for step in data["steps"])
             axes = Axes.from_json(data.get("axes", {}))
+            _require_texts(data["model"], data["logits"])
             found = cls(model=data["model"], steps=steps, logits=data["logits"], axes=axes)
         except (AttributeError, KeyError, TypeError) as error:
             raise UsageError(f"the contract cannot be read ({error!r}); write the trace again") from error

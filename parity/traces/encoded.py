@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import struct
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -17,6 +18,9 @@ MEASURED = (
     "min", "max", "mean", "std", "rms", "abs_max", "zero_fraction", "nan_count", "inf_count", "digest",
 )  # fmt: skip
 """Fields of a record that are the statistics' own; `count` follows from the shape."""
+
+MOST = 1 << 63
+"""Of what is counted: beyond it NumPy fails."""
 
 SKETCHES = (0, BUCKETS, BUCKETS // 2 + 1)
 """Numbers of a sketch: none, a trace's own, and as a golden folds it."""
@@ -48,5 +52,12 @@ def _checked(text: str) -> str:
     return text
 
 
-Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+def _countable(shape: list[int]) -> list[int]:
+    if math.prod(shape) >= MOST:
+        raise ValueError("more elements than 63 bits count")
+    return shape
+
+
+Count = Annotated[int, Field(ge=0, lt=MOST)]
+Shape = Annotated[list[Count], AfterValidator(_countable)]
 Sketch = Annotated[str, AfterValidator(_checked)]

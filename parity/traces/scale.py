@@ -13,7 +13,7 @@ from collections import defaultdict
 from functools import lru_cache
 
 from parity.axes import Layout
-from parity.traces.trace import Key, Trace
+from parity.traces.trace import Key, Record, Trace
 
 WIDTH = 8
 """Elements a place from which on a place speaks for itself: the ratio of errors of fewer has too heavy a tail.
@@ -46,9 +46,17 @@ def typical_power(oracle: Trace) -> dict[Key, float]:
     count: dict[str, int] = defaultdict(int)
     pools = {key: _pool(key, layout_of(key, oracle)) for key in oracle.records}
     for key, record in oracle.records.items():
-        power[pools[key]] += record.rms**2 * math.prod(record.shape)
+        power[pools[key]] += _power(record)
         count[pools[key]] += layout_of(key, oracle).samples
     return {key: power[pool] / max(1, count[pool]) for key, pool in pools.items()}
+
+
+def _power(record: Record) -> float:
+    """Sum of the squares of a tensor's values; Python's floats raise where they would be infinite."""
+    try:
+        return record.rms**2 * math.prod(record.shape)
+    except OverflowError:
+        return math.inf
 
 
 def _pool(key: Key, layout: Layout) -> str:

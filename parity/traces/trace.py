@@ -26,7 +26,7 @@ from parity.json_file import parse_json, read_text
 from parity.names import Name
 from parity.safetensors_header import read_header
 from parity.scenario import Scenario
-from parity.traces.encoded import MEASURED, Count, Sketch, decode_sketch
+from parity.traces.encoded import MEASURED, Count, Shape, Sketch, decode_sketch
 from parity.traces.statistics import Statistics, digest_of
 
 FORMAT_VERSION = 1
@@ -78,7 +78,7 @@ class Record(_Strict):
     phase: Name
     occurrence: Count = 0
     axes: list[str]
-    shape: list[Count]
+    shape: Shape
     dtype: str
     min: float = 0.0
     max: float = 0.0

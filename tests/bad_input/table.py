@@ -91,7 +91,7 @@ class Runner:
     def __call__(self, given: Row) -> str:
         """Check a row; returns its line."""
         given.make(self.here)
-        before = _listing(self.here)
+        before = listing(self.here)
         faulthandler.dump_traceback_later(PATIENCE, exit=True)  # what waits for a pipe in a library hears no signal
         with _nobody() if given.unprivileged else _oneself():
             code, said, complaint = self.run(given.command)
@@ -102,7 +102,7 @@ class Runner:
         assert len(complaint) - 1 <= LONGEST
         for word in given.words:
             assert word in complaint, complaint
-        assert _listing(self.here) == before, complaint
+        assert listing(self.here) == before, complaint
         assert not list(self._temporary.iterdir()), complaint
         return complaint
 
@@ -114,7 +114,7 @@ class Runner:
         return code, *self._capfd.readouterr()
 
 
-def _listing(folder: Path) -> dict[str, tuple[int, int]]:
+def listing(folder: Path) -> dict[str, tuple[int, int]]:
     """Every file with its size and time."""
     found = {}
     for parent, folders, files in os.walk(folder):

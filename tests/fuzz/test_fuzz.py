@@ -1,0 +1,105 @@
+"""Whatever is in a file, it is read, or refused in one line: found by spoiling files at random.
+
+``make fuzz`` takes ten minutes and draws anew each time; otherwise the same few inputs are tried every time. What it
+finds is mended in the product, and the file that showed it is kept in ``seeds/TARGET/``, under a name that says what
+was wrong; the failed test says where that file is.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from parity.errors import ExitCode
+from tests.bad_input.table import LONGEST, PATIENCE, listing
+from tests.fuzz.spoiling import spoilt
+from tests.fuzz.targets import TARGETS, Target
+
+SEEDS = Path(__file__).parent / "seeds"
+SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
+"""Of all targets together, and of each process that runs them; 0: the same few inputs every time."""
+KEPT = sorted(str(file.relative_to(SEEDS)) for file in SEEDS.glob("*/*"))
+EXAMPLES = 40
+MEMORY = 4 << 30
+"""Bytes that a reader may ask for: the largest picture that is decoded has half a gigabyte, in some three copies."""
+
+
+@contextmanager
+def frugal() -> Iterator[None]:
+    """Whoever asks for more memory is refused, on Linux; and whoever waits too long ends the tests."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    faulthandler.dump_traceback_later(PATIENCE, exit=True)  # a library's loop hears no signal
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        faulthandler.cancel_dump_traceback_later()
+
+
+class Fuzzed:
+    """Has a target read with one content after the other; the last stays in its place."""
+
+    def __init__(self, target: Target, refused) -> None:
+        target.around(refused.here)
+        self._command, self._runner = target.command, refused
+        self.file = refused.here / target.path
+        self.whole = self.file.read_bytes()
+
+    def __call__(self, content: bytes) -> None:
+        """It is read, or refused in one line."""
+        self.file.unlink()  # it may be a link to the embedded checkpoint's
+        self.file.write_bytes(content)
+        before = listing(self._runner.here)
+        with frugal():
+            code, _, complaint = self._runner.run(self._command)
+        assert code in ExitCode.__members__.values(), f"exit code {code} for {self.file}"
+        if complaint:
+            assert code >= ExitCode.USAGE, complaint
+            assert (complaint.count("\n"), complaint[-1:]) == (1, "\n"), complaint
+            assert "internal error" not in complaint, f"{complaint} for {self.file}"
+            assert len(complaint) - 1 <= LONGEST
+            assert listing(self._runner.here) == before, complaint
+
+
+@pytest.fixture
+def fuzzed(request, refused):
+    """The target that the test's parameter names."""
+    return Fuzzed(TARGETS[request.param.partition("/")[0]], refused)
+
+
+@pytest.mark.parametrize("fuzzed", TARGETS, indirect=True)
+def test_what_is_spoilt_is_read_or_refused(fuzzed, request):
+    ways = TARGETS[request.node.callspec.params["fuzzed"]].ways
+
+    @settings(max_examples=EXAMPLES, derandomize=not SECONDS, database=None, suppress_health_check=list(HealthCheck))
+    @given(spoilt(fuzzed.whole, *ways))
+    def holds(content: bytes) -> None:
+        fuzzed(content)
+
+    until = time.monotonic() + SECONDS * int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) / len(TARGETS)
+    holds()
+    while time.monotonic() < until:
+        holds()
+
+
+@pytest.mark.parametrize("fuzzed", KEPT, indirect=True)
+def test_what_was_found_stays_mended(fuzzed, request):
+    fuzzed((SEEDS / request.node.callspec.params["fuzzed"]).read_bytes())
+
+
+@pytest.mark.parametrize("fuzzed", TARGETS, indirect=True)
+def test_what_was_not_spoilt_is_read(fuzzed, capfd):
+    """What is refused is so for what was spoilt."""
+    assert fuzzed._runner.run(fuzzed._command)[2] == ""
