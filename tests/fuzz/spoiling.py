@@ -6,6 +6,7 @@ import json
 import struct
 import zlib
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 from hypothesis import strategies as st
@@ -172,7 +173,7 @@ def _place(draw: Draw, holder: Any) -> tuple[Any, Any]:
 def _change(draw: Draw, holder: Any, name: Any) -> None:
     match draw(st.sampled_from(("odd", "near", "gone", "twice", "wrapped", "other"))):
         case "odd":
-            holder[name] = draw(st.sampled_from(ODD))
+            holder[name] = deepcopy(draw(st.sampled_from(ODD)))  # which the next change may change
         case "near":
             holder[name] = _near(draw, holder[name])
         case "gone":

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import numpy as np
+from safetensors.numpy import save_file
+
 from implementations.gemma3n.config import Config
+from implementations.gemma3n.preprocessing.audio_file import load_clip
+from implementations.gemma3n.preprocessing.image import load_image
 from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
-from implementations.gemma3n.preprocessing.tokenizer import stop_ids
-from parity.checkpoint import find_checkpoint
+from implementations.gemma3n.preprocessing.tokenizer import Tokenizer, stop_ids
+from parity.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, WHOLE, find_checkpoint
+from parity.contract import Contract
+from parity.generation import Message
+from parity.golden.format import read_golden
+from parity.golden.packing import records, stored_floors
+from parity.golden.store import Store
+from parity.golden.whole import require_whole
 from parity.media import Part
+from parity.weights.names import multimodal
+from parity.weights.stored import is_published, stored
 from reference.gemma3n.admission import admit
 from tests.bad_input import inputs
-from tests.fuzz.spoiling import Way, blindly, of_header, of_json, of_lines
+from tests.bad_input.table import nothing
+from tests.bad_input.test_media import AUDIO, IMAGE, picture, sound
+from tests.fuzz.spoiling import Way, blindly, of_header, of_json, of_lines, of_png, of_table
 
 MODEL = Path("model")
 
@@ -49,8 +66,83 @@ def settings() -> None:
     stop_ids(MODEL)
 
 
+def words() -> None:
+    """A text becomes tokens, and these a text again."""
+    Tokenizer.from_directory(MODEL)
+    Preprocessor(MODEL).encode([Preprocessor(MODEL).turn(Message("user", (Part("text", "Hi, é😀"),)))])
+
+
+LAYER = "model.language_model.layers.0.mlp.down_proj"
+
+
+def small(folder: Path) -> None:
+    """A checkpoint with few tensors: a plain one, a quantised one, a convolution; and an adapter of the first."""
+    made = inputs.checkpoint(folder)
+    (made / WHOLE).unlink()
+    tensors = {
+        f"{LAYER}.weight": np.ones((4, 8), np.float32),
+        "convolution.weight": np.ones((2, 3, 3, 4), np.float32),
+        "quantised.weight": np.ones((4, 8), np.uint32),
+        "quantised.scales": np.ones((4, 2), np.float16),
+        "quantised.biases": np.ones((4, 2), np.float16),
+    }
+    save_file(tensors, made / WHOLE, {"format": "mlx"})
+    inputs.edited("quantization", value={"bits": 4, "group_size": 32})(made / "config.json")
+    inputs.text(json.dumps({"weight_map": dict.fromkeys(tensors, WHOLE)}))(made / INDEX)
+    inputs.text(json.dumps({"peft_type": "LORA", "lora_alpha": 8, "r": 2, "use_rslora": True}))(made / ADAPTER_CONFIG)
+    lora = {"lora_A": np.ones((2, 8), np.float32), "lora_B": np.ones((4, 2), np.float32)}
+    save_file(
+        {f"base_model.model.{LAYER}.{part}.weight": array for part, array in lora.items()}, made / ADAPTER_WEIGHTS
+    )
+
+
+def weights() -> None:
+    """Every tensor of a checkpoint."""
+    find_checkpoint("model")
+    is_published(MODEL)
+    for tensor in stored(MODEL, multimodal).values():
+        assert tensor.read().shape == tensor.shape
+
+
+@cache
+def _contract(text: str) -> Contract:
+    return Contract.from_json(json.loads(text))
+
+
+def golden() -> None:
+    """What is read of a golden before a candidate runs."""
+    store = Store(Path("goldens"))
+    contract = _contract((store.folder / "contract.json").read_text())
+    found = read_golden(store.folder / "one-shot")
+    require_whole(found, contract, "one-shot")
+    records(found, contract)
+    for dtype in found.manifest.dtypes:
+        stored_floors(found, contract, dtype)
+
+
+def image() -> None:
+    """A picture, as the vision tower takes it."""
+    load_image(Path("file"), IMAGE)
+
+
+def clip() -> None:
+    """A sound, as the audio tower takes it."""
+    load_clip(Path("file"), AUDIO)
+
+
 JSON, LINES, HEADER = (blindly, of_json, of_json), (blindly, of_lines, of_lines), (blindly, of_header, of_header)
 """What is in a file is changed twice as often as its bytes, of which most changes are refused at once."""
+TABLE = (blindly, of_table, of_table)
+PICTURES = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO", "PCX", "TGA", "AVIF")
+SOUNDS = ("WAV", "FLAC", "AIFF", "OGG", "MP3")
+
+
+def media(content: bytes, load: Callable[[], object]) -> Target:
+    """A picture or a sound."""
+    ways = (blindly, of_png) if content[1:4] == b"PNG" else (blindly,)
+    return Target("file", inputs.at("file", nothing, inputs.data(content)), load, ways)
+
+
 DIFF = "diff oracle port.free --baseline baseline.free"
 TARGETS = {
     "trace-manifest": Target("oracle/manifest.json", inputs.traces, DIFF, JSON),
@@ -59,9 +151,24 @@ TARGETS = {
     "trace-tensors": Target("oracle/tensors/prefill.safetensors", inputs.traces, DIFF, HEADER),
     "candidate-manifest": Target("port.free/manifest.json", inputs.traces, DIFF, JSON),
     "candidate-records": Target("port.free/steps.jsonl", inputs.traces, DIFF, LINES),
+    "report": Target("report/report.json", inputs.report, "report report --output out", JSON),
+    "golden-manifest": Target("goldens/one-shot/manifest.json", inputs.goldens, golden, JSON),
+    "golden-tokens": Target("goldens/one-shot/tokens.tsv", inputs.goldens, golden, TABLE),
+    "golden-floors": Target("goldens/one-shot/floors.tsv", inputs.goldens, golden, TABLE),
+    "golden-tensors": Target("goldens/one-shot/prefill.safetensors", inputs.goldens, golden, HEADER),
+    "weights": Target(f"model/{WHOLE}", small, weights, HEADER),
+    "index": Target(f"model/{INDEX}", small, weights, JSON),
+    "quantization": Target("model/config.json", small, weights, JSON),
+    "adapter": Target(f"model/{ADAPTER_CONFIG}", small, weights, JSON),
+    "adapter-weights": Target(f"model/{ADAPTER_WEIGHTS}", small, weights, HEADER),
     "config": Target("model/config.json", inputs.checkpoint, configuration, JSON),
     "generation": Target("model/generation_config.json", inputs.checkpoint, settings, JSON),
     "processor": Target("model/processor_config.json", inputs.checkpoint, settings, JSON),
     "preprocessor": Target("model/preprocessor_config.json", inputs.checkpoint, settings, JSON),
     "tokenizer-config": Target("model/tokenizer_config.json", inputs.checkpoint, settings, JSON),
+    "tokenizer": Target("model/tokenizer.json", inputs.checkpoint, words, JSON),
+    "special-tokens": Target("model/special_tokens_map.json", inputs.checkpoint, words, JSON),
+    "template": Target("model/chat_template.jinja", inputs.checkpoint, words, (blindly,)),
+    **{f"image-{form.lower()}": media(picture(form), image) for form in PICTURES},
+    **{f"audio-{form.lower()}": media(sound(2000, form=form), clip) for form in SOUNDS},
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gemma3n.preprocessing.media_file import Source, name_of, opened, requires
+from implementations.gemma3n.preprocessing.media_file import Source, Steady, name_of, opened, requires
 from implementations.gemma3n.preprocessing.settings import AudioSettings
 from parity.errors import UsageError
 
@@ -88,7 +88,7 @@ def _decoded(source: Source, where: str, settings: AudioSettings) -> tuple[NDArr
     with opened(source, "audio") as stream:
         _require_whole(stream, where)
         try:
-            with soundfile.SoundFile(stream) as file:
+            with soundfile.SoundFile(Steady(stream)) as file:
                 return _read(file, where, settings), file.samplerate
         except soundfile.LibsndfileError as error:
             raise UsageError(f"{where}: not readable as audio ({error.error_string.strip()})") from error

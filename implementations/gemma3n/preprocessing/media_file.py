@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from parity.errors import BackendUnavailable, UsageError
 
 Source = Path | bytes
 """A file, or its content."""
+STANDARD_ERROR = 2
+"""The descriptor that C libraries print on, whatever `sys.stderr` is."""
+_QUIET = threading.Lock()
 
 
 @contextmanager
@@ -43,7 +48,7 @@ def opened(source: Source, kind: str) -> Iterator[BinaryIO]:
     """
     where = f"{kind} {name_of(source)}"
     try:
-        with _stream(source, where) as stream:
+        with _stream(source, where) as stream, quiet():
             yield stream
     except (UsageError, BackendUnavailable):
         raise
@@ -53,6 +58,43 @@ def opened(source: Source, kind: str) -> Iterator[BinaryIO]:
         raise UsageError(f"{where}: too large for this machine's memory") from error
     except Exception as error:  # decoders meet malformed content with errors of every kind
         raise UsageError(f"{where}: cannot be read ({_line(error)})") from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What C libraries print on standard error inside this block, as libmpg123 does of a broken frame, goes nowhere.
+
+    One thread at a time: of two that overlap, the second would take the first one's nowhere for standard error.
+    """
+    with _QUIET, open(os.devnull, "wb") as nowhere:
+        kept = os.dup(STANDARD_ERROR)
+        try:
+            os.dup2(nowhere.fileno(), STANDARD_ERROR)
+            yield
+        finally:
+            os.dup2(kept, STANDARD_ERROR)
+            os.close(kept)
+
+
+class Steady:
+    """A stream for a library that seeks as the file's content says: to where nothing is, it stays where it was.
+
+    An error would come out of the library's call back into Python, where it cannot be raised and is printed.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.read, self.tell = stream.read, stream.tell
+
+    def readinto(self, buffer: Any) -> int:
+        """As of any stream."""
+        return self._stream.readinto(buffer)  # type: ignore[attr-defined]  # of files and of `BytesIO`
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Where the stream stands now."""
+        with suppress(OSError, ValueError, OverflowError):
+            self._stream.seek(offset, whence)
+        return self.tell()
 
 
 def _stream(source: Source, where: str) -> BinaryIO:
