@@ -88,7 +88,7 @@ exhaustive: $(STAMP) ## run the tests that ask more than every change needs: man
 	@$(PYTEST) -m exhaustive $(PYTEST_ARGS)
 
 fuzz: $(STAMP) ## spoil files that others may have written at random: each is read, or refused in one line; ten minutes
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(RUN) pytest -n auto --dist load -p no:cacheprovider $(PYTEST_ARGS) tests/fuzz
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(RUN) pytest -n auto --dist load $(PYTEST_ARGS) tests/fuzz
 
 calibrate: $(STAMP) ## judge right candidates on drawn inputs: how often is right code accused? Some hours, on two cores
 	@$(PARITY) calibrate --judgements $(JUDGEMENTS) $(CALIBRATE_ARGS)

@@ -78,10 +78,11 @@ class Lengths:
 
 
 def _wrong(key: Key, oracle: Trace, runs: Sequence[Trace]) -> dict[str, Length]:
-    """The lengths of axes that are not the oracle's; empty where there are more or fewer axes."""
+    """The lengths of axes that are not the oracle's; empty where there are more or fewer axes, or names of axes."""
     true = oracle.records[key]
     shapes = [run.records[key].shape for run in runs if key in run.records]
-    pairs = (zip(true.axes, shape, true.shape, strict=True) for shape in shapes if len(shape) == len(true.shape))
+    known = [shape for shape in shapes if len(shape) == len(true.shape) == len(true.axes)]
+    pairs = (zip(true.axes, shape, true.shape, strict=True) for shape in known)
     return {axis: Length(made, wanted) for each in pairs for axis, made, wanted in each if made != wanted}
 
 

@@ -5,34 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from implementations.gemma3n.config import Config
-from implementations.gemma3n.preprocessing.audio_file import load_clip
-from implementations.gemma3n.preprocessing.image import load_image
-from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
-from implementations.gemma3n.preprocessing.tokenizer import Tokenizer, stop_ids
-from parity.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, WHOLE, find_checkpoint
-from parity.contract import Contract
-from parity.generation import Message
-from parity.golden.format import read_golden
-from parity.golden.packing import records, stored_floors
-from parity.golden.store import Store
-from parity.golden.whole import require_whole
-from parity.media import Part
-from parity.weights.names import multimodal
-from parity.weights.stored import is_published, stored
-from reference.gemma3n.admission import admit
+from parity.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, WHOLE
 from tests.bad_input import inputs
 from tests.bad_input.table import nothing
-from tests.bad_input.test_media import AUDIO, IMAGE, picture, sound
+from tests.bad_input.test_media import picture, sound
+from tests.fuzz.readers import clip, configuration, golden, image, settings, weights, words
 from tests.fuzz.spoiling import Way, blindly, of_header, of_json, of_lines, of_png, of_table
-
-MODEL = Path("model")
 
 
 @dataclass(frozen=True)
@@ -50,26 +33,6 @@ class Target:
     around: inputs.Spoil
     command: str | Callable[[], object]
     ways: tuple[Way, ...]
-
-
-def configuration() -> None:
-    """What is read of a checkpoint before any weight."""
-    find_checkpoint("model")
-    admit(MODEL, "Hi", (Part("image", "x"),))
-    Config.from_directory(MODEL)
-    settings()
-
-
-def settings() -> None:
-    """What is read of it before anything is said."""
-    assert Preprocessor(MODEL).settings
-    stop_ids(MODEL)
-
-
-def words() -> None:
-    """A text becomes tokens, and these a text again."""
-    Tokenizer.from_directory(MODEL)
-    Preprocessor(MODEL).encode([Preprocessor(MODEL).turn(Message("user", (Part("text", "Hi, é😀"),)))])
 
 
 LAYER = "model.language_model.layers.0.mlp.down_proj"
@@ -96,38 +59,15 @@ def small(folder: Path) -> None:
     )
 
 
-def weights() -> None:
-    """Every tensor of a checkpoint."""
-    find_checkpoint("model")
-    is_published(MODEL)
-    for tensor in stored(MODEL, multimodal).values():
-        assert tensor.read().shape == tensor.shape
+def looked_at(folder: Path) -> None:
+    """A report with what its traces say of single steps, as ``parity report`` writes it."""
+    from parity.cli.reporting import _report
+    from parity.report.json import dumps_report
 
-
-@cache
-def _contract(text: str) -> Contract:
-    return Contract.from_json(json.loads(text))
-
-
-def golden() -> None:
-    """What is read of a golden before a candidate runs."""
-    store = Store(Path("goldens"))
-    contract = _contract((store.folder / "contract.json").read_text())
-    found = read_golden(store.folder / "one-shot")
-    require_whole(found, contract, "one-shot")
-    records(found, contract)
-    for dtype in found.manifest.dtypes:
-        stored_floors(found, contract, dtype)
-
-
-def image() -> None:
-    """A picture, as the vision tower takes it."""
-    load_image(Path("file"), IMAGE)
-
-
-def clip() -> None:
-    """A sound, as the audio tower takes it."""
-    load_clip(Path("file"), AUDIO)
+    inputs.traces(folder)
+    _, made = _report([folder / "oracle", folder / "port.free"], [folder / "baseline.free"], None)
+    (folder / "report").mkdir()
+    inputs.text(dumps_report(made))(folder / "report" / "report.json")
 
 
 JSON, LINES, HEADER = (blindly, of_json, of_json), (blindly, of_lines, of_lines), (blindly, of_header, of_header)
@@ -151,7 +91,10 @@ TARGETS = {
     "trace-tensors": Target("oracle/tensors/prefill.safetensors", inputs.traces, DIFF, HEADER),
     "candidate-manifest": Target("port.free/manifest.json", inputs.traces, DIFF, JSON),
     "candidate-records": Target("port.free/steps.jsonl", inputs.traces, DIFF, LINES),
+    "shown-records": Target("oracle/steps.jsonl", inputs.traces, "show oracle", LINES),
+    "shown-manifest": Target("oracle/manifest.json", inputs.traces, "show oracle", JSON),
     "report": Target("report/report.json", inputs.report, "report report --output out", JSON),
+    "report-of-steps": Target("report/report.json", looked_at, "report report --output out", JSON),
     "golden-manifest": Target("goldens/one-shot/manifest.json", inputs.goldens, golden, JSON),
     "golden-tokens": Target("goldens/one-shot/tokens.tsv", inputs.goldens, golden, TABLE),
     "golden-floors": Target("goldens/one-shot/floors.tsv", inputs.goldens, golden, TABLE),

@@ -1,0 +1,81 @@
+"""Who reads what is fuzzed, as far as a command line takes too long to say it, or would start a backend."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+from implementations.gemma3n.config import Config
+from implementations.gemma3n.preprocessing.audio_file import load_clip
+from implementations.gemma3n.preprocessing.image import load_image
+from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
+from implementations.gemma3n.preprocessing.tokenizer import Tokenizer, stop_ids
+from parity.checkpoint import find_checkpoint
+from parity.contract import Contract
+from parity.generation import Message
+from parity.golden.format import read_golden
+from parity.golden.packing import records, stored_floors
+from parity.golden.store import Store
+from parity.golden.whole import require_whole
+from parity.media import Part
+from parity.weights.names import multimodal
+from parity.weights.stored import is_published, stored
+from reference.gemma3n.admission import admit
+from tests.bad_input.test_media import AUDIO, IMAGE
+
+MODEL = Path("model")
+
+
+def configuration() -> None:
+    """What is read of a checkpoint before any weight."""
+    find_checkpoint("model")
+    admit(MODEL, "Hi", (Part("image", "x"),))
+    Config.from_directory(MODEL)
+    settings()
+
+
+def settings() -> None:
+    """What is read of it before anything is said."""
+    assert Preprocessor(MODEL).settings
+    stop_ids(MODEL)
+
+
+def words() -> None:
+    """A text becomes tokens, and these a text again."""
+    Tokenizer.from_directory(MODEL)
+    Preprocessor(MODEL).encode([Preprocessor(MODEL).turn(Message("user", (Part("text", "Hi, é😀"),)))])
+
+
+def weights() -> None:
+    """Every tensor of a checkpoint."""
+    find_checkpoint("model")
+    is_published(MODEL)
+    for tensor in stored(MODEL, multimodal).values():
+        assert tensor.read().shape == tensor.shape
+
+
+@cache
+def _contract(text: str) -> Contract:
+    return Contract.from_json(json.loads(text))
+
+
+def golden() -> None:
+    """What is read of a golden before a candidate runs."""
+    store = Store(Path("goldens"))
+    contract = _contract((store.folder / "contract.json").read_text())
+    found = read_golden(store.folder / "one-shot")
+    require_whole(found, contract, "one-shot")
+    records(found, contract)
+    for dtype in found.manifest.dtypes:
+        stored_floors(found, contract, dtype)
+
+
+def image() -> None:
+    """A picture, as the vision tower takes it."""
+    load_image(Path("file"), IMAGE)
+
+
+def clip() -> None:
+    """A sound, as the audio tower takes it."""
+    load_clip(Path("file"), AUDIO)
