@@ -17,7 +17,7 @@ OF_MAKE = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
 """What the make that runs these tests hands down, and what a fresh shell has not."""
 INSTALLED = {
     "python": f'case "$*" in "-I -c "*) echo yes ;; *) exec "{sys.executable}" "$@" ;; esac',
-    "parity": f'exec "{sys.executable}" -m parity "$@"',
+    "parity": f'PYTHONPATH="$PWD:$PYTHONPATH" exec "{sys.executable}" -m parity "$@"',
 }
 """Stands in for what `make setup` installs; make asks Python whether it is installed for this very folder."""
 

@@ -24,7 +24,7 @@ from parity.scratch import PREFIX
 from parity.traces.trace import Trace
 from tests.killed import SET, golden_set
 
-KILLS, AT_ONCE = 300, 4
+KILLS, AT_ONCE = 120, 4
 TOY = ["--reference", "tests.toy:Toy", "--scenario", "toy"]
 COMMANDS = {
     "compare": ["compare", "--candidates", "tests.toy:Port", *TOY, "--keep", "kept"],
