@@ -85,6 +85,7 @@ class Runner:
         self._temporary.mkdir()
         self._temporary.chmod(0o777)
         monkeypatch.chdir(self.here)
+        monkeypatch.delenv("CI", raising=False)  # where goldens are not made anew
         monkeypatch.setenv("TMPDIR", str(self._temporary))
         monkeypatch.setattr("tempfile.tempdir", str(self._temporary))
 
