@@ -14,7 +14,7 @@ FILES = ("tests/test_dtypes.py", "tests/test_placing.py", "tests/test_media.py")
 
 def test_each_file_runs_in_one_process():
     """Under the option that make gives, and as pytest says itself which process ran what."""
-    (option,) = re.findall(r"--dist \w+", (ROOT / "Makefile").read_text())
+    (option,) = re.findall(r"^PYTEST = .*(--dist \w+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     command = [sys.executable, "-m", "pytest", "-n", "2", *option.split(), "-v", "-p", "no:cacheprovider", *FILES]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     processes = defaultdict(set)
