@@ -22,7 +22,7 @@ from parity.media import Part
 from parity.weights.names import multimodal
 from parity.weights.stored import is_published, stored
 from reference.gemma3n.admission import admit
-from tests.bad_input.test_media import AUDIO, IMAGE
+from tests.bad_input.test_spoilt_media import AUDIO, IMAGE
 
 MODEL = Path("model")
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from parity.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, WHOLE
 from tests.bad_input import inputs
 from tests.bad_input.table import nothing
-from tests.bad_input.test_media import picture, sound
+from tests.bad_input.test_spoilt_media import picture, sound
 from tests.fuzz.readers import clip, configuration, golden, image, settings, weights, words
 from tests.fuzz.spoiling import Way, blindly, of_header, of_json, of_lines, of_png, of_table
 
