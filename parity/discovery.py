@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from parity.backend import Backend, Reference
 from parity.checkpoint import Checkpoint
-from parity.entries import load, target_of, targets
+from parity.entries import load, require_survivable, target_of, targets
 from parity.errors import UsageError
 
 BACKENDS = "parity.backends"
@@ -100,6 +100,7 @@ def find_reference(spec: str) -> type[Reference]:
     Raises:
         UsageError: for an unknown name, or a backend that is no reference.
     """
+    require_survivable(Choice.parse(spec).name, REFERENCES, "backend")
     found = find(spec, REFERENCES)
     if not issubclass(found, Reference):
         raise UsageError(f"backend {spec!r} is no reference: it has no contract and no scenarios")

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from parity.errors import ParityError, UsageError
 
 T = TypeVar("T")
+
+_SURVIVED = b"survived"
+_TRIAL = f"""
+import contextlib, importlib, json, sys
+sys.path[:] = json.loads(sys.argv[1])
+with contextlib.suppress(Exception):
+    importlib.import_module(sys.argv[2])
+sys.stdout.write({_SURVIVED.decode()!r})
+"""
 
 
 @functools.cache  # to read what is installed takes 25 ms, and a comparison asks a dozen times
@@ -65,6 +77,27 @@ def _reach_current_folder() -> None:
         sys.path.append(here)
 
 
+def require_survivable(name: str, group: str, noun: str) -> None:
+    """Import a user's own module in a process of its own, before this one does: it may end Python, with any exit code.
+
+    What it throws is not looked at: to import it here throws the same, and says it.
+
+    Raises:
+        UsageError: for an unknown name, or a module whose import ends the process.
+    """
+    target = target_of(name, group, noun)
+    module = target.partition(":")[0]
+    if target != name or module in sys.modules:
+        return
+    _reach_current_folder()
+    if find_spec(module.partition(".")[0]) is None:
+        return
+    command = [sys.executable, "-P", "-c", _TRIAL, json.dumps(sys.path), module]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    if not done.stdout.endswith(_SURVIVED):
+        raise UsageError(f"{noun} {name!r} cannot be imported: {module} ends Python (exit code {done.returncode})")
+
+
 def make(name: str, group: str, noun: str, kind: type[T]) -> T:
     """What the function of that name makes, which is found as `load` finds it.
 
@@ -72,6 +105,7 @@ def make(name: str, group: str, noun: str, kind: type[T]) -> T:
         UsageError: for an unknown name, or a function that makes something else.
     """
     target = targets(group).get(name, name)
+    require_survivable(name, group, noun)
     try:
         made = load(name, group, noun)()
     except ParityError:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-PREFIX = "parity-"
+PREFIX = "parity-run-"
 _LOCK, _NEW = ".lock", ".lock.new"
 _HOUR = 3600
 

@@ -78,12 +78,18 @@ class Harness:
         runner = self._kept(dtype, lambda: self.baseline(dtype)) if reference is None else Here(reference, dtype)
         return Baseline(runner, oracle, self._output())
 
+    @functools.cached_property
+    def _identity(self) -> dict[str, Any]:
+        """As the source is when this process imports it."""
+        found = identity("transformers", find_checkpoint(str(self.checkpoint)), {"OMP_NUM_THREADS": "1"})
+        assert found is not None
+        return found
+
     def _kept(self, dtype: str, load: Callable[[], Reference]) -> CachedParty:
         """What computes in this process what the tests' cache does not have."""
         how = {"name": "it", "backend": "transformers", "cache": cache(), "progress": Silent()}
         checkpoint = Checkpoint(self.checkpoint, NAME, WEIGHTS)
-        identified = identity("transformers", find_checkpoint(str(self.checkpoint)), {"OMP_NUM_THREADS": "1"})
-        party = Passing(lambda: Here(load(), dtype), **how, identity={**identified, "dtype": dtype, "near": True})
+        party = Passing(lambda: Here(load(), dtype), **how, identity={**self._identity, "dtype": dtype, "near": True})
         return party.load(checkpoint, dtype)
 
     def baseline_runs(self, dtype: str, scenario: str, prompt: str | None = PROMPT) -> Runs:

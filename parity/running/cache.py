@@ -74,7 +74,7 @@ class Cache:
         return content
 
     def keep(self, key: Key, fill: Callable[[Path], None]) -> None:
-        """Have `fill` write a new entry's content, a file or a folder. A disk that is full, or shut, keeps nothing."""
+        """Have `fill` write a new entry's content, a file or a folder; where nothing can be written, none is kept."""
         place = self._place(key)
         with contextlib.suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ from parity.traces.coverage import NOTHING, Missing
 from parity.traces.measure import Error
 from parity.traces.measured import from_text, to_text
 from parity.traces.trace import Key, Mode, Trace
-from parity.traces.writer import adopted, linked
+from parity.traces.writer import adopted, linked, require_new
 
 STEADY = ("contract", "scenario", "executions")
 """Jobs whose answers are small, and the same whenever they are asked."""
@@ -92,26 +92,20 @@ class CachedParty(Party):
         return key is not None and self._cache.find(key) is not None
 
     def run(
-        self,
-        output: Path,
-        *,
-        oracle: Trace | None = None,
-        scenario: dict[str, Any] | None = None,
-        mode: Mode = "free",
-        missing: Missing = NOTHING,
-        keep_tensors: bool = True,
+        self, output: Path, *, oracle: Trace | None = None, scenario: dict[str, Any] | None = None, **how: Any
     ) -> Trace:
-        """Run, or give what a run of the same left."""
-        key = self._key(
-            op="run", of=_oracle(oracle), scenario=_by_content(scenario), mode=mode, missing=missing, keep=keep_tensors
-        )
+        """Run, or give what a run of the same left.
+
+        Raises:
+            UsageError: when something has the output's name.
+        """
+        require_new(output)
+        key = self._key(op="run", of=_oracle(oracle), scenario=_by_content(scenario), **how)
         if key and (found := self._cache.find(key)):
             if kept := self._given(found, output):
                 return kept
             self._cache.drop(key)
-        trace = self._real.run(
-            output, oracle=oracle, scenario=scenario, mode=mode, missing=missing, keep_tensors=keep_tensors
-        )
+        trace = self._real.run(output, oracle=oracle, scenario=scenario, **how)
         if key:
             self._cache.keep(key, lambda content: _shared(output, content))
         return trace

@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,6 @@ def identity(reference: str, checkpoint: Checkpoint, environment: Mapping[str, s
     }
 
 
-@cache
 def _source(package: str) -> str:
     """Digest of all Python files of a package: who changes a line, of whichever file, begins anew."""
     state = xxhash.xxh3_128()
@@ -61,14 +59,12 @@ def _files(package: str) -> Iterator[Path]:
         yield from Path(folder).rglob("*.py")
 
 
-@cache
 def _installed() -> str:
     """Digest of what is installed, of all versions: each has a folder of that name."""
     names = {path.name for place in sys.path for path in Path(place or ".").glob("*.dist-info")}
     return xxhash.xxh3_128_hexdigest("\n".join(sorted(names)).encode())
 
 
-@cache
 def _stamp(library: str) -> str:
     """Digest of the sizes and times of a library's Python files, for who edits one where it is installed."""
     state = xxhash.xxh3_128()
@@ -77,7 +73,6 @@ def _stamp(library: str) -> str:
     return state.hexdigest()
 
 
-@cache
 def _machine() -> list[Any]:
     """The processor with what it can do, and how many of its cores this process may use."""
     try:

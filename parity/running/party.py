@@ -186,6 +186,7 @@ class Party:
                 if event["event"] == "done":
                     return
         except Stuck as stuck:
+            self._process.kill()
             raise Crash(f"{self._where('is stuck')}: it {stuck}, so it was ended; {TIMEOUT} allows more") from stuck
         raise Crash(f"{self._where()}: {self._cause()}")
 
@@ -203,6 +204,9 @@ class Party:
     def _cause(self) -> str:
         """Why the process ended: its signal or exit code, and the last line that it wrote."""
         code = self._process.code()
+        if code is None:
+            self._process.kill()
+            return "it closed its connection to the harness and lives on; it is ended"
         if code == -signal.SIGKILL:
             return "killed, most likely for want of memory; try a shorter prompt or a smaller checkpoint"
         said = self._process.said().splitlines()

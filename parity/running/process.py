@@ -13,8 +13,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass, replace
 
 from parity.errors import UsageError
 
@@ -71,20 +70,6 @@ class Start:
         return [sys.executable, "-P", "-m", "parity.running.worker", json.dumps(asdict(self))]
 
 
-class Life(Protocol):
-    """A process, living or not: `subprocess.Popen`, or one that was forked."""
-
-    pid: int
-
-    def poll(self) -> int | None:
-        """How it ended, or None."""
-        ...
-
-    def wait(self) -> int:
-        """How it ended, when it has."""
-        ...
-
-
 class Process:
     """One worker in a process group of its own, and the socket between them.
 
@@ -101,11 +86,11 @@ class Process:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker, closed by end()
         self._socket, theirs = socket.socketpair()
         with theirs:
-            self._life = self._begun(start, theirs)
+            self._process = self._begun(start, theirs)
         self._socket.settimeout(_BEAT)
 
-    def _begun(self, start: Start, theirs: socket.socket) -> Life:
-        told = Start(**{**asdict(start), "socket": theirs.fileno()})
+    def _begun(self, start: Start, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        told = replace(start, socket=theirs.fileno())
         return subprocess.Popen(
             told.command(),
             stdin=subprocess.DEVNULL,
@@ -137,7 +122,7 @@ class Process:
             try:
                 found = self._socket.recv(1 << 16)
             except TimeoutError:
-                if self._life.poll() is not None:
+                if self._process.poll() is not None:
                     return  # what it forked may hold the socket open
                 if time.monotonic() - heard > self._patience:
                     raise Stuck(f"said nothing for {self._patience:g} s") from None
@@ -150,13 +135,12 @@ class Process:
             *whole, left = (left + found).split(b"\n")
             yield from (line.decode() for line in whole)
 
-    def code(self) -> int:
-        """How it ended: its exit code, or minus the number of a signal. It is ended if it did not."""
-        deadline = time.monotonic() + 10 * _BEAT
-        while self._life.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        self._kill()
-        return self._life.wait()
+    def code(self) -> int | None:
+        """How it ended: its exit code, or minus the number of a signal; None where it lives on, and says no more."""
+        try:
+            return self._process.wait(10 * _BEAT)
+        except subprocess.TimeoutExpired:
+            return None
 
     def said(self) -> str:
         """What it wrote to standard output and standard error."""
@@ -165,11 +149,12 @@ class Process:
 
     def end(self) -> None:
         """End it and what it forked, whatever they are doing."""
-        self._kill()
-        self._life.wait()
+        self.kill()
+        self._process.wait()
         self._socket.close()
         self._errors.close()
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
+        """Stop all of its group, at once."""
         with suppress(ProcessLookupError, PermissionError):  # macOS refuses where all of the group are zombies
-            os.killpg(self._life.pid, signal.SIGKILL)
+            os.killpg(self._process.pid, signal.SIGKILL)

@@ -42,8 +42,7 @@ class TraceWriter:
     """
 
     def __init__(self, path: Path, *, keep_tensors: bool) -> None:
-        if path.exists():
-            raise UsageError(f"{path} exists already; remove it or name another folder")
+        require_new(path)
         self.path = path
         self.keep_tensors = keep_tensors
         self.count = 0
@@ -123,11 +122,21 @@ def machine() -> dict[str, str]:
     return {"system": system.sysname, "processor": system.machine, "python": sys.version.split()[0]}
 
 
+def require_new(path: Path) -> None:
+    """Refuse to write a trace over anything.
+
+    Raises:
+        UsageError: when something has that name.
+    """
+    if path.exists():
+        raise UsageError(f"{path} exists already; remove it or name another folder")
+
+
 def adopted(source: Path, path: Path, command: Sequence[str]) -> None:
     """Give a trace that was kept another name, with the command that asks for it now.
 
     Raises:
-        OSError: where it cannot be read or written.
+        OSError: where it cannot be read or written; nothing has the name then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent) as partial:

@@ -176,6 +176,19 @@ def test_a_damaged_entry_is_computed_anew(remembered, tmp_path):
     assert contents(tmp_path / "one") == contents(tmp_path / "three")
 
 
+def test_nothing_is_written_over(remembered, tmp_path):
+    """What has the output's name stays, whether the run is kept or not."""
+    oracle = remembered("float64")
+    with oracle:
+        plan = plan_of(oracle, "toy", None, ())
+        oracle.run(tmp_path / "true", scenario=plan)
+        (tmp_path / "mine").mkdir()
+        (tmp_path / "mine" / "file").write_text("keep")
+        with pytest.raises(UsageError, match="mine exists already; remove it or name another folder"):
+            oracle.run(tmp_path / "mine", scenario=plan)
+    assert (tmp_path / "mine" / "file").read_text() == "keep"
+
+
 def test_what_a_bug_computes_is_not_kept(remembered, tmp_path):
     """Nor is it taken from what was computed without."""
     oracle = remembered("float64")
@@ -225,9 +238,9 @@ def test_a_line_of_the_source_is_part_of_it(tmp_path, monkeypatch):
     line = tmp_path / "somewhere" / "line.py"
     line.write_text("x = 1")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    digests = [identities._source.__wrapped__("somewhere"), identities._stamp.__wrapped__("somewhere")]
+    digests = [identities._source("somewhere"), identities._stamp("somewhere")]
     line.write_text("x = 22")
-    again = [identities._source.__wrapped__("somewhere"), identities._stamp.__wrapped__("somewhere")]
+    again = [identities._source("somewhere"), identities._stamp("somewhere")]
     assert digests[0] != again[0]
     assert digests[1] != again[1]
 

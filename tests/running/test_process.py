@@ -140,6 +140,25 @@ def test_a_module_that_cannot_be_imported_is_its_candidates_verdict(tmp_path, mo
     assert said in verdict(tmp_path, f"{module}:Backend")
 
 
+@pytest.mark.parametrize("module", ["leaves", "leaves_at_once"])
+@pytest.mark.parametrize(
+    "command", ["golden check --backend tests.toy:Port --set {}:goldens", "steps --reference {}:Backend"]
+)
+def test_no_module_of_a_users_ends_the_command(tmp_path, module, command):
+    """With its own exit code, which may be 0: what is imported by the harness itself is tried before."""
+    (tmp_path / f"{module}.py").write_text(MODULES[module])
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "parity", *command.format(module).split()],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (ExitCode.USAGE, "")
+    assert f"cannot be imported: {module} ends Python (exit code 0)" in done.stderr
+
+
 SHADOWS = (
     "xxhash",
     "random",
