@@ -17,10 +17,10 @@ from implementations.ane.decoder import piece_sizes
 from implementations.ane.engine.layers import Projection
 from implementations.ane.model import TABLE, Gemma3n, checkpoint_name
 from implementations.gemma3n.config import Config
-from implementations.gemma3n.weight_names import has_head, require_names, require_shape, unused
+from implementations.gemma3n.weight_names import PUBLISHED, has_head, require_names, require_shape, unused
 from parity.checkpoint import find_checkpoint
 from parity.errors import ExitCode, ParityError
-from parity.weights.names import HEAD, multimodal
+from parity.weights.names import HEAD
 from parity.weights.stored import stored
 
 Action = Literal["used", "reshaped", "tied", "ignored"]
@@ -66,7 +66,7 @@ def shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         UsageError: for a file that is missing or truncated.
     """
-    return {name: tensor.shape for name, tensor in stored(checkpoint, multimodal).items()}
+    return {name: tensor.shape for name, tensor in stored(checkpoint, PUBLISHED).items()}
 
 
 @dataclass(frozen=True)

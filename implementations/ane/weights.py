@@ -16,13 +16,14 @@ from implementations.ane.engine.layers import RMSNorm
 from implementations.ane.model import TABLE, Gemma3n, checkpoint_name
 from implementations.ane.scaling import reads_alpha, scaled_eps
 from implementations.gemma3n.config import Config
-from parity.weights.names import HEAD, multimodal
+from implementations.gemma3n.weight_names import PUBLISHED
+from parity.weights.names import HEAD
 from parity.weights.stored import stored
 
 
 def load_weights(checkpoint: Path, entries: list[Converted]) -> dict[str, Tensor]:
     """The tensors that are not ignored, in float32, by the checkpoint's names."""
-    tensors = stored(checkpoint, multimodal)
+    tensors = stored(checkpoint, PUBLISHED)
     wanted = [entry.name for entry in entries if entry.action != "ignored"]
     return {name: torch.from_numpy(tensors[name].read().astype(np.float32)) for name in wanted}
 

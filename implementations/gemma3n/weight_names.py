@@ -1,7 +1,7 @@
 """Rules about the names of a checkpoint's tensors, the same for every implementation.
 
 Names are those that Hugging Face publishes and transformers 5 writes: ``model.language_model.layers.0...``; those of
-other writers are spelled so by `parity.weights.names.multimodal`.
+other writers are spelled so by `PUBLISHED`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from pathlib import Path
 
 from implementations.gemma3n.config import Config, TextConfig
 from parity.errors import UsageError
-from parity.weights.names import HEAD
+from parity.weights.names import HEAD, multimodal
+
+PUBLISHED = multimodal("vision_tower.", "audio_tower.", "embed_vision.", "embed_audio.")
+"""How a checkpoint's tensors are spelled."""
 
 LANGUAGE = "model.language_model."
 TOWERS = ("model.vision_tower.", "model.audio_tower.")

@@ -13,10 +13,9 @@ from mlx.utils import tree_flatten
 from numpy.typing import NDArray
 
 from implementations.gemma3n.config import Config
-from implementations.gemma3n.weight_names import has_head, require_names, require_shape, unused
+from implementations.gemma3n.weight_names import PUBLISHED, has_head, require_names, require_shape, unused
 from implementations.mlx.model import Gemma3n
 from implementations.mlx.operations.layers import RMSNorm
-from parity.weights.names import multimodal
 from parity.weights.stored import stored
 from parity.weights.written import Stored
 
@@ -29,7 +28,7 @@ def load_model(checkpoint: Path, dtype: mx.Dtype) -> Gemma3n:
     Raises:
         UsageError: for another architecture, or a file or tensor that is missing, unknown, truncated or misshapen.
     """
-    config, tensors = Config.from_directory(checkpoint), stored(checkpoint, multimodal)
+    config, tensors = Config.from_directory(checkpoint), stored(checkpoint, PUBLISHED)
     model = Gemma3n(config, own_head=has_head(config, tensors))
     ignored = tuple(unused(config.text, shapes(model)))
     found = {name: tensor for name, tensor in tensors.items() if not name.startswith(ignored)}
@@ -43,7 +42,7 @@ def load_part(module: Part, checkpoint: Path, dtype: mx.Dtype, name: str) -> Par
     Raises:
         UsageError: for a file or tensor that is missing, unknown, truncated or misshapen.
     """
-    tensors = stored(checkpoint, multimodal)
+    tensors = stored(checkpoint, PUBLISHED)
     found = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
     fill(module, found, dtype, checkpoint)
     return module

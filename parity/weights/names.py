@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 WRAPPERS = ("model.", "language_model.")
 """Before a name, in any number and order."""
-BESIDE = ("vision_tower.", "audio_tower.", "embed_vision.", "embed_audio.")
-"""Parts of a multimodal model that stand beside its language model."""
 HEAD = "lm_head.weight"
 """The head's table, where it is not the embedding's."""
 
@@ -22,11 +20,19 @@ def bare(name: str) -> str:
     return name
 
 
-def multimodal(name: str) -> str:
-    """What Hugging Face calls the tensor of a bare name in a multimodal model: ``model.language_model.layers.0...``."""
-    if name == HEAD:
-        return name
-    return f"model.{name}" if name.startswith(BESIDE) else f"model.language_model.{name}"
+def multimodal(*beside: str) -> Spelling:
+    """How Hugging Face spells the tensors of a multimodal model: ``model.language_model.layers.0...``.
+
+    Args:
+        beside: what names of the parts begin with that stand beside its language model: ``vision_tower.``.
+    """
+
+    def spelled(name: str) -> str:
+        if name == HEAD:
+            return name
+        return f"model.{name}" if name.startswith(beside) else f"model.language_model.{name}"
+
+    return spelled
 
 
 def text_alone(name: str) -> str:

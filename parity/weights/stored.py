@@ -8,7 +8,7 @@ from pathlib import Path
 from parity.checkpoint import INDEX, WHOLE, weight_files
 from parity.errors import UsageError
 from parity.weights.adapter import merged
-from parity.weights.names import Spelling, bare, multimodal
+from parity.weights.names import Spelling, bare
 from parity.weights.quantized import quantized
 from parity.weights.written import Stored, Written, tensors_of
 
@@ -36,13 +36,13 @@ def stored(checkpoint: Path, spelled: Spelling) -> dict[str, Stored]:
     return {spelled(name): tensor for name, tensor in found.items()}
 
 
-def is_published(checkpoint: Path) -> bool:
-    """Whether every loader finds the files, and what is in them: they are as Hugging Face has them."""
+def is_published(checkpoint: Path, spelled: Spelling) -> bool:
+    """Whether every loader finds the files, and what is in them: they are as Hugging Face has and spells them."""
     files = [file.name for file in weight_files(checkpoint)]
     found = (checkpoint / INDEX).is_file() or files == [WHOLE]
     return found and all(
         isinstance(tensor, Written) and tensor.name == name and tensor.shape == tensor.stored
-        for name, tensor in stored(checkpoint, multimodal).items()
+        for name, tensor in stored(checkpoint, spelled).items()
     )
 
 

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 
 from parity.checkpoint import config_of
 from parity.errors import BackendUnavailable, UsageError
-from parity.weights.names import Spelling, multimodal
+from parity.weights.names import Spelling
 from parity.weights.stored import is_published, stored
 
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -26,8 +26,8 @@ def load(
     checkpoint: Path,
     dtype: str,
     *,
+    spelled: Spelling,
     config: PreTrainedConfig | None = None,
-    spelled: Spelling = multimodal,
 ) -> Model:
     """Load for inference, with eager attention: the form that the published equations have.
 
@@ -37,15 +37,15 @@ def load(
         architecture: transformers' class of the model.
         checkpoint: its folder.
         dtype: torch's name of the weights' dtype.
-        config: the model's, where it is not that of the whole ``config.json``.
         spelled: the architecture's names of tensors.
+        config: the model's, where it is not that of the whole ``config.json``.
 
     Raises:
         UsageError: for another architecture or missing tensors, which transformers would draw at random.
         BackendUnavailable: when transformers cannot take the files.
     """
     source: dict[str, Any] = {"pretrained_model_name_or_path": checkpoint}
-    if config is not None or not is_published(checkpoint):
+    if config is not None or not is_published(checkpoint, spelled):
         tensors = {name: _torch(tensor.read()) for name, tensor in stored(checkpoint, spelled).items()}
         source = {"pretrained_model_name_or_path": None, "state_dict": tensors}
     try:

@@ -20,7 +20,7 @@ from parity.checkpoint import config_of, is_text_only
 from parity.errors import UsageError
 from parity.weights.names import text_alone
 from reference.common import loading
-from reference.gemma3n import MODEL_TYPES
+from reference.gemma3n import MODEL_TYPES, PUBLISHED
 
 
 def load(checkpoint: Path, dtype: str) -> Gemma3nForConditionalGeneration:
@@ -32,7 +32,7 @@ def load(checkpoint: Path, dtype: str) -> Gemma3nForConditionalGeneration:
     """
     loading.require_type(checkpoint, MODEL_TYPES)
     if not is_text_only(config_of(checkpoint)):
-        return loading.load(Gemma3nForConditionalGeneration, checkpoint, dtype)
+        return loading.load(Gemma3nForConditionalGeneration, checkpoint, dtype, spelled=PUBLISHED)
     model = loading.load(Gemma3nForCausalLM, checkpoint, dtype, config=_text_config(checkpoint), spelled=text_alone)
     frame = TextAlone(model)
     frame.train(False)

@@ -16,8 +16,8 @@ from parity.discovery import find  # noqa: E402
 from parity.errors import BackendUnavailable, ExitCode, ParityError, UsageError  # noqa: E402
 from parity.generation import Message, Sampling  # noqa: E402
 from parity.media import Part  # noqa: E402
-from parity.weights.names import multimodal  # noqa: E402
 from parity.weights.stored import stored  # noqa: E402
+from reference.gemma3n import PUBLISHED  # noqa: E402
 from reference.gemma3n.huggingface import Reference  # noqa: E402
 from tests import found  # noqa: E402
 from tests.harness import Harness, require_parity  # noqa: E402
@@ -272,8 +272,8 @@ class TestMlx:
         folder = found.write(tmp_path / "mlx")
         save_file(turned, folder / "model.safetensors", metadata={"format": "mlx"})
         usual = found.write(tmp_path / "usual")
-        names = stored(usual, multimodal)
-        for name, tensor in stored(folder, multimodal).items():
+        names = stored(usual, PUBLISHED)
+        for name, tensor in stored(folder, PUBLISHED).items():
             assert tensor.shape == names[name].shape
             assert tensor.read().tobytes() == names[name].read().tobytes()
 
@@ -320,7 +320,7 @@ class TestAdapter:
         ("fields", "scale"), [({}, 2.0), ({"use_rslora": True}, 4.0), ({"lora_alpha": 6, "fan_in_fan_out": True}, 1.5)]
     )
     def test_the_sum(self, tmp_path, fields, scale):
-        tensors = stored(self.together(tmp_path, **fields).path, multimodal)
+        tensors = stored(self.together(tmp_path, **fields).path, PUBLISHED)
         parts = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
         for layer in (QUERIES, DOWN_PROJECTION):
             name = f"{found.LANGUAGE}{layer}.weight"

@@ -15,7 +15,7 @@ from torch import nn
 from transformers.models.gemma3n.modeling_gemma3n import apply_rotary_pos_emb
 
 from parity.errors import UsageError
-from parity.weights.names import multimodal
+from parity.weights.names import bare
 from parity.weights.stored import stored
 
 Tensor = torch.Tensor
@@ -84,14 +84,12 @@ def _projected(attention: Any, hidden: Tensor, name: str, gain: Tensor | float =
 
 def _left_out(attention: Any, name: str) -> Tensor:
     """A weight of an attention module that is in the checkpoint alone."""
-    return _tensor(
-        attention.config.name_or_path, f"model.language_model.layers.{attention.layer_idx}.self_attn.{name}.weight"
-    )
+    return _tensor(attention.config.name_or_path, f"layers.{attention.layer_idx}.self_attn.{name}.weight")
 
 
 @functools.cache
 def _tensor(checkpoint: str, name: str) -> Tensor:
-    if found := stored(Path(checkpoint), multimodal).get(name):
+    if found := stored(Path(checkpoint), bare).get(name):
         return torch.from_numpy(found.read().astype(np.float32))
     raise UsageError(f"checkpoint {checkpoint} has no {name}, so a shared layer has no keys and values of its own")
 
