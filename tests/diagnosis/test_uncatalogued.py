@@ -77,7 +77,7 @@ MLX = (
     Bug("model:LanguageModel._project_per_layer", "* 2.0**-0.5", "* 0.70703125", "text.per_layer_inputs.out", "factor"),
     Bug("model:LanguageModel._from_streams", "mx.mean(stacked.astype(mx.float32), axis=0)",
         "mx.max(stacked.astype(mx.float32), axis=0)", "text.altup.unembed.out"),
-    Bug("model:LanguageModel.head", "mx.tanh(logits / cap) * cap",
+    Bug("model:Gemma3n._head", "mx.tanh(logits / cap) * cap",
         "(mx.tanh(logits / cap) * cap).astype(mx.float16).astype(logits.dtype)", "text.logits", "rounded-float16"),
     Bug("masks:visible", "key <= query", "key <= query + 1", "text.mask.full_attention", "mask-keys",
         ("text.mask.sliding_attention",)),
@@ -166,7 +166,7 @@ def found(harness):
     def run(backend, candidate, part, plant):
         bugs = [bug for bug in ALL[backend] if bug.step.startswith(part)]
         oracle, baseline = asked(part)
-        with weave((), print, [Edit(f"implementations.{backend}.{bug.function}", bug.old, bug.new) for bug in bugs]):
+        with planted(backend, bugs):
             lockstep = harness.trace(candidate, "float32", oracle=oracle.path, mode="lockstep")
         judgement = judge(oracle=oracle, baseline=baseline, candidate=Runs(None, lockstep))
         firsts = {family(step.step): step.step for step in reversed(judgement.introduced)}
@@ -185,6 +185,11 @@ def found(harness):
     return {(backend, part): run(backend, loaded[backend], part, plant) for part in MEDIA for backend in ALL}
 
 
+def planted(backend, bugs):
+    """All of these bugs in the backend's source."""
+    return weave((), print, [Edit(f"implementations.{backend}.{bug.function}", bug.old, bug.new) for bug in bugs])
+
+
 def batched(bugs):
     """As many as a judgement diagnoses."""
     return [bugs[first : first + DIAGNOSED] for first in range(0, len(bugs), DIAGNOSED)]
@@ -195,6 +200,13 @@ def test_there_are_enough_and_of_all_parts():
     assert len({(backend, bug.function, bug.old) for backend, own in ALL.items() for bug in own}) == len(bugs) >= BUGS
     parts = Counter(bug.step.split(".")[0] for bug in bugs)
     assert all(parts[part] >= 6 for part in ("text", "vision", "audio"))
+
+
+@pytest.mark.parametrize("backend", ALL)
+def test_bugs_are_of_the_code_as_it_is(backend):
+    """A line that moved shows in seconds, not in the slow tests alone."""
+    with planted(backend, ALL[backend]):
+        pass
 
 
 @pytest.mark.slow

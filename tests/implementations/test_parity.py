@@ -86,7 +86,7 @@ def test_logits_of_another_token_are_found(mlx, harness, monkeypatch):
             return right(self, ids, media, conversation, tap=tap)
         states = self.model(ids, media, conversation, tap=tap)
         conversation.advance(ids.shape[1])
-        return self.model.language_model.head(states[:, :1], tap=tap.into("text"))
+        return self._head(states[:, :1], tap=tap.into("text"))
 
     monkeypatch.setattr(Gemma3n, "__call__", first_only)
     judgement = harness.judge(mlx("float32"), "float32", "generate")

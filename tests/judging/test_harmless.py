@@ -35,6 +35,7 @@ MLX, ANE, SHARED = "implementations.mlx", "implementations.ane", "implementation
 MLX_LAYERS, ANE_LAYERS = f"{MLX}.operations.layers", f"{ANE}.engine.layers"
 
 ATTENTION, MLP, ALTUP = f"{MLX}.attention:Attention", f"{MLX}.mlp:MLP", f"{MLX}.altup:AltUp"
+HEAD = f"{MLX}.model:Gemma3n._head"
 MODEL, LAYER, NORM = f"{MLX}.model:LanguageModel", f"{MLX}.layer:DecoderLayer", f"{MLX_LAYERS}:rms_norm"
 SDPA = "mx.fast.scaled_dot_product_attention(queries, keys, values, scale=1.0, mask=mask)"
 KEYS, VALUES = (f"mx.repeat({name}, queries.shape[1] // {name}.shape[1], axis=1)" for name in ("keys", "values"))
@@ -62,7 +63,7 @@ MLX_GROUPS = {
              f" * {WIDE} * {WIDE} * {WIDE})))).astype(gate.dtype)"),
         Edit(f"{ATTENTION}._attend", SDPA,
              f"(({EXPONENTIALS} / mx.sum({EXPONENTIALS}, axis=-1, keepdims=True)) @ {VALUES})"),
-        Edit(f"{MODEL}.head", "mx.tanh(logits / cap) * cap",
+        Edit(HEAD, "mx.tanh(logits / cap) * cap",
              "(mx.tanh(logits.astype(mx.float32) * (1 / cap)) * cap).astype(logits.dtype)"),
         Edit(f"{LAYER}._attention", "/ self._sqrt2)", "* (1 / self._sqrt2))"),
     ),
@@ -98,7 +99,7 @@ MLX_GROUPS = {
     ),
     "constants": (  # a number of Python's is rounded to the arithmetic
         Edit(f"{LAYER}._attention", "/ self._sqrt2)", "* 2.0**-0.5)"),
-        Edit(f"{MODEL}.head", "mx.tanh(logits / cap) * cap", "mx.tanh(logits * (1 / cap)) * cap"),
+        Edit(HEAD, "mx.tanh(logits / cap) * cap", "mx.tanh(logits * (1 / cap)) * cap"),
     ),
 }  # fmt: skip
 """Rewrites of our model on MLX, all as true as the lines that they stand for."""
@@ -213,6 +214,13 @@ def require_unaccused(judgement):
     assert not wrong, wrong[:8]
     assert judgement.exit_code is ExitCode.PARITY
     assert not judgement.introduced
+
+
+@pytest.mark.parametrize("edits", [*MLX_GROUPS.values(), *ANE_GROUPS.values()], ids=[*MLX_GROUPS, *ANE_GROUPS])
+def test_rewrites_are_of_the_code_as_it_is(edits):
+    """A line that moved shows in seconds, not in the slow tests alone."""
+    with weave((), print, edits):
+        pass
 
 
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
