@@ -53,7 +53,7 @@ def _plain(checkpoint: Path) -> Mapping[str, Written]:
         for tensor in tensors_of(file):
             name = bare(tensor.name)
             if name in found:
-                twice = f"{found[name].name} in {found[name].file.name} and {tensor.name} in {file.name}"
+                twice = f"{found[name].name} in {found[name].file.path.name} and {tensor.name} in {file.name}"
                 raise UsageError(f"checkpoint {checkpoint} has one tensor twice: {twice}; remove one of them")
             found[name] = tensor
     return found

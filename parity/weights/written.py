@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +30,29 @@ class Stored(Protocol):
 
 
 @dataclass(frozen=True)
+class Opened:
+    """A safetensors file that is opened once for all of its tensors: each opening reads its whole header anew."""
+
+    path: Path
+
+    def read(self, name: str) -> NDArray[Any]:
+        """The tensor of this name, as it is stored.
+
+        Raises:
+            UsageError: for a number format that is not known.
+        """
+        try:
+            found: NDArray[Any] = self._tensors.get_tensor(name)
+        except (SafetensorError, TypeError, KeyError, AttributeError) as error:
+            raise UsageError(f"checkpoint file {self.path}: {name} cannot be read ({error})") from error
+        return found
+
+    @cached_property
+    def _tensors(self) -> Any:
+        return safe_open(self.path, framework="np")
+
+
+@dataclass(frozen=True)
 class Written:
     """A tensor, not read yet.
 
@@ -39,7 +63,7 @@ class Written:
         channels_last: whether a convolution's input channels stand behind its kernel's axes, as MLX has them.
     """
 
-    file: Path
+    file: Opened
     name: str
     stored: tuple[int, ...]
     channels_last: bool = False
@@ -56,11 +80,7 @@ class Written:
         Raises:
             UsageError: for a number format that is not known.
         """
-        try:
-            with safe_open(self.file, framework="np") as tensors:
-                found: NDArray[Any] = tensors.get_tensor(self.name)
-        except (SafetensorError, TypeError, KeyError, AttributeError) as error:
-            raise UsageError(f"checkpoint file {self.file}: {self.name} cannot be read ({error})") from error
+        found = self.file.read(self.name)
         turned = self.channels_last and found.ndim > 2
         return np.ascontiguousarray(np.moveaxis(found, -1, 1)) if turned else found
 
@@ -74,5 +94,6 @@ def tensors_of(file: Path) -> Iterator[Written]:
     header = require_whole(file)
     metadata = header.pop(METADATA, None)
     of_mlx = isinstance(metadata, dict) and metadata.get("format") == "mlx"
+    opened = Opened(file)
     for name, entry in header.items():
-        yield Written(file, name, tuple(entry["shape"]), of_mlx)
+        yield Written(opened, name, tuple(entry["shape"]), of_mlx)
