@@ -80,7 +80,8 @@ def compare(
     for folder in filter(None, (report, keep)):
         prepare(folder)
     _require_free(keep, dtypes, scenarios)
-    require_dtypes(backends, dtypes)
+    if len(dtypes) > 1:  # one alone is refused by the comparison, whose candidates are imported first
+        require_dtypes(backends, dtypes)
     request = Request(
         checkpoint=checkpoint,
         candidates=backends,

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from parity.checkpoint import Checkpoint, find_checkpoint
 from parity.contract import Contract
-from parity.discovery import require
+from parity.discovery import require, require_dtype
 from parity.errors import CannotWrite, ParityError, StaleTrace
 from parity.golden.format import Golden, read_golden
 from parity.golden.judging import judge_golden, require_floors
@@ -23,7 +23,6 @@ from parity.judging.judge import ALLOWED
 from parity.judging.judgement import Comparison, Judgement
 from parity.media import digest
 from parity.running.party import Crash, Party
-from parity.running.plan import require_dtypes
 from parity.running.progress import Progress
 from parity.scratch import scratch
 from parity.traces.trace import Trace
@@ -57,7 +56,6 @@ def check(
     """
     require(backend)
     fresh = require_fresh(golden_set, only)
-    require_dtypes([backend], [dtype])
     for golden in fresh.goldens:
         require_floors(golden, dtype)
     with scratch() as folder:
@@ -151,9 +149,17 @@ class _Session:
     def judgements(self) -> list[tuple[Trace, Judgement]]:
         """The judgement by every golden, in order, with the golden as a trace."""
         with Party(self._backend, self._backend, progress=self._progress) as party, ThreadPoolExecutor(1) as pool:
-            self._guarded(lambda: party.load(self._fresh.checkpoint, self._dtype))
+            self._load(party)
             runs = [self._run(party, golden, pool) for golden in self._fresh.goldens]
             return [(oracle, job.result()) for oracle, job in runs]
+
+    def _load(self, party: Party) -> None:
+        """Import and load it; an arithmetic that it lacks is no verdict but the user's mistake."""
+        try:
+            require_dtype(party.backend, party.dtypes, self._dtype)
+        except Crash as crash:
+            self._crash = str(crash)
+        self._guarded(lambda: party.load(self._fresh.checkpoint, self._dtype))
 
     def _run(self, party: Party, golden: Golden, pool: Executor) -> tuple[Trace, Future[Judgement]]:
         folder = self._folder / golden.manifest.name

@@ -42,6 +42,7 @@ def engine(monkeypatch):
     engine.requests = []
 
     def compare(request, *, progress, look=None):
+        unknown(request.candidates, [request.dtype])
         engine.requests.append(request)
         engine.look = look
         comparison = engine.answer()

@@ -440,7 +440,7 @@ class TestCommand:
         [
             (("check", "--only", "nope", "--backend", TOY), ExitCode.USAGE, "unknown golden 'nope'; there are toy"),
             (("check", "--backend", "nope"), ExitCode.USAGE, "unknown backend 'nope'"),
-            (("check", "--backend", TOY, "--dtype", "float8"), ExitCode.USAGE, "has no dtype 'float8'"),
+            (("check", "--backend", TOY, "--dtype", "float8"), ExitCode.USAGE, "has no floors of float8"),
             (("update", "--only", ","), ExitCode.USAGE, "--only names nothing"),
         ],
     )
