@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from parity.backend import Backend, Reference
 from parity.checkpoint import Checkpoint
-from parity.entries import load, require_survivable, target_of, targets
+from parity.entries import load, place_of, require_survivable, target_of, targets
 from parity.errors import UsageError
 
 BACKENDS = "parity.backends"
@@ -64,6 +65,15 @@ def require(spec: str, group: str = BACKENDS) -> None:
         UsageError: for an unknown name, or options that are written wrong.
     """
     target_of(Choice.parse(spec).name, group, "backend")
+
+
+def source_of(spec: str) -> Path:
+    """What a backend is written in, without importing it: the folder of its outermost package, or its single file.
+
+    Raises:
+        UsageError: for an unknown name, or a module that is nowhere.
+    """
+    return place_of(Choice.parse(spec).name, BACKENDS, "backend")
 
 
 def require_dtype(spec: str, known: Sequence[str], dtype: str) -> None:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, TypeVar
 
 from parity.errors import ParityError, UsageError
@@ -75,6 +76,22 @@ def _reach_current_folder() -> None:
     """A user's own module may be in the folder that he is in; it is looked at last, so nothing there hides another."""
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)
+
+
+def place_of(name: str, group: str, noun: str) -> Path:
+    """The folder of the outermost package that an object is in, or the single file of its module; nothing is imported.
+
+    Raises:
+        UsageError: for an unknown name, or a module that is nowhere.
+    """
+    target = target_of(name, group, noun)
+    if target == name:
+        _reach_current_folder()
+    found = find_spec(target.partition(":")[0].partition(".")[0])
+    places = [*(found.submodule_search_locations or filter(None, [found.origin]))] if found else []
+    if not places:
+        raise UsageError(f"{noun} {name!r}: there is no module of {target} to look at")
+    return Path(places[0])
 
 
 def require_survivable(name: str, group: str, noun: str) -> None:
