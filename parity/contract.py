@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 from parity.axes import USUAL, Axes
 from parity.errors import UsageError
 
-Kind = Literal["float", "integer", "mask"]
+StepKind = Literal["float", "integer", "mask"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Step:
 
     name: str
     axes: tuple[str, ...]
-    kind: Kind
+    kind: StepKind
     meaning: str
     source: str
     paper: str = ""
@@ -56,8 +56,8 @@ class Step:
         """
         found = cls(**{**data, "axes": tuple(data["axes"])})
         _require_texts(found.name, *found.axes, found.meaning, found.source, found.paper, found.needs, found.arithmetic)
-        if found.kind not in get_args(Kind):
-            raise TypeError(f"the kind {found.kind!r} is none of {', '.join(get_args(Kind))}")
+        if found.kind not in get_args(StepKind):
+            raise TypeError(f"the kind {found.kind!r} is none of {', '.join(get_args(StepKind))}")
         if type(found.quantum) not in (int, float) or found.quantum < 0:
             raise TypeError(f"the quantum {found.quantum!r} is no distance")
         return found

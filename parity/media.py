@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from parity.errors import UsageError
 
-Kind = Literal["text", "image", "audio"]
+Medium = Literal["text", "image", "audio"]
 FOLDER = "media"
 """Where a trace keeps its media."""
 HEX_DIGITS = 32
@@ -30,7 +30,7 @@ class Part:
         value: the text itself, or the path of an image or audio file.
     """
 
-    kind: Kind
+    kind: Medium
     value: str
 
 
@@ -71,7 +71,7 @@ def _with_files(prompt: Prompt, change: Callable[[str], str]) -> Prompt:
 
 def _part(data: Mapping[str, Any]) -> Part:
     kind, value = data["kind"], data["value"]
-    if kind not in get_args(Kind) or not isinstance(value, str):
+    if kind not in get_args(Medium) or not isinstance(value, str):
         raise ValueError(f"no part of a prompt: {kind!r}")
     return Part(kind, value)
 

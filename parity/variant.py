@@ -16,7 +16,7 @@ from typing import Self
 
 from parity.entries import make
 from parity.errors import UsageError
-from parity.media import Kind, Part
+from parity.media import Medium, Part
 from parity.site import Edit
 
 VARIANTS = "parity.variants"
@@ -24,7 +24,7 @@ VARIANTS = "parity.variants"
 PLACE = "{place}"
 """In a variant's first step and module: where it is planted."""
 
-_KINDS: dict[str, Kind] = {".png": "image", ".jpg": "image", ".wav": "audio"}
+_KINDS: dict[str, Medium] = {".png": "image", ".jpg": "image", ".wav": "audio"}
 
 
 @dataclass(frozen=True)

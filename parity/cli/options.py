@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from parity.errors import UsageError
-from parity.media import Kind, Part
+from parity.media import Medium, Part
 from parity.running.process import PATIENCE, TIMEOUT
 
 Model = Annotated[
@@ -130,7 +130,7 @@ def media(images: Sequence[Path] | None, audios: Sequence[Path] | None) -> tuple
     return tuple(_file("image", path) for path in images or ()) + tuple(_file("audio", path) for path in audios or ())
 
 
-def _file(kind: Kind, path: Path) -> Part:
+def _file(kind: Medium, path: Path) -> Part:
     if not path.is_file() or not os.access(path, os.R_OK):
         raise UsageError(f"{kind} {str(path)!r}: no such file, or it cannot be read")
     return Part(kind, str(path.absolute()))

@@ -18,7 +18,7 @@ from parity.golden.judging import judge_golden, require_floors
 from parity.golden.sets import Entry, GoldenSet
 from parity.golden.stage import staged
 from parity.golden.store import Store
-from parity.golden.whole import require_whole
+from parity.golden.whole import require_undamaged
 from parity.judging.judge import ALLOWED
 from parity.judging.judgement import Comparison, Judgement
 from parity.media import digest
@@ -84,7 +84,7 @@ def require_fresh(golden_set: GoldenSet, only: tuple[str, ...] = ()) -> Fresh:
         if reason := _reason(golden, entry, checkpoint, contract) or _steps_reason(golden, golden_set):
             reasons[entry.name] = reason
             continue
-        require_whole(golden, contract, entry.name)
+        require_undamaged(golden, contract, entry.name)
         goldens.append(golden)
     if reasons:
         raise _stale(golden_set, list(reasons), f"stale, {'; '.join(dict.fromkeys(reasons.values()))}")

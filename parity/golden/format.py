@@ -26,7 +26,7 @@ from parity.names import Name
 from parity.safetensors_header import read_header
 from parity.scenario import Scenario
 
-FORMAT_VERSION = 1
+GOLDEN_VERSION = 1
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -57,7 +57,7 @@ class GoldenManifest(_Strict):
     """Where a golden is from. Fields are documented in docs/golden-format.md."""
 
     format: Literal["parity-golden"] = "parity-golden"
-    version: int = FORMAT_VERSION
+    version: int = GOLDEN_VERSION
     name: Name
     model: str
     weights: str
@@ -142,8 +142,8 @@ def _lines(data: Any, margin: str) -> str:
 def _manifest(folder: Path) -> GoldenManifest:
     data = read_json(folder / "manifest.json")
     version = data.get("version") if isinstance(data, dict) else None
-    if version != FORMAT_VERSION:
-        raise StaleTrace(f"golden {folder}: format version {version}, this is {FORMAT_VERSION}")
+    if version != GOLDEN_VERSION:
+        raise StaleTrace(f"golden {folder}: format version {version}, this is {GOLDEN_VERSION}")
     return GoldenManifest.model_validate(data)
 
 

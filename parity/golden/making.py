@@ -18,7 +18,7 @@ from parity.golden.tables import FamilyFloor, GreedyChoice
 from parity.judging.baseline import Baseline
 from parity.judging.floors import Floors
 from parity.judging.greedy import choices, logits_of
-from parity.judging.judge import require_whole
+from parity.judging.judge import require_every_step
 from parity.media import FOLDER
 from parity.running.parties import Parties
 from parity.running.plan import ORACLE_DTYPE
@@ -62,7 +62,7 @@ class Maker:
                 shutil.rmtree(folder)
 
     def _golden(self, entry: Entry, oracle: Trace, runs: Mapping[str, Runs]) -> Golden:
-        require_whole(oracle)
+        require_every_step(oracle)
         floors = {
             dtype: Floors(oracle=oracle, free=run.free, lockstep=run.lockstep, executions=run.executions)
             for dtype, run in runs.items()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import ml_dtypes
 import numpy as np
 
-from parity.contract import Contract, Kind, Step
+from parity.contract import Contract, Step, StepKind
 from parity.dtypes import unit_roundoff
 from parity.golden.format import Arrays, ChunkManifest, Golden
 from parity.golden.sketches import folded, packed, statistics_without_padding, unpacked
@@ -23,7 +23,7 @@ from parity.traces.trace import Key, Record, Trace
 SUMMARY = ("min", "max", "mean", "std", "zero_fraction")
 """Statistics in the array ``summary``; the largest magnitude follows from them."""
 
-DTYPE: Mapping[Kind, str] = {"float": "float64", "integer": "int64", "mask": "bool"}
+DTYPE: Mapping[StepKind, str] = {"float": "float64", "integer": "int64", "mask": "bool"}
 """The oracle's number formats."""
 
 

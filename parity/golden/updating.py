@@ -13,7 +13,7 @@ from parity.golden.format import Golden, read_golden, write_golden
 from parity.golden.making import Maker
 from parity.golden.sets import Entry, GoldenSet
 from parity.golden.store import Store
-from parity.golden.whole import require_whole
+from parity.golden.whole import require_undamaged
 from parity.running.progress import Progress
 from parity.scratch import scratch
 
@@ -70,7 +70,7 @@ def _make(golden_set: GoldenSet, entries: tuple[Entry, ...], folder: Path, progr
         path = folder / golden.manifest.name
         write_golden(golden, path)
         made[golden.manifest.name] = again = read_golden(path)
-        require_whole(again, contract, golden.manifest.name)
+        require_undamaged(again, contract, golden.manifest.name)
         contracts.append(contract)
     return made, contracts[0]
 
@@ -80,7 +80,7 @@ def _old(store: Store, name: str, contract: Contract) -> Golden | None:
     try:
         golden = read_golden(store.folder / name) if name in store.names() else None
         if golden is not None and golden.manifest.contract == contract.digest:
-            require_whole(golden, contract, name)
+            require_undamaged(golden, contract, name)
     except ParityError:
         return None
     return golden

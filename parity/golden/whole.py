@@ -22,7 +22,7 @@ Position = tuple[str, int, int]
 """Phase, row and token."""
 
 
-def require_whole(golden: Golden, contract: Contract, name: str) -> None:
+def require_undamaged(golden: Golden, contract: Contract, name: str) -> None:
     """Refuse a golden that lost something, says it twice, or would let anything pass.
 
     Args:

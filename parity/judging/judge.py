@@ -56,7 +56,7 @@ def judge(
         UsageError: when the traces are of different checkpoints, contracts, scenarios or arithmetics, or the oracle's
             lacks a step.
     """
-    require_whole(oracle)
+    require_every_step(oracle)
     first = candidate.present[0].manifest
     for run in (*candidate.present, *(baseline.present if baseline else ())):
         require_same(oracle=oracle, other=run)
@@ -108,7 +108,7 @@ def same_coverage(oracle: Trace, baseline: Runs, candidate: Runs) -> bool:
     return gaps[0] == gaps[1]
 
 
-def require_whole(oracle: Trace) -> None:
+def require_every_step(oracle: Trace) -> None:
     """Refuse an oracle that does not say what each step of its contract should be, or says one thing and does another.
 
     Raises:

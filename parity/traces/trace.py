@@ -29,7 +29,7 @@ from parity.scenario import Scenario
 from parity.traces.encoded import MEASURED, Count, Shape, Sketch, decode_sketch
 from parity.traces.statistics import Statistics, digest_of
 
-FORMAT_VERSION = 1
+TRACE_VERSION = 1
 
 CURE = "; write the trace again"
 
@@ -44,7 +44,7 @@ class Manifest(_Strict):
     """Who ran what. Fields are documented in docs/trace-format.md."""
 
     format: Literal["parity-trace"] = "parity-trace"
-    version: int = FORMAT_VERSION
+    version: int = TRACE_VERSION
     backend: str
     versions: dict[str, str]
     dtype: str
@@ -249,8 +249,8 @@ def statistics_of(record: Record) -> Statistics:
 def _manifest(path: Path) -> Manifest:
     data = _json(_read(path / "manifest.json", "is not a trace: it"), path / "manifest.json")
     version = data.get("version") if isinstance(data, dict) else None
-    if version != FORMAT_VERSION:
-        raise StaleTrace(f"trace {path}: format version {version}, this is {FORMAT_VERSION}; write the trace again")
+    if version != TRACE_VERSION:
+        raise StaleTrace(f"trace {path}: format version {version}, this is {TRACE_VERSION}; write the trace again")
     try:
         return Manifest.model_validate(data)
     except ValidationError as error:

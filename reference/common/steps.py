@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from parity.contract import Kind, Step
+from parity.contract import Step, StepKind
 from parity.site import Site
 
 LayerTest = Callable[[Any, int], bool]
@@ -38,7 +38,7 @@ class StepAt:
     axes: str
     meaning: str
     site: Site
-    kind: Kind = "float"
+    kind: StepKind = "float"
     paper: str = ""
     each: bool = False
     only: LayerTest = every

@@ -10,12 +10,12 @@ from typing import Any
 from parity.checkpoint import config_of
 from parity.errors import UsageError
 from parity.json_file import read_json, read_text
-from parity.media import Kind, Part
+from parity.media import Medium, Part
 from reference.common.clips import Limit
 from reference.gemma3n import MODEL_TYPES
 
-TOWERS: Mapping[Kind, str] = {"image": "vision_config", "audio": "audio_config"}
-SOFT_TOKENS: Mapping[Kind, tuple[str, str, int]] = {
+TOWERS: Mapping[Medium, str] = {"image": "vision_config", "audio": "audio_config"}
+SOFT_TOKENS: Mapping[Medium, tuple[str, str, int]] = {
     "image": ("image_seq_length", "vision_soft_tokens_per_image", 256),
     "audio": ("audio_seq_length", "audio_soft_tokens_per_image", 188),
 }
@@ -41,7 +41,7 @@ def admit(checkpoint: Path, prompt: str | None, media: Sequence[Part]) -> None:
     _require_context(checkpoint, config, tokens, prompt or "")
 
 
-def _soft_tokens(checkpoint: Path, config: Mapping[str, Any], kind: Kind) -> int:
+def _soft_tokens(checkpoint: Path, config: Mapping[str, Any], kind: Medium) -> int:
     """How many tokens a picture or a sound becomes."""
     if kind == "text":
         return 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from parity.contract import Step
 from parity.golden.sets import Entry, GoldenSet
-from parity.media import Kind, Part
+from parity.media import Medium, Part
 from reference.common.steps import StepAt
 
 ROOT = Path(__file__).resolve().parent
@@ -27,7 +27,7 @@ def _text(scenario: str) -> Entry:
 
 def _media(scenario: str, *files: str) -> Entry:
     """A golden of samples of one kind, with which its name begins."""
-    kind: Kind = "image" if files[0].endswith(".png") else "audio"
+    kind: Medium = "image" if files[0].endswith(".png") else "audio"
     return Entry(f"{kind}.{scenario}", scenario, PROMPT, tuple(Part(kind, str(SAMPLES / file)) for file in files))
 
 

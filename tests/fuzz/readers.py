@@ -17,7 +17,7 @@ from parity.generation import Message
 from parity.golden.format import read_golden
 from parity.golden.packing import records, stored_floors
 from parity.golden.store import Store
-from parity.golden.whole import require_whole
+from parity.golden.whole import require_undamaged
 from parity.media import Part
 from parity.weights.stored import is_published, stored
 from reference.gemma3n import PUBLISHED
@@ -65,7 +65,7 @@ def golden() -> None:
     store = Store(Path("goldens"))
     contract = _contract((store.folder / "contract.json").read_text())
     found = read_golden(store.folder / "one-shot")
-    require_whole(found, contract, "one-shot")
+    require_undamaged(found, contract, "one-shot")
     records(found, contract)
     for dtype in found.manifest.dtypes:
         stored_floors(found, contract, dtype)
