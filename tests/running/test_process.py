@@ -52,14 +52,21 @@ def is_alive(pid):
         return False
 
 
-def verdict(tmp_path, candidate, **fields):
-    """The candidate's crash, beside a good one that is judged all the same."""
+def verdicts(tmp_path, *candidates, **fields):
+    """The candidates' crashes, beside a good one that is judged all the same."""
     request = Request(
-        Checkpoint(tmp_path, "toy", "weights"), (candidate, TOY), "float32", ("toy",), None, reference=TOY, **fields
+        Checkpoint(tmp_path, "toy", "weights"), (*candidates, TOY), "float32", ("toy",), None, reference=TOY, **fields
     )
-    crashed, good = compare(request, progress=Silent()).judgements
-    assert (crashed.exit_code, good.exit_code) == (ExitCode.UNAVAILABLE, ExitCode.PARITY)
-    return crashed.crash
+    *crashed, good = compare(request, progress=Silent()).judgements
+    assert {judgement.exit_code for judgement in crashed} == {ExitCode.UNAVAILABLE}
+    assert good.exit_code is ExitCode.PARITY
+    return [judgement.crash for judgement in crashed]
+
+
+def verdict(tmp_path, candidate, **fields):
+    """The crash of one."""
+    (crash,) = verdicts(tmp_path, candidate, **fields)
+    return crash
 
 
 def test_there_is_nothing_to_read(tmp_path):
@@ -118,26 +125,21 @@ def test_a_worker_has_the_environment_that_its_backend_asks_for(tmp_path):
 
 
 MODULES = {
-    "leaves": "import sys; sys.exit(0)",
-    "leaves_at_once": "import os; os._exit(0)",
-    "broken": "def (",
-    "unknown": "undefined",
+    "leaves": ("import sys; sys.exit(0)", "exit code 0"),
+    "leaves_at_once": ("import os; os._exit(0)", "exit code 0"),
+    "broken": ("def (", "SyntaxError: invalid syntax (broken.py, line 1)"),
+    "unknown": ("undefined", "NameError: name 'undefined' is not defined"),
 }
+"""Modules of candidates, and what is said of each."""
 
 
-@pytest.mark.parametrize(
-    ("module", "said"),
-    [
-        ("leaves", "crashed before its first step: exit code 0"),
-        ("leaves_at_once", "crashed before its first step: exit code 0"),
-        ("broken", "crashed before its first step: SyntaxError: invalid syntax (broken.py, line 1)"),
-        ("unknown", "crashed before its first step: NameError: name 'undefined' is not defined"),
-    ],
-)
-def test_a_module_that_cannot_be_imported_is_its_candidates_verdict(tmp_path, monkeypatch, module, said):
-    (tmp_path / f"{module}.py").write_text(MODULES[module])
+def test_a_module_that_cannot_be_imported_is_its_candidates_verdict(tmp_path, monkeypatch):
+    for module, (text, _) in MODULES.items():
+        (tmp_path / f"{module}.py").write_text(text)
     monkeypatch.chdir(tmp_path)
-    assert said in verdict(tmp_path, f"{module}:Backend")
+    crashes = verdicts(tmp_path, *(f"{module}:Backend" for module in MODULES))
+    for crash, (_, said) in zip(crashes, MODULES.values(), strict=True):
+        assert f"crashed before its first step: {said}" in crash
 
 
 @pytest.mark.parametrize("module", ["leaves", "leaves_at_once"])
@@ -146,7 +148,7 @@ def test_a_module_that_cannot_be_imported_is_its_candidates_verdict(tmp_path, mo
 )
 def test_no_module_of_a_users_ends_the_command(tmp_path, module, command):
     """With its own exit code, which may be 0: what is imported by the harness itself is tried before."""
-    (tmp_path / f"{module}.py").write_text(MODULES[module])
+    (tmp_path / f"{module}.py").write_text(MODULES[module][0])
     done = subprocess.run(
         [sys.executable, "-P", "-m", "parity", *command.format(module).split()],
         cwd=tmp_path,
