@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from numpy.typing import NDArray
+
 Value = TypeVar("Value")
+
+Ahead = NDArray[Any] | float
+"""What is known of a tap's answer before the value: an array in the contract's axes, or the factor by which the value
+itself is multiplied. `AS_IT_IS` where that goes on unchanged."""
+AS_IT_IS = 1.0
 
 
 class Tap(Protocol):
@@ -21,6 +28,13 @@ class Tap(Protocol):
 
     def into(self, scope: str) -> Tap:
         """The tap of a scope inside this one: ``tap.into("laurel")("out", x)`` is step ``laurel.out``."""
+        ...
+
+    def ahead(self, name: str) -> Ahead:
+        """What will go on in place of the value of step `name` when that is recorded next.
+
+        For a runtime that takes all its inputs before it computes anything, such as a compiled graph.
+        """
         ...
 
 
@@ -37,6 +51,10 @@ class SilentTap:
         """Itself: a silent tap has no scope."""
         return self
 
+    def ahead(self, name: str) -> Ahead:
+        """Every value goes on as it is."""
+        return AS_IT_IS
+
 
 SILENT = SilentTap()
 
@@ -50,13 +68,23 @@ def silence() -> Tap:
 
 
 class ScopedTap:
-    """Puts its scope before each name and hands the value to `receive`."""
+    """Puts its scope before each name and hands the value to `receive`.
 
-    __slots__ = ("_prefix", "_receive")
+    Args:
+        receive: takes a step's name and value, and answers.
+        ahead: what it will answer; of one who only listens, the value as it is.
+        prefix: the scope, with a dot behind it.
+    """
 
-    def __init__(self, receive: Callable[[str, Any], Any], prefix: str = "") -> None:
-        self._receive = receive
-        self._prefix = prefix
+    __slots__ = ("_ahead", "_prefix", "_receive")
+
+    def __init__(
+        self,
+        receive: Callable[[str, Any], Any],
+        ahead: Callable[[str], Ahead] = lambda name: AS_IT_IS,
+        prefix: str = "",
+    ) -> None:
+        self._receive, self._ahead, self._prefix = receive, ahead, prefix
 
     def __call__(self, name: str, value: Value) -> Value:
         """Record `value` under the scope's full name; go on with what the receiver returns."""
@@ -65,4 +93,8 @@ class ScopedTap:
 
     def into(self, scope: str) -> ScopedTap:
         """The tap of `scope` inside this one."""
-        return ScopedTap(self._receive, f"{self._prefix}{scope}.")
+        return ScopedTap(self._receive, self._ahead, f"{self._prefix}{scope}.")
+
+    def ahead(self, name: str) -> Ahead:
+        """What the receiver says of the scope's full name."""
+        return self._ahead(self._prefix + name)

@@ -13,6 +13,7 @@ from parity.dtypes import name_of
 from parity.errors import UsageError
 from parity.host_tensors import HostTensors
 from parity.scenario import Scenario
+from parity.tap import AS_IT_IS
 from parity.traces.trace import Key, Trace
 
 HOST = HostTensors()
@@ -50,9 +51,14 @@ class Answers:
             raise UsageError(f"step {name}: {error}") from error
         return array
 
+    def factor(self, name: str) -> float:
+        """What the scenario multiplies a step's values by."""
+        factor = None if self._scenario is None else self._scenario.factor(name)
+        return AS_IT_IS if factor is None else factor
+
     def scaled(self, name: str, value: Any) -> Any:
         """The value times the scenario's factor for the step."""
-        if self._scenario is None or (factor := self._scenario.factor(name)) is None:
+        if (factor := self.factor(name)) == AS_IT_IS:
             return value
         array = self.to_numpy(name, value)
         scaled = (array * factor).astype(array.dtype)
@@ -79,6 +85,10 @@ class Answers:
         pairs = zip(shape, true, strict=True)
         return tuple(slice(-1, None) if pair == (tokens, 1) else slice(None) for pair in pairs)
 
+    def true(self, key: Key) -> NDArray[Any] | None:
+        """The oracle's whole tensor; None where it kept none."""
+        return self._oracle.tensor(key) if self._oracle is not None and key in self._oracle.records else None
+
     def answer(self, key: Key, value: Any, place: Place = WHOLE) -> Any:
         """The oracle's value in place of a party's; None where it has none of that shape.
 
@@ -87,7 +97,7 @@ class Answers:
             value: the party's.
             place: the part of the oracle's tensor that the value stands for.
         """
-        if self._oracle is None or key not in self._oracle.records or (true := self._oracle.tensor(key)) is None:
+        if (true := self.true(key)) is None:
             return None
         step, tensors, true = self._contract.get(key.step), self.translation(value), true[place]
         if not tensors.fits(value, true.shape, step):

@@ -36,7 +36,7 @@ def identity(reference: str, checkpoint: Checkpoint, environment: Mapping[str, s
     return {
         "reference": reference,
         "class": f"{found.__module__}:{found.__qualname__}",
-        "source": [_source(found.__module__.partition(".")[0]), _source("parity")],
+        "source": [source_of(found.__module__.partition(".")[0]), source_of("parity")],
         "libraries": [_installed(), *map(_stamp, found.versions())],
         "python": sys.version,
         "machine": _machine(),
@@ -45,8 +45,8 @@ def identity(reference: str, checkpoint: Checkpoint, environment: Mapping[str, s
     }
 
 
-def _source(package: str) -> str:
-    """Digest of all Python files of a package: who changes a line, of whichever file, begins anew."""
+def source_of(package: str) -> str:
+    """Digest of all Python files of a package or module: who changes a line, of whichever file, begins anew."""
     state = xxhash.xxh3_128()
     for file in sorted(_files(package)):
         state.update(file.read_bytes())

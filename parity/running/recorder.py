@@ -13,7 +13,7 @@ from parity.contract import Contract
 from parity.running.answers import WHOLE, Answers
 from parity.running.pieces import Pieces
 from parity.scenario import Scenario
-from parity.tap import Hear, ScopedTap
+from parity.tap import AS_IT_IS, Ahead, Hear, ScopedTap
 from parity.traces.coverage import NOTHING, Missing
 from parity.traces.trace import Key, Trace
 
@@ -60,7 +60,7 @@ class Recorder:
         scenario: Scenario | None = None,
         notify: Notify = lambda step: None,
     ) -> None:
-        self.tap = ScopedTap(self._receive)
+        self.tap = ScopedTap(self._receive, self._ahead)
         self._contract = contract
         self._sink = sink
         self._answers = Answers(contract, tensors, oracle, scenario)
@@ -106,6 +106,14 @@ class Recorder:
         scaled = self._answers.scaled(name, value)
         answer = self._recorded(name, scaled)
         return self._answers.scaled(name, value) if answer is scaled else answer
+
+    def _ahead(self, name: str) -> Ahead:
+        """What `_receive` will answer to the next value of a step, if that has the shape of the oracle's."""
+        key = Key(self._phase, name, self._seen[name])
+        if Key(self._phase, name) in self._missing:
+            return AS_IT_IS
+        true = self._answers.true(key) if self._lockstep else None
+        return self._answers.factor(name) if true is None else true
 
     def _recorded(self, name: str, value: Any) -> Any:
         if (piece := self._answers.piece(Key(self._phase, name), value)) is not None:
