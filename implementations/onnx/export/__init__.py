@@ -1,0 +1,1 @@
+"""From torch modules to a package of ONNX graphs."""

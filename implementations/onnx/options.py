@@ -1,0 +1,93 @@
+"""Options of the backend, as users write them: ``onnx@threads=1,package=DIR``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from parity.errors import BackendUnavailable, UsageError
+
+MEANINGS: dict[str, str] = {
+    "package": "folder of a package to run in place of the checkpoint's own export",
+    "provider": "what computes: cpu by default, or cuda, coreml, directml, openvino, qnn or rocm, as installed",
+    "threads": "threads of an operator; by default as many as there are cores",
+    "optimization": "of the graph as it is loaded: all by default, or extended, basic or off",
+}
+LEVELS = {"off": "DISABLE_ALL", "basic": "ENABLE_BASIC", "extended": "ENABLE_EXTENDED", "all": "ENABLE_ALL"}
+"""ONNX Runtime's names of the levels of optimisation, behind ``ORT_``."""
+PROVIDERS = {
+    "cpu": ("CPUExecutionProvider", "onnxruntime"),
+    "coreml": ("CoreMLExecutionProvider", "onnxruntime, on macOS"),
+    "cuda": ("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "directml": ("DmlExecutionProvider", "onnxruntime-directml, on Windows"),
+    "openvino": ("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+    "qnn": ("QNNExecutionProvider", "onnxruntime-qnn"),
+    "rocm": ("ROCMExecutionProvider", "onnxruntime-rocm"),
+}
+"""What ONNX Runtime calls each provider, and the package that has it."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a package is run; see `MEANINGS`.
+
+    Attributes:
+        package: None for the checkpoint's own export.
+        threads: 0 for as many as there are cores.
+    """
+
+    package: Path | None = None
+    provider: str = "cpu"
+    threads: int = 0
+    optimization: str = "all"
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, str]) -> Options:
+        """Read options that were given by name.
+
+        Raises:
+            UsageError: for an unknown name or a value that cannot be.
+        """
+        if unknown := sorted(set(texts) - set(MEANINGS)):
+            raise UsageError(f"backend onnx has no option {unknown[0]!r}; it has {', '.join(MEANINGS)}")
+        package = Path(texts["package"]).expanduser() if "package" in texts else None
+        if package is not None and not package.is_dir():
+            raise UsageError(f"backend onnx: package={package} is no folder; `parity onnx export` writes one")
+        return cls(
+            package,
+            _one_of("provider", texts.get("provider", "cpu"), PROVIDERS),
+            _count(texts.get("threads")),
+            _one_of("optimization", texts.get("optimization", "all"), LEVELS),
+        )
+
+    def installed(self) -> str:
+        """ONNX Runtime's name of the provider.
+
+        Raises:
+            BackendUnavailable: where the installed ONNX Runtime does not have it.
+        """
+        import onnxruntime
+
+        name, package = PROVIDERS[self.provider]
+        if name not in (there := onnxruntime.get_available_providers()):
+            known = ", ".join(short for short, (long, _) in PROVIDERS.items() if long in there)
+            raise BackendUnavailable(
+                f"backend onnx: provider={self.provider} is not in the installed ONNX Runtime, which has {known}; "
+                f"pip install {package}"
+            )
+        return name
+
+
+def _one_of(name: str, value: str, known: Mapping[str, object]) -> str:
+    if value not in known:
+        raise UsageError(f"backend onnx: {name}={value} is none of {', '.join(known)}")
+    return value
+
+
+def _count(text: str | None) -> int:
+    if text is None:
+        return 0
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= 1024 and len(text) < 9):
+        raise UsageError(f"backend onnx: threads={text} is not a number of threads, 1 to 1024")
+    return int(text)

@@ -1,0 +1,142 @@
+"""The folder of a package: graphs as they are published, the files of their large tensors, and which tensor is a step.
+
+config.json, tokenizer.json, chat_template.jinja ...
+onnx/embed_tokens.onnx, onnx/embed_tokens.onnx_data
+onnx/decoder_model_merged.onnx, onnx/decoder_model_merged.onnx_data
+onnx/steps.json
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import ModelProto, TensorProto, helper
+
+from implementations.onnx.graph import Tapped
+from parity.errors import UsageError
+from parity.json_file import read_json
+
+FOLDER, SIDECAR = "onnx", "steps.json"
+EMBEDDER, DECODER = "embed_tokens", "decoder_model_merged"
+GRAPHS = (EMBEDDER, DECODER)
+FORMAT = 1
+"""Of the sidecar."""
+
+Steps = Mapping[str, Sequence[Tapped]]
+"""The steps of each graph, in the order in which it computes them."""
+
+
+def past(layer: int) -> tuple[str, str]:
+    """The decoder's inputs for keys and values of earlier chunks."""
+    return f"past_key_values.{layer}.key", f"past_key_values.{layer}.value"
+
+
+def present(layer: int) -> tuple[str, str]:
+    """The decoder's outputs of keys and values, the chunk's own among them."""
+    return f"present.{layer}.key", f"present.{layer}.value"
+
+
+def graph_file(folder: Path, name: str) -> Path:
+    """The file of a graph."""
+    return folder / f"{name}.onnx"
+
+
+@dataclass(frozen=True)
+class Package:
+    """Graphs in a folder.
+
+    Attributes:
+        folder: where they are.
+        steps: of each graph.
+    """
+
+    folder: Path
+    steps: Steps
+
+    @classmethod
+    def read(cls, path: Path) -> Package:
+        """The package of a folder, which `parity onnx export` wrote.
+
+        Raises:
+            UsageError: for a file that is missing or malformed.
+        """
+        folder = path / FOLDER
+        for file in (folder / SIDECAR, *(graph_file(folder, name) for name in GRAPHS)):
+            if not file.is_file():
+                raise UsageError(f"package {path}: no {FOLDER}/{file.name}; is it one that `parity onnx export` wrote?")
+        return cls(folder, read_steps(folder))
+
+    def graph(self, name: str) -> ModelProto:
+        """A graph without its large tensors, whose files are whole.
+
+        Raises:
+            UsageError: for a file that is no graph, or that is missing or cut off.
+        """
+        file = graph_file(self.folder, name)
+        try:
+            model = onnx.load(file, load_external_data=False)
+        except (DecodeError, OSError, ValueError) as error:
+            raise UsageError(f"package file {file} is no ONNX graph ({error}); export it again") from error
+        require_whole(model, file)
+        return model
+
+
+def write_steps(folder: Path, steps: Steps) -> None:
+    """Write the sidecar."""
+    plain = {name: [asdict(one) for one in found] for name, found in steps.items()}
+    text = json.dumps({"format": FORMAT, "steps": plain}, indent=1)
+    (folder / SIDECAR).write_text(f"{text}\n", encoding="utf-8")
+
+
+def read_steps(folder: Path) -> Steps:
+    """Read what `write_steps` wrote.
+
+    Raises:
+        UsageError: where it cannot be read.
+    """
+    file = folder / SIDECAR
+    try:
+        content = read_json(file)
+        if content["format"] != FORMAT:
+            raise ValueError(f"format {content['format']!r} instead of {FORMAT}")
+        return {name: tuple(Tapped(**one) for one in content["steps"][name]) for name in GRAPHS}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"package file {file} cannot be read ({error!r}); export it again") from error
+
+
+def require_whole(model: ModelProto, file: Path) -> None:
+    """Check that the tensors of a graph which are in other files are there.
+
+    Raises:
+        UsageError: for a file that is missing, cut off or outside the package, or a tensor of another size.
+    """
+    for tensor, place in stored_outside(model):
+        data = file.parent / str(place.get("location", ""))
+        if data.parent != file.parent or not data.is_file():
+            raise UsageError(f"package file {file}: its tensors are in {data.name}, which is not there; fetch it again")
+        begin, length = int(place.get("offset", 0)), int(place.get("length", -1))
+        if length != size_of(tensor):
+            raise UsageError(f"package file {file}: {tensor.name} has {length} bytes for {size_of(tensor)}")
+        if begin + length > (there := data.stat().st_size):
+            raise UsageError(f"package file {data} is cut off: {there} bytes of at least {begin + length}")
+
+
+def stored_outside(model: ModelProto) -> Iterator[tuple[TensorProto, dict[str, Any]]]:
+    """The tensors that are in other files, and where."""
+    for tensor in model.graph.initializer:
+        if tensor.data_location == TensorProto.EXTERNAL:
+            yield tensor, {entry.key: entry.value for entry in tensor.external_data}
+
+
+def size_of(tensor: TensorProto) -> int:
+    """Bytes of a tensor, however it is kept."""
+    count = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    for size in tensor.dims:
+        count *= size
+    return int(count)

@@ -1,0 +1,106 @@
+"""A graph in ONNX Runtime: as it ships, and with taps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from implementations.onnx.graph import Tapped, exposed
+from implementations.onnx.options import LEVELS, Options
+from parity.errors import BackendUnavailable, UsageError
+from parity.tap import AS_IT_IS, Tap
+
+ERRORS_ONLY = 3
+"""ONNX Runtime's level of messages: it warns of every output that nothing in the graph reads."""
+FILES = "session.model_external_initializers_file_folder_path"
+"""ONNX Runtime's setting of the folder of large tensors, for a graph that is not read from a file."""
+
+Feeds = Mapping[str, NDArray[Any]]
+Values = dict[str, NDArray[Any]]
+
+
+class Graph:
+    """A graph and what it is loaded as.
+
+    Args:
+        name: what messages call it.
+        model: without its large tensors.
+        folder: where these are.
+        steps: of the contract that it computes, in order.
+        options: how it is run.
+
+    Attributes:
+        model: as it was given.
+    """
+
+    def __init__(self, name: str, model: ModelProto, folder: Path, steps: Sequence[Tapped], options: Options) -> None:
+        self.name, self.model = name, model
+        self.inputs = [value.name for value in model.graph.input]
+        self.outputs = [value.name for value in model.graph.output]
+        self._folder, self._steps, self._options = folder, steps, options
+        self._plain: onnxruntime.InferenceSession | None = None
+        self._tapped: tuple[object, onnxruntime.InferenceSession] | None = None
+
+    def run(self, feeds: Feeds) -> Values:
+        """What the graph gives as it ships."""
+        if self._plain is None:
+            self._plain = self._session(self.model)
+        return dict(zip(self.outputs, self._plain.run(self.outputs, dict(feeds)), strict=True))
+
+    def observed(self, feeds: Feeds, tap: Tap, *, last: Sequence[str] = ()) -> Values:
+        """What the graph gives, with each step emitted.
+
+        Where all steps' own values go on, what the graph gives are the values of the graph as it ships: an exposed one
+        fuses less, so that its last bits may be others.
+
+        Args:
+            feeds: the inputs.
+            tap: where steps go.
+            last: names of steps of which the last token alone is emitted.
+        """
+        ahead = {one: tap.ahead(one.step) for one in self._steps}
+        answers = {one: value for one, value in ahead.items() if not isinstance(value, float)}
+        factors = {one.step: value for one, value in ahead.items() if isinstance(value, float) and value != AS_IT_IS}
+        values = self._look(feeds, answers, factors)
+        if not answers and not factors:
+            values |= self.run(feeds)
+        for one in self._steps:
+            value = values[one.tensor]
+            value = value[:, -1:] if one.step in last else value
+            changes = one in answers or one.step in factors
+            if tap(one.step, value) is not value and not changes:
+                raise UsageError(f"step {one.step} was answered with a value that its tap did not tell ahead")
+        return {name: values[name] for name in self.outputs}
+
+    def _look(self, feeds: Feeds, answers: Mapping[Tapped, NDArray[Any]], factors: Mapping[str, float]) -> Values:
+        """All outputs and steps, where some steps are answered and some scaled."""
+        answered = [one.step for one in answers]
+        key = (frozenset(answered), tuple(factors.items()))
+        if self._tapped is None or self._tapped[0] != key:
+            self._tapped = None  # first: two sessions at once would be twice the memory
+            model = exposed(self.model, self._steps, answered=answered, factors=factors)
+            self._tapped = key, self._session(model)
+        session = self._tapped[1]
+        given = {one.answer: np.ascontiguousarray(value, dtype=one.type) for one, value in answers.items()}
+        names = [*dict.fromkeys([*self.outputs, *(one.tensor for one in self._steps)])]
+        return dict(zip(names, session.run(names, {**feeds, **given}), strict=True))
+
+    def _session(self, model: ModelProto) -> onnxruntime.InferenceSession:
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = self._options.threads
+        settings.log_severity_level = ERRORS_ONLY
+        level = LEVELS[self._options.optimization]
+        settings.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_{level}")
+        settings.add_session_config_entry(FILES, str(self._folder))
+        provider = self._options.installed()
+        try:
+            return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=[provider])
+        except Exception as error:  # its errors are of classes that have nothing but Exception in common
+            reason = " ".join(str(error).split())
+            raise BackendUnavailable(f"ONNX Runtime cannot load {self.name}: {reason}") from error

@@ -1,0 +1,47 @@
+"""Options of the backend: what cannot be is refused in one line, and what is not installed is said with its cure."""
+
+import pytest
+
+from implementations.onnx import Backend
+from implementations.onnx.options import LEVELS, PROVIDERS, Options
+from parity.errors import BackendUnavailable, UsageError
+
+
+def test_defaults():
+    assert Options.parse({}) == Options(None, "cpu", 0, "all")
+
+
+def test_values(tmp_path):
+    given = {"package": str(tmp_path), "provider": "cuda", "threads": "2", "optimization": "off"}
+    assert Options.parse(given) == Options(tmp_path, "cuda", 2, "off")
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"speed": "9"}, "no option 'speed'"),
+        ({"provider": "tpu"}, "provider=tpu is none of cpu, coreml"),
+        ({"optimization": "most"}, "optimization=most is none of off, basic"),
+        ({"threads": "0"}, "threads=0 is not a number of threads"),
+        ({"threads": "-1"}, "threads=-1"),
+        ({"threads": "9" * 5000}, "is not a number of threads"),
+        ({"package": "nowhere"}, "package=nowhere is no folder"),
+    ],
+)
+def test_what_cannot_be(option, said):
+    with pytest.raises(UsageError, match=said):
+        Backend.check(option)
+
+
+def test_a_provider_that_is_not_installed():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    missing = next(name for name, (long, _) in PROVIDERS.items() if long not in onnxruntime.get_available_providers())
+    with pytest.raises(BackendUnavailable, match="pip install onnxruntime"):
+        Options(provider=missing).installed()
+    assert Options().installed() == "CPUExecutionProvider"
+
+
+@pytest.mark.parametrize("level", LEVELS.values())
+def test_levels_are_the_runtimes(level):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    assert hasattr(onnxruntime.GraphOptimizationLevel, f"ORT_{level}")
