@@ -100,7 +100,10 @@ class Graph:
         settings.add_session_config_entry(FILES, str(self._folder))
         provider = self._options.installed()
         try:
-            return onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=[provider])
+            session = onnxruntime.InferenceSession(model.SerializeToString(), settings, providers=[provider])
         except Exception as error:  # its errors are of classes that have nothing but Exception in common
             reason = " ".join(str(error).split())
             raise BackendUnavailable(f"ONNX Runtime cannot load {self.name}: {reason}") from error
+        if provider not in session.get_providers():  # it goes on with the processor, without a word
+            raise BackendUnavailable(f"ONNX Runtime has {provider}, which does not start here; is its device there?")
+        return session

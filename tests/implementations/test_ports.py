@@ -17,8 +17,14 @@ from reference.tiny import path
 from tests.marks import quick
 from tests.ports import WINDOW, collecting, distance, ids, logits
 
-PORTS = {"mlx": ("mlx.core", {}), "ane": ("torch", {"context": "160", "batch": str(WINDOW)})}
+PORTS = {
+    "mlx": ("mlx.core", {}),
+    "ane": ("torch", {"context": "160", "batch": str(WINDOW)}),
+    "onnx": ("onnxruntime", {"threads": "1"}),
+}
 """What each computes with, and its options; a batch as short as the window makes rings short."""
+EAGER = pytest.mark.parametrize("backend", ["mlx", "ane"], indirect=True)
+"""Those that wait for a tap's answers, and that see and hear; a graph's answers are judged in `test_onnx_parity`."""
 SCHEDULES = {
     "one shot": ([ids(1, 12)], (0,), False),
     "longer than the window and two calls": ([ids(1, 2 * WINDOW + 5)], (0,), False),
@@ -36,7 +42,9 @@ def reference(harness):
     return harness.baseline("float32")
 
 
-@pytest.fixture(scope="module", params=PORTS)
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow if name == "onnx" else ()) for name in PORTS]
+)
 def backend(request, harness):
     """The embedded checkpoint in float32, on the one thread that the harness sets."""
     framework, options = PORTS[request.param]
@@ -94,6 +102,7 @@ def test_recording_changes_no_bit(backend, name):
     assert steps
 
 
+@EAGER
 @pytest.mark.slow
 def test_every_answer_of_a_tap_is_used(backend):
     """Lockstep judges what follows a step only if its answer is used: change each, and the logits move.
@@ -121,6 +130,7 @@ def disturbed(backend, value):
     return backend.tensors.from_numpy(other, value, None)
 
 
+@EAGER
 def test_media_are_read_once(backend):
     """Behind a picture, text alone goes on; the picture is in the cache, and another one gives other logits."""
     image = Config.from_directory(path()).image_token_id

@@ -30,6 +30,8 @@ HARD = {f"embed_{name}.weight": f"model.embed_{name}." for name in ("vision", "a
 """Tables that are computed here, and where what they are computed of is in the checkpoint."""
 OF_HARD = ("embedding", "hard_embedding_norm", "embedding_projection")
 FREQUENCIES = "_inv_freq"
+OUTPUT_SCALE = ".altup.correct_output_scale"
+"""A checkpoint has it where its configuration says that nothing is scaled, too; no graph reads it then."""
 
 
 class Weights:
@@ -53,10 +55,12 @@ class Weights:
         Raises:
             UsageError: for a tensor that is missing or unknown.
         """
+        text = self._config.text
         wanted = {source for name in names for source in self._sources(name.removesuffix(TURNED))}
-        ignored = tuple(unused(self._config.text, wanted))
-        found = [name for name in self._tensors if not name.startswith(ignored)]
-        require_names(found, wanted, self._checkpoint)
+        ignored = tuple(unused(text, wanted))
+        found = {name for name in self._tensors if not name.startswith(ignored)}
+        idle = set() if text.altup_correct_scale else {name for name in found if name.endswith(OUTPUT_SCALE)}
+        require_names(found - idle, wanted - idle, self._checkpoint)
 
     def read(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """A weight in float32.

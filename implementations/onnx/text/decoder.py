@@ -56,8 +56,10 @@ class Decoder(nn.Module):
         embedded = tap("inputs_embeds", inputs_embeds)
         per_layer = self._project_per_layer(embedded, per_layer_inputs, tap.into("per_layer_inputs"))
         held = [KeysValues(*past[at : at + 2]) for at in range(0, len(past), 2)]
-        tables = self._tables(tap("position_ids", position_ids), held, tap)
+        positions = tap("position_ids", position_ids)
+        masks = self._masks(positions, held, tap)
         streams = self._to_streams(embedded, tap.into("altup.embed"))
+        tables = {kind: Tables(*self._rotary(positions, kind, tap), masks[kind]) for kind in self._kinds}
         seen: list[KeysValues] = []
         for index, layer in enumerate(self.layers):
             kind, donor = self._config.layer_types[index], self._config.donor(index)
@@ -76,20 +78,21 @@ class Decoder(nn.Module):
         normed = tap("projection_norm", self.per_layer_projection_norm(projected))
         return tap("out", (normed + token_term) * 2.0**-0.5)
 
-    def _tables(self, positions: Tensor, held: list[KeysValues], tap: Tap) -> dict[str, Tables]:
-        """What attention of each layer type shares; layers of one type have as much past as the first of them."""
+    def _masks(self, positions: Tensor, held: list[KeysValues], tap: Tap) -> dict[str, Tensor]:
+        """By layer type, which keys a query sees; layers of one type have as much past as the first of them."""
         masks = {}
         for kind in self._kinds:
             past = held[self._config.layer_types.index(kind)].keys.shape[2]
             window = self._config.sliding_window if kind == SLIDING else None
             masks[kind] = tap(f"mask.{kind}", visible(positions, past, window))
-        tables = {}
-        for kind, mask in masks.items():
-            frequencies = tap(f"rope.{kind}.inv_freq", self.get_buffer(f"{kind}_inv_freq"))
-            angles = (positions.unsqueeze(-1) * frequencies).unsqueeze(2)
-            cos, sin = (torch.cat((x, x), dim=-1) for x in (angles.cos(), angles.sin()))
-            tables[kind] = Tables(cos, sin, mask)
-        return tables
+        return masks
+
+    def _rotary(self, positions: Tensor, kind: str, tap: Tap) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of a layer type, each ``[batch, token, 1, head_dim]``."""
+        frequencies = tap(f"rope.{kind}.inv_freq", self.get_buffer(f"{kind}_inv_freq"))
+        angles = (positions.unsqueeze(-1) * frequencies).unsqueeze(2)
+        angles = torch.cat((angles, angles), dim=-1)
+        return angles.cos(), angles.sin()
 
     def _to_streams(self, embedded: Tensor, tap: Tap) -> Tensor:
         """The embedding and its rescaled projections, ``[stream, batch, token, hidden]``."""

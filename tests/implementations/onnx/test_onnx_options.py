@@ -41,6 +41,17 @@ def test_a_provider_that_is_not_installed():
     assert Options().installed() == "CPUExecutionProvider"
 
 
+def test_a_provider_that_does_not_start(tmp_path, monkeypatch):
+    """ONNX Runtime would go on with the processor, and somebody would take its numbers for the device's."""
+    pytest.importorskip("onnxruntime")
+    from tests.implementations.onnx.test_onnx_graph import X, loaded
+
+    monkeypatch.setattr(Options, "installed", lambda self: "CPUExecutionProvider")
+    monkeypatch.setattr("onnxruntime.InferenceSession.get_providers", lambda self: [])
+    with pytest.raises(BackendUnavailable, match="does not start here"):
+        loaded(tmp_path).run({"input": X})
+
+
 @pytest.mark.parametrize("level", LEVELS.values())
 def test_levels_are_the_runtimes(level):
     onnxruntime = pytest.importorskip("onnxruntime")

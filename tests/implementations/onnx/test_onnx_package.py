@@ -1,6 +1,7 @@
 """Weights in files, and packages that are not whole: one line that names the file and says what to do."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,6 +160,15 @@ def test_what_a_checkpoint_must_have(weights):
         weights.require(text | hard | {"unheard.weight"})
     with pytest.raises(UsageError, match=r"has an unknown tensor model.language_model.norm.weight"):
         weights.require((text | hard) - {LARGE})
+
+
+def test_a_scale_that_nothing_is_scaled_by_may_be_there(weights):
+    config = Config.from_directory(path())
+    idle = replace(config, text=replace(config.text, altup_correct_scale=False))
+    read = {name for name in weights._tensors if not name.endswith("correct_output_scale")}
+    other = Weights(path(), idle)
+    other._sources = lambda name: (name,)
+    other.require(read)
 
 
 def test_hard_embeddings_have_a_norm_without_a_gain_behind():
