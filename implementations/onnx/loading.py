@@ -19,14 +19,19 @@ import onnx
 from implementations.gemma3n.config import Config
 from implementations.onnx.export.weights import Weights, weight_names, write_graph
 from implementations.onnx.options import Options
-from implementations.onnx.package import FOLDER, GRAPHS, Package, graph_file, write_steps
+from implementations.onnx.package.folder import FOLDER, GRAPHS, Package, graph_file, write_steps
 from implementations.onnx.program import Program
 from parity.running.cache import Cache, Key, cache
 from parity.running.identity import source_of
 from parity.scratch import scratch
 
 EXPORTERS = ("torch", "onnx", "onnxscript", "onnx-ir")
-SOURCES = ("implementations.onnx.text", "implementations.onnx.export", "implementations.gemma3n")
+SOURCES = (
+    "implementations.onnx.text",
+    "implementations.onnx.export",
+    "implementations.onnx.package",
+    "implementations.gemma3n",
+)
 """What graphs are made by."""
 _KEPT = ExitStack()
 """Folders of weights that this process runs."""

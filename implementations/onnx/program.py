@@ -11,7 +11,7 @@ from implementations.gemma3n.config import Config
 from implementations.gemma3n.preprocessing.inputs import NOTHING, Media
 from implementations.gemma3n.rope import SLIDING
 from implementations.onnx.options import Options
-from implementations.onnx.package import DECODER, EMBEDDER, Package, past, present
+from implementations.onnx.package.folder import DECODER, EMBEDDER, Package, past, present
 from implementations.onnx.session import Graph, Values
 from parity.errors import UsageError
 from parity.tap import SILENT, Tap

@@ -11,8 +11,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from implementations.onnx.graph import Tapped, exposed
 from implementations.onnx.options import LEVELS, Options
+from implementations.onnx.package.graph import Tapped, exposed
 from parity.errors import BackendUnavailable, UsageError
 from parity.tap import AS_IT_IS, Tap
 

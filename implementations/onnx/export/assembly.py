@@ -12,7 +12,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper
 
 from implementations.onnx.export.tracing import OPSET, TAP, Operand, weight_shapes
 from implementations.onnx.export.weights import TURNED
-from implementations.onnx.graph import Tapped, rename, settle
+from implementations.onnx.package.graph import Tapped, rename, settle
 
 IR_VERSION = 10
 """The version of ONNX's files that came with opset 20, or one behind it: what older runtimes read."""

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from implementations.gemma3n.config import Config, TextConfig
 from implementations.onnx.export.assembly import finished, inlined
 from implementations.onnx.export.tracing import DOMAIN, Operand, traced
-from implementations.onnx.graph import Tapped
-from implementations.onnx.package import DECODER, EMBEDDER, past, present
+from implementations.onnx.package.folder import DECODER, EMBEDDER, past, present
+from implementations.onnx.package.graph import Tapped
 from implementations.onnx.text.attention import KeysValues, Tables
 from implementations.onnx.text.decoder import Decoder
 from implementations.onnx.text.embedder import Embedder

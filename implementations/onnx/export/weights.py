@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.modality import ModalityConfig
 from implementations.gemma3n.weight_names import LANGUAGE, PUBLISHED, has_head, require_names, require_shape, unused
-from implementations.onnx.package import graph_file
+from implementations.onnx.package.folder import graph_file
 from parity.weights.names import HEAD
 from parity.weights.stored import stored
 from parity.weights.written import Stored

@@ -8,7 +8,7 @@ pytest.importorskip("onnxruntime")
 
 import onnx
 
-from implementations.onnx.package import DECODER, EMBEDDER, FOLDER, GRAPHS, Package
+from implementations.onnx.package.folder import DECODER, EMBEDDER, FOLDER, GRAPHS, Package
 from reference.tiny import path
 
 

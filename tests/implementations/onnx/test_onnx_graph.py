@@ -9,8 +9,8 @@ pytest.importorskip("onnxruntime")
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from implementations.onnx.graph import Tapped, exposed, settle
 from implementations.onnx.options import Options
+from implementations.onnx.package.graph import Tapped, exposed, settle
 from implementations.onnx.session import Graph
 from parity.errors import BackendUnavailable, UsageError
 from parity.tap import AS_IT_IS, ScopedTap

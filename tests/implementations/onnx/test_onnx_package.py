@@ -13,8 +13,8 @@ from onnx import TensorProto, helper
 
 from implementations.gemma3n.config import Config
 from implementations.onnx.export.weights import TURNED, Weights, hard_table, write_graph
-from implementations.onnx.graph import Tapped
-from implementations.onnx.package import FOLDER, GRAPHS, SIDECAR, Package, graph_file, write_steps
+from implementations.onnx.package.folder import FOLDER, GRAPHS, SIDECAR, Package, graph_file, write_steps
+from implementations.onnx.package.graph import Tapped
 from parity.errors import UsageError
 from parity.safetensors_header import read_header
 from reference.tiny import path

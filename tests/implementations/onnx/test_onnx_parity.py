@@ -14,7 +14,7 @@ pytest.importorskip("onnxscript")
 from onnx import ModelProto, helper, numpy_helper
 
 from implementations.onnx import Backend
-from implementations.onnx.graph import exposed
+from implementations.onnx.package.graph import exposed
 from implementations.onnx.session import Graph
 from parity.errors import ExitCode, UsageError
 from parity.tap import SILENT, ScopedTap

@@ -18,7 +18,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto, helper
 
-from implementations.onnx.graph import Tapped
+from implementations.onnx.package.graph import Tapped
 from parity.errors import UsageError
 from parity.json_file import read_json
 
