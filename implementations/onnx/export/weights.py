@@ -70,7 +70,7 @@ class Weights:
         """
         plain = name.removesuffix(TURNED)
         shape = shape if plain == name else shape[::-1]
-        array = self._computed(plain, shape).astype(np.float32)
+        array = self._computed(plain, shape).astype(np.float32, copy=False)
         return array if plain == name else np.ascontiguousarray(array.T)
 
     def _sources(self, name: str) -> tuple[str, ...]:
@@ -149,13 +149,15 @@ def write_graph(folder: Path, name: str, model: ModelProto, weights: Weights) ->
     filled.CopyFrom(model)
     with data.open("wb") as stream:
         for tensor in filter(is_missing, filled.graph.initializer):
-            content = weights.read(tensor.name, tuple(tensor.dims)).tobytes()
-            if len(content) < SMALL:
-                tensor.raw_data = content
+            array = weights.read(tensor.name, tuple(tensor.dims))
+            if array.nbytes < SMALL:
+                tensor.raw_data = array.tobytes()
                 continue
             stream.write(bytes(-stream.tell() % ALIGNED))
-            place = {"location": data.name, "offset": stream.tell(), "length": len(content)}
+            place = {"location": data.name, "offset": stream.tell(), "length": array.nbytes}
             tensor.data_location = TensorProto.EXTERNAL
             tensor.external_data.extend(onnx.StringStringEntryProto(key=k, value=str(v)) for k, v in place.items())
-            stream.write(content)
+            stream.write(
+                np.ascontiguousarray(array).data
+            )  # not as bytes, which would be a copy of a table of gigabytes
     file.write_bytes(filled.SerializeToString(deterministic=True))
