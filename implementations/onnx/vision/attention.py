@@ -41,7 +41,7 @@ class MultiQueryAttention(nn.Module):
 
     def __init__(self, channels: int, block: Attention) -> None:
         super().__init__()
-        self._heads, self._dim = block.heads, block.dim
+        self._heads, self._dim, self._scale = block.heads, block.dim, block.dim**-0.5
         self.query = Projection(channels, block.heads * block.dim)
         self.key = self._coarser(channels, block)
         self.value = self._coarser(channels, block)
@@ -70,7 +70,7 @@ class MultiQueryAttention(nn.Module):
         """
         by_head = queries.flatten(2).unflatten(1, (self._heads, self._dim))
         rows = by_head.transpose(2, 3).flatten(1, 2)  # image, head * pixel, dim
-        weights = torch.softmax(rows * self._dim**-0.5 @ keys, dim=-1)
+        weights = torch.softmax(rows * self._scale @ keys, dim=-1)
         mixed = (weights @ values.transpose(1, 2)).unflatten(1, (self._heads, -1))
         return mixed.transpose(2, 3).flatten(1, 2).unflatten(2, queries.shape[2:])
 

@@ -38,7 +38,7 @@ FAULTS = {
     "conv_stem.conv": ("conv_stem.conv", "bias", None),
     "blocks.1.2.out": ("blocks.1.2", "_skips", False),
     "blocks.2.10.pw_exp.bn": ("blocks.2.10.pw_exp.bn", "_eps", 1e-5),
-    "blocks.3.1.attn.context": ("blocks.3.1.attn", "_dim", 48),
+    "blocks.3.1.attn.context": ("blocks.3.1.attn", "_scale", 0.125),
 }
 """A module, and what is wrong in it, by the step where that shows."""
 
