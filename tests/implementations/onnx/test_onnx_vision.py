@@ -33,7 +33,7 @@ from tests.onnx_towers import (  # noqa: E402
 from tests.vision_parties import Gallery, images  # noqa: E402
 
 NOISE = 4e-6
-"""Of a graph's features to torch's; measured: 1.3e-6."""
+"""Of a graph's features to torch's; measured: up to 2.2e-6."""
 FAULTS = {
     "conv_stem.conv": ("conv_stem.conv", "bias", None),
     "blocks.1.2.out": ("blocks.1.2", "_skips", False),
