@@ -72,8 +72,8 @@ class ScopedTap:
 
     Args:
         receive: takes a step's name and value, and answers.
-        ahead: what it will answer; of one who only listens, the value as it is.
         prefix: the scope, with a dot behind it.
+        ahead: what it will answer; of one who only listens, the value as it is.
     """
 
     __slots__ = ("_ahead", "_prefix", "_receive")
@@ -81,10 +81,10 @@ class ScopedTap:
     def __init__(
         self,
         receive: Callable[[str, Any], Any],
-        ahead: Callable[[str], Ahead] = lambda name: AS_IT_IS,
         prefix: str = "",
+        ahead: Callable[[str], Ahead] = lambda name: AS_IT_IS,
     ) -> None:
-        self._receive, self._ahead, self._prefix = receive, ahead, prefix
+        self._receive, self._prefix, self._ahead = receive, prefix, ahead
 
     def __call__(self, name: str, value: Value) -> Value:
         """Record `value` under the scope's full name; go on with what the receiver returns."""
@@ -93,7 +93,7 @@ class ScopedTap:
 
     def into(self, scope: str) -> ScopedTap:
         """The tap of `scope` inside this one."""
-        return ScopedTap(self._receive, self._ahead, f"{self._prefix}{scope}.")
+        return ScopedTap(self._receive, f"{self._prefix}{scope}.", self._ahead)
 
     def ahead(self, name: str) -> Ahead:
         """What the receiver says of the scope's full name."""

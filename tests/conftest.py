@@ -1,6 +1,7 @@
 """What holds for every test: neither the caller's settings nor a slow machine decide it; no skip passes unlisted."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ settings.load_profile("parity")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Skips())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and their children, ignore it
     for name in [name for name in os.environ if name.startswith("PARITY_")]:
         del os.environ[name]
     # Tests of the embedded checkpoint ask for the same runs of the reference again and again, in many processes. A line

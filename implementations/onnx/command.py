@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from implementations.onnx import Backend
-from parity.checkpoint import ADAPTER_CONFIG, DEFAULT, INDEX, find_checkpoint
+from parity.checkpoint import ADAPTER_CONFIG, DEFAULT, INDEX
 from parity.errors import BackendUnavailable, ExitCode, UsageError
 from parity.report.progress import TerminalProgress
 
@@ -32,6 +32,8 @@ def export(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The package's folder, which is not there yet.")],
 ) -> int:
     """Write a checkpoint as a package of ONNX graphs, in float32, as the published one is."""
+    from parity.checkpoint import find_checkpoint
+
     try:
         from implementations.onnx.loading import write_graphs
     except ImportError as error:

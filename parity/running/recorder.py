@@ -60,7 +60,7 @@ class Recorder:
         scenario: Scenario | None = None,
         notify: Notify = lambda step: None,
     ) -> None:
-        self.tap = ScopedTap(self._receive, self._ahead)
+        self.tap = ScopedTap(self._receive, ahead=self._ahead)
         self._contract = contract
         self._sink = sink
         self._answers = Answers(contract, tensors, oracle, scenario)

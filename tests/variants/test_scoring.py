@@ -188,9 +188,8 @@ def test_bad_requests_are_one_line_and_exit_2(arguments, said, parity):
         ("transformers@bug=norm-no-gain", "backend transformers has no option 'bug'"),
     ],
 )
-def test_a_bad_candidate_is_refused(candidate, said, parity, monkeypatch):
-    """Before any worker is started."""
-    monkeypatch.setattr("parity.running.parties.Party", None)
+def test_a_bad_candidate_is_refused(candidate, said, parity):
+    """It is imported, and no model is loaded."""
     code, _, error = parity("compare", "--candidates", candidate)
     assert code == ExitCode.USAGE
     assert said in error.splitlines()[-1]

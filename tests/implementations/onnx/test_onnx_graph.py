@@ -61,7 +61,7 @@ def listening(answers=None, factors=None):
         said = answers.get(name, AS_IT_IS)
         return (value if said == AS_IT_IS else value * said) if isinstance(said, float) else said
 
-    return ScopedTap(receive, lambda name: answers.get(name, AS_IT_IS)), heard
+    return ScopedTap(receive, ahead=lambda name: answers.get(name, AS_IT_IS)), heard
 
 
 def test_each_step_becomes_a_tensor():
