@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from parity.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, object_of
 from parity.errors import UsageError
 from parity.weights.names import bare
-from parity.weights.written import Stored, Written, tensors_of
+from parity.weights.written import ALL, Rows, Stored, Written, tensors_of
 
 WRAPPER = "base_model.model."
 DOWN, UP = ".lora_A.weight", ".lora_B.weight"
@@ -59,12 +59,12 @@ class Merged:
         made = (self.up.shape[0], self.down.shape[-1])
         return self.shape == (made[::-1] if self.transposed else made) and self.up.shape[-1] == self.down.shape[0]
 
-    def read(self) -> NDArray[np.float64]:
-        """The sum, in float64: whoever computes in less rounds it once."""
+    def read(self, rows: Rows = ALL) -> NDArray[np.float64]:
+        """The sum, in float64: whoever computes in less rounds it once. It is of linear layers, read whole."""
         base, down, up = (part.read().astype(np.float64) for part in (self.base, self.down, self.up))
         added = self.scale * (up @ down)
         merged: NDArray[np.float64] = base + (added.T if self.transposed else added)
-        return merged
+        return merged[rows]
 
 
 def merged(checkpoint: Path, tensors: Mapping[str, Stored]) -> dict[str, Merged]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from parity.checkpoint import config_of
 from parity.errors import UsageError
 from parity.weights.names import bare
-from parity.weights.written import Written
+from parity.weights.written import ALL, Rows, Written
 
 AFFINE = "affine"
 BITS = (2, 3, 4, 5, 6, 8)
@@ -45,13 +45,13 @@ class Quantized:
         rows, groups = self.scales.shape
         return rows, groups * self.group
 
-    def read(self) -> NDArray[np.float64]:
+    def read(self, rows: Rows = ALL) -> NDArray[np.float64]:
         """The numbers, in float64, which holds them exactly."""
-        codes = self.codes.read()
-        scales, biases = (part.read().astype(np.float64)[..., None] for part in (self.scales, self.biases))
+        codes = self.codes.read(rows)
+        scales, biases = (part.read(rows).astype(np.float64)[..., None] for part in (self.scales, self.biases))
         blocks = (slice(first, first + ROWS) for first in range(0, len(codes), ROWS))
-        parts = [self._codes(codes[rows]) * scales[rows] + biases[rows] for rows in blocks]
-        return np.concatenate(parts).reshape(self.shape)
+        parts = [self._codes(codes[block]) * scales[block] + biases[block] for block in blocks]
+        return np.concatenate(parts).reshape(len(codes), -1)
 
     def _codes(self, packed: NDArray[np.uint32]) -> NDArray[np.int64]:
         """``[row, group, code]``."""

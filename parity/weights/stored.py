@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from parity.checkpoint import INDEX, WHOLE, weight_files
+from parity.checkpoint import weight_files
 from parity.errors import UsageError
 from parity.weights.adapter import merged
 from parity.weights.names import Spelling, bare
@@ -34,16 +34,6 @@ def stored(checkpoint: Path, spelled: Spelling) -> dict[str, Stored]:
     found: dict[str, Stored] = {**whole, **matrices}
     found |= merged(checkpoint, found)
     return {spelled(name): tensor for name, tensor in found.items()}
-
-
-def is_published(checkpoint: Path, spelled: Spelling) -> bool:
-    """Whether every loader finds the files, and what is in them: they are as Hugging Face has and spells them."""
-    files = [file.name for file in weight_files(checkpoint)]
-    found = (checkpoint / INDEX).is_file() or files == [WHOLE]
-    return found and all(
-        isinstance(tensor, Written) and tensor.name == name and tensor.shape == tensor.stored
-        for name, tensor in stored(checkpoint, spelled).items()
-    )
 
 
 def _plain(checkpoint: Path) -> Mapping[str, Written]:

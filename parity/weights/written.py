@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from parity.checkpoint import require_whole
 from parity.errors import UsageError
 
 METADATA = "__metadata__"
+Rows = slice | NDArray[np.int64]
+ALL = slice(None)
+
+FORMATS: Mapping[str, np.dtype[Any]] = {
+    **{f"{kind}{size}": np.dtype(f"<{kind.lower()}{size // 8}") for kind in "IUF" for size in (16, 32, 64)},
+    "BOOL": np.dtype("?"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+}
+"""The dtypes that are read, by the format's names."""
 
 
 class Stored(Protocol):
@@ -25,31 +39,24 @@ class Stored(Protocol):
     def shape(self) -> tuple[int, ...]:
         """As Hugging Face has it."""
 
-    def read(self) -> NDArray[Any]:
-        """Its numbers, in the dtype that they are stored in; in float64 where they are computed."""
+    def read(self, rows: Rows = ALL) -> NDArray[Any]:
+        """Its numbers, or those of some rows, in the dtype that they are stored in; in float64 where they are computed.
+
+        What is written as it is stays where it lies, and a change of it is nobody else's.
+        """
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A safetensors file that is opened once for all of its tensors: each opening reads its whole header anew."""
+class Mapped:
+    """A safetensors file whose bytes are read when they are looked at."""
 
     path: Path
 
-    def read(self, name: str) -> NDArray[Any]:
-        """The tensor of this name, as it is stored.
-
-        Raises:
-            UsageError: for a number format that is not known.
-        """
-        try:
-            found: NDArray[Any] = self._tensors.get_tensor(name)
-        except (SafetensorError, TypeError, KeyError, AttributeError) as error:
-            raise UsageError(f"checkpoint file {self.path}: {name} cannot be read ({error})") from error
-        return found
-
-    @cached_property
-    def _tensors(self) -> Any:
-        return safe_open(self.path, framework="np")
+    @functools.cached_property
+    def tensors(self) -> NDArray[np.uint8]:
+        """All bytes behind its header; one mapping for them all, for each holds a descriptor of the process open."""
+        content = np.memmap(self.path, np.uint8, "c").view(np.ndarray)
+        return content[8 + int.from_bytes(content[:8].tobytes(), "little") :]
 
 
 @dataclass(frozen=True)
@@ -60,12 +67,16 @@ class Written:
         file: where it is.
         name: what it is called there.
         stored: its shape there.
+        dtype: the format's name of its dtype.
+        begin: the place of its first byte behind the file's header.
         channels_last: whether a convolution's input channels stand behind its kernel's axes, as MLX has them.
     """
 
-    file: Opened
+    file: Mapped
     name: str
     stored: tuple[int, ...]
+    dtype: str
+    begin: int
     channels_last: bool = False
 
     @property
@@ -74,15 +85,20 @@ class Written:
         turned = self.channels_last and len(self.stored) > 2
         return (self.stored[0], self.stored[-1], *self.stored[1:-1]) if turned else self.stored
 
-    def read(self) -> NDArray[Any]:
+    def read(self, rows: Rows = ALL) -> NDArray[Any]:
         """Its numbers, in the dtype that they are stored in.
 
         Raises:
             UsageError: for a number format that is not known.
         """
-        found = self.file.read(self.name)
-        turned = self.channels_last and found.ndim > 2
-        return np.ascontiguousarray(np.moveaxis(found, -1, 1)) if turned else found
+        if (dtype := FORMATS.get(self.dtype)) is None:
+            raise UsageError(f"checkpoint file {self.file.path}: {self.name} cannot be read (numbers are {self.dtype})")
+        found = self.file.tensors[self.begin : self.begin + math.prod(self.stored) * dtype.itemsize]
+        if found.ctypes.data % dtype.itemsize:  # tensors of single bytes may lie before it
+            found = found.copy()
+        numbers = found.view(dtype).reshape(self.stored)[rows]
+        turned = self.channels_last and numbers.ndim > 2
+        return np.ascontiguousarray(np.moveaxis(numbers, -1, 1)) if turned else numbers
 
 
 def tensors_of(file: Path) -> Iterator[Written]:
@@ -94,6 +110,6 @@ def tensors_of(file: Path) -> Iterator[Written]:
     header = require_whole(file)
     metadata = header.pop(METADATA, None)
     of_mlx = isinstance(metadata, dict) and metadata.get("format") == "mlx"
-    opened = Opened(file)
+    mapped = Mapped(file)
     for name, entry in header.items():
-        yield Written(opened, name, tuple(entry["shape"]), of_mlx)
+        yield Written(mapped, name, tuple(entry["shape"]), entry["dtype"], entry["data_offsets"][0], of_mlx)

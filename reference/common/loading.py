@@ -6,15 +6,15 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
+from parity.arithmetic import Arithmetic
 from parity.checkpoint import config_of
 from parity.errors import BackendUnavailable, UsageError
 from parity.weights.names import Spelling
-from parity.weights.stored import is_published, stored
+from parity.weights.stored import stored
+from reference.common.lying import Places
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -24,19 +24,19 @@ TOKENIZERS = ("tokenizer.json", "tokenizer.model")
 def load(
     architecture: type[Model],
     checkpoint: Path,
-    dtype: str,
+    arithmetic: Arithmetic,
     *,
     spelled: Spelling,
     config: PreTrainedConfig | None = None,
 ) -> Model:
     """Load for inference, with eager attention: the form that the published equations have.
 
-    Transformers' own loader reads the files as they are published. Of others it is given the tensors.
+    Transformers' own loader puts them in their places, but has none of their numbers: these stay in the files.
 
     Args:
         architecture: transformers' class of the model.
         checkpoint: its folder.
-        dtype: torch's name of the weights' dtype.
+        arithmetic: what it computes in.
         spelled: the architecture's names of tensors.
         config: the model's, where it is not that of the whole ``config.json``.
 
@@ -44,18 +44,16 @@ def load(
         UsageError: for another architecture or missing tensors, which transformers would draw at random.
         BackendUnavailable: when transformers cannot take the files.
     """
-    source: dict[str, Any] = {"pretrained_model_name_or_path": checkpoint}
-    if config is not None or not is_published(checkpoint, spelled):
-        tensors = {name: _torch(tensor.read()) for name, tensor in stored(checkpoint, spelled).items()}
-        source = {"pretrained_model_name_or_path": None, "state_dict": tensors}
+    places = Places(stored(checkpoint, spelled), arithmetic)
     try:
-        if config is None and "state_dict" in source:
+        if config is None:
             config = AutoConfig.from_pretrained(checkpoint, local_files_only=True)
             vars(config).pop("quantization_config", None)  # of MLX's own, and undone
         loaded: Any = architecture.from_pretrained(
-            **source,
+            None,
+            state_dict=places.held,
             config=config,
-            dtype=getattr(torch, dtype),
+            dtype=getattr(torch, arithmetic.storage),
             attn_implementation="eager",
             local_files_only=True,
             use_safetensors=True,
@@ -69,6 +67,7 @@ def load(
     model: Model
     model, report = loaded
     _require_complete(checkpoint, report)
+    places.fill(model)
     model.config.get_text_config().name_or_path = str(checkpoint)  # variants read weights that no module has
     model.train(False)
     return model
@@ -97,13 +96,6 @@ def _require_shapes(
         found = list(tensor.shape)
         if found != expected.get(name, found):
             raise UsageError(f"checkpoint {checkpoint}: {name} is {found}; its config.json needs {expected[name]}")
-
-
-def _torch(read: NDArray[Any]) -> torch.Tensor:
-    """The same numbers: torch takes no bfloat16 of NumPy's, but its bits."""
-    if read.dtype.name == "bfloat16":
-        return torch.from_numpy(read.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(read)
 
 
 def _require_complete(checkpoint: Path, report: dict[str, Any]) -> None:

@@ -125,7 +125,7 @@ class Reference(backend.Reference):
             raise BackendUnavailable(f"the reference needs {error.name}; install the extra [hf]") from error
         chosen = arithmetic(dtype)
         with chosen.loading():
-            model = load(checkpoint, chosen.storage)
+            model = load(checkpoint, chosen)
         backend = cls(model, checkpoint, dtype)
         backend.vary(_chosen(options))
         backend.execute_as(options.get("execution", ""))

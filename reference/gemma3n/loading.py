@@ -16,6 +16,7 @@ from transformers import (
 )
 from transformers.models.gemma3n.modeling_gemma3n import Gemma3nModel
 
+from parity.arithmetic import Arithmetic
 from parity.checkpoint import config_of, is_text_only
 from parity.errors import UsageError
 from parity.weights.names import text_alone
@@ -23,7 +24,7 @@ from reference.common import loading
 from reference.gemma3n import MODEL_TYPES, PUBLISHED
 
 
-def load(checkpoint: Path, dtype: str) -> Gemma3nForConditionalGeneration:
+def load(checkpoint: Path, arithmetic: Arithmetic) -> Gemma3nForConditionalGeneration:
     """Load for inference.
 
     Raises:
@@ -32,8 +33,9 @@ def load(checkpoint: Path, dtype: str) -> Gemma3nForConditionalGeneration:
     """
     loading.require_type(checkpoint, MODEL_TYPES)
     if not is_text_only(config_of(checkpoint)):
-        return loading.load(Gemma3nForConditionalGeneration, checkpoint, dtype, spelled=PUBLISHED)
-    model = loading.load(Gemma3nForCausalLM, checkpoint, dtype, config=_text_config(checkpoint), spelled=text_alone)
+        return loading.load(Gemma3nForConditionalGeneration, checkpoint, arithmetic, spelled=PUBLISHED)
+    config = _text_config(checkpoint)
+    model = loading.load(Gemma3nForCausalLM, checkpoint, arithmetic, config=config, spelled=text_alone)
     frame = TextAlone(model)
     frame.train(False)
     return frame

@@ -161,12 +161,13 @@ def interpolated(waveform: Any, rate: int, target: int) -> Any:
 @contextmanager
 def reweighed(linear: nn.Module, change: Callable[[Tensor], Tensor] | None) -> Iterator[None]:
     """Run with other weights in one projection or convolution; with its own for None."""
-    true: Any = linear.weight.data
-    linear.weight.data = true if change is None else change(true)
+    true: Any = linear.weight
+    if change is not None:
+        linear.weight = nn.Parameter(change(true.data), requires_grad=False)
     try:
         yield
     finally:
-        linear.weight.data = true
+        linear.weight = true
 
 
 def with_kernel(convolution: nn.Module, x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
