@@ -14,9 +14,10 @@ from transformers.initialization import no_init_weights
 from transformers.models.gemma3n.modeling_gemma3n import Gemma3nAudioEncoder
 
 from reference.common.arithmetics import arithmetic, prepare
+from reference.common.drawing import Bell
 from reference.gemma3n.tables import TABLES
 from reference.tiny import path
-from tools.tiny.weights import Bell, rule
+from tools.tiny.weights import rule
 
 TOWER = "model.audio_tower."
 

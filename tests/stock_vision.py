@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reference.common.drawing import Bell, to_bfloat16
+from reference.common.safetensors_file import write
 from reference.tiny import path
 from tools.tiny.config import config
-from tools.tiny.safetensors_file import write
-from tools.tiny.weights import Bell, rule, shapes, to_bfloat16
+from tools.tiny.weights import rule, shapes
 
 SIDE = 768
 RESOLUTION = 16

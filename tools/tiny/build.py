@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from reference import tiny
-from tools.tiny import config, parts, processor, safetensors_file, tokenizer, weights
+from reference.common import safetensors_file
+from tools.tiny import config, parts, processor, tokenizer, weights
 from tools.tiny.config import JsonObject
 
 WEIGHTS: Final = "model.safetensors"

@@ -13,7 +13,8 @@ from typing import Any
 from torch import Tensor
 
 from reference import tiny
-from tools.tiny import build, evaluate, safetensors_file, weights
+from reference.common import drawing, safetensors_file
+from tools.tiny import build, evaluate
 
 
 def install(drawn: Path, trained: Mapping[str, Tensor], settings: Mapping[str, Any]) -> int:
@@ -38,7 +39,7 @@ def overlay(path: Path, trained: Mapping[str, Tensor]) -> None:
     tensors = safetensors_file.read(path)
     for name, value in trained.items():
         assert tensors[name].shape == tuple(value.shape)
-        tensors[name] = weights.to_bfloat16(value.double().numpy())
+        tensors[name] = drawing.to_bfloat16(value.double().numpy())
     safetensors_file.write(path, tensors)
 
 

@@ -6,10 +6,11 @@ A kind is a name without its layer, block or projection index.
 import re
 
 from reference import tiny
-from tools.tiny import safetensors_file, weights
+from reference.common import drawing, safetensors_file
+from tools.tiny import weights
 
 
-def computing() -> dict[str, weights.Shape]:
+def computing() -> dict[str, drawing.Shape]:
     """Return name and shape of every tensor that computes something: all but the k and v of KV-shared layers."""
     unused = dict(weights.shared_key_values())
     stored = safetensors_file.shapes(tiny.path() / "model.safetensors")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from reference import tiny
-from tools.tiny import build, config, safetensors_file, weights
+from reference.common import drawing, safetensors_file
+from tools.tiny import build, config, weights
 
 FILES = {
     "chat_template.jinja",
@@ -71,7 +72,7 @@ def test_build_replaces_a_directory_whole(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_interrupted_build_changes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A build that fails half-way leaves the old checkpoint as it was."""
 
-    def interrupted(_: Any) -> dict[str, weights.Shape]:
+    def interrupted(_: Any) -> dict[str, drawing.Shape]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(weights, "shapes", interrupted)
@@ -119,7 +120,7 @@ def test_bfloat16_rounds_to_nearest_even() -> None:
     values = np.random.default_rng(0).standard_normal(4096)
     values[:3] = [1 + 2**-8, 1 + 3 * 2**-8, -(1 + 2**-8)]  # ties
     expected = values.astype(np.float32).astype(ml_dtypes.bfloat16).view(np.uint16)
-    assert np.array_equal(weights.to_bfloat16(values), expected)
+    assert np.array_equal(drawing.to_bfloat16(values), expected)
 
 
 def test_a_name_without_a_rule_is_an_error() -> None:

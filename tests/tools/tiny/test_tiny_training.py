@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="needs the [hf] extra")
 transformers = pytest.importorskip("transformers", reason="needs the [hf] extra")
 
 from reference import tiny  # noqa: E402  # behind importorskip
+from reference.common import safetensors_file  # noqa: E402
 from tools.tiny import (  # noqa: E402
     build,
     codes,
@@ -22,7 +23,6 @@ from tools.tiny import (  # noqa: E402
     material,
     packing,
     parts,
-    safetensors_file,
 )
 from tools.tiny.material import Exchange  # noqa: E402
 from tools.tiny.packing import Dialogue  # noqa: E402
@@ -151,7 +151,7 @@ class TestRecord:
         path.write_bytes((tiny.path() / build.WEIGHTS).read_bytes())
         name = "model.language_model.norm.weight"
         install.overlay(path, {name: torch.full((128,), 1 + 2**-8 + 2**-12)})
-        before, after = safetensors_file.read(tiny.path() / build.WEIGHTS), safetensors_file.read(path)
+        before, after = safetensors_file.read(tiny.path() / build.WEIGHTS).read(path)
         assert set(after[name].tolist()) == {0x3F81}
         assert all((before[one] == after[one]).all() for one in before if one != name)
 
