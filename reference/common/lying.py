@@ -47,7 +47,7 @@ class Lying(Tensor):
     def of(stored: Stored, arithmetic: Arithmetic) -> Lying:
         """The parameter of a tensor, in the dtype that carries an arithmetic's values."""
         dtype = getattr(torch, arithmetic.storage)
-        found: Lying = Tensor._make_wrapper_subclass(Lying, stored.shape, dtype=dtype)
+        found: Lying = Tensor._make_wrapper_subclass(Lying, stored.shape, dtype=dtype, requires_grad=True)
         found.stored, found.arithmetic = stored, arithmetic
         found._is_param = True  # what `torch.nn.Parameter` knows its own by
         return found
@@ -65,7 +65,7 @@ class Lying(Tensor):
         with _disable_current_modes():
             numbers = _as_torch(self.stored.read(rows)).to(self.dtype)
             rounded: Tensor = self.arithmetic.rounded(numbers)
-        return rounded
+        return rounded.requires_grad_()  # as parameters do: torch folds the axes of a batch where a matrix has it
 
     @classmethod
     def __torch_function__(
@@ -148,7 +148,7 @@ class Places:
             lying = Lying.of(stored, self._arithmetic)
             left -= lying.size_promoted
             if left >= 0 or _is_held(stored, self._arithmetic):
-                yield place, nn.Parameter(lying.promoted(), requires_grad=False)
+                yield place, nn.Parameter(lying.promoted())
             else:
                 yield place, lying
 

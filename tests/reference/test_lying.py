@@ -70,6 +70,13 @@ def load(folder, dtype, kept=NOTHING):
         return dict(Reference.load(folder, dtype)._model.named_parameters())
 
 
+@pytest.fixture(autouse=True)
+def no_grad():
+    """As the reference runs."""
+    with torch.no_grad():
+        yield
+
+
 def mapping(file):
     """Where the process has it."""
     lines = Path("/proc/self/maps").read_text().splitlines()
@@ -83,6 +90,13 @@ class TestSameToTheBit:
     @pytest.mark.parametrize("dtype", quick(["float64", "float32", "bfloat16", "float16", "float16-ane"], "float64"))
     def test_in_every_arithmetic(self, said, small, dtype):
         assert said(small, dtype, NOTHING) == said(small, dtype, WHOLE)
+
+    def test_of_a_batch_in_another_layout(self, small):
+        """Torch multiplies it row by row, or folds its axes where the matrix is a parameter: in other orders."""
+        x = torch.randn(96, 128, 2, dtype=torch.float64).permute(2, 0, 1)
+        one, other = (functional.linear(x, load(small, "float64", kept)[GATE]) for kept in (NOTHING, WHOLE))
+        assert one.equal(other)
+        assert load(small, "float64")[GATE].promoted().requires_grad
 
     @pytest.mark.parametrize("execution", quick(["blocked", "stochastic"], "stochastic"))
     def test_in_other_executions(self, said, small, execution):
@@ -133,7 +147,7 @@ class TestPlaces:
     def test_a_change_is_nobody_elses(self, small):
         """Not of the file, nor of whoever reads it next."""
         weight = load(small, "bfloat16")[GATE]
-        weight.zero_()
+        weight.data.zero_()
         assert load(small, "bfloat16")[GATE].count_nonzero() > 0
 
     def test_a_parameter_of_no_tensor(self, small):

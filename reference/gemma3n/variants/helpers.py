@@ -163,7 +163,7 @@ def reweighed(linear: nn.Module, change: Callable[[Tensor], Tensor] | None) -> I
     """Run with other weights in one projection or convolution; with its own for None."""
     true: Any = linear.weight
     if change is not None:
-        linear.weight = nn.Parameter(change(true.data), requires_grad=False)
+        linear.weight = nn.Parameter(change(true.data))
     try:
         yield
     finally:
