@@ -5,6 +5,7 @@ spaces to eight bytes, and the data. Writing it here keeps the file's bytes inde
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,17 @@ import numpy as np
 import numpy.typing as npt
 
 
+def size_of(shape: tuple[int, ...]) -> int:
+    """Return the bytes of a tensor."""
+    return 2 * math.prod(shape)
+
+
 def header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
     """Return length and JSON header; tensors lie in the order of the mapping, two bytes an element."""
     entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     start = 0
     for name, shape in shapes.items():
-        end = start + 2 * int(np.prod(shape, dtype=np.int64))
+        end = start + size_of(shape)
         entries[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [start, end]}
         start = end
     text = json.dumps(entries, separators=(",", ":")).encode()
