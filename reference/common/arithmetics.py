@@ -11,9 +11,9 @@ from torch import nn
 from torch.distributions import Normal
 
 from parity.arithmetic import Arithmetic, Plain, find
+from reference.common.deferred import Deferred
 from reference.common.executions import Stochastic
 from reference.common.float64 import Float64
-from reference.common.lying import Lying
 
 
 class Native(Plain):
@@ -54,7 +54,7 @@ def prepare(model: nn.Module, tables: Mapping[type[nn.Module], str], arithmetic:
             setattr(module, method, _on_host(getattr(module, method), arithmetic))
             continue
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
-            if not isinstance(tensor, Lying):  # rounded when it is used
+            if not isinstance(tensor, Deferred):  # rounded when it is used
                 tensor.data = arithmetic.rounded(tensor.data)
 
 

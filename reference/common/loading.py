@@ -14,7 +14,7 @@ from parity.checkpoint import config_of
 from parity.errors import BackendUnavailable, UsageError
 from parity.weights.names import Spelling
 from parity.weights.stored import stored
-from reference.common.lying import Places
+from reference.common.deferred import Places
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 

@@ -34,7 +34,7 @@ _SAID = {getattr(Tensor, name).__get__ for name in _PROPERTIES} | {
 """What a tensor says of itself without its numbers. Anything else promotes it, and so is slow at worst."""
 
 
-class Lying(Tensor):
+class Deferred(Tensor):
     """A parameter that lies in its checkpoint: it says the shape and dtype that it has promoted, and has no memory.
 
     Operations on it are of the promoted tensor, and know nothing of this one.
@@ -44,10 +44,10 @@ class Lying(Tensor):
     arithmetic: Arithmetic
 
     @staticmethod
-    def of(stored: Stored, arithmetic: Arithmetic) -> Lying:
+    def of(stored: Stored, arithmetic: Arithmetic) -> Deferred:
         """The parameter of a tensor, in the dtype that carries an arithmetic's values."""
         dtype = getattr(torch, arithmetic.storage)
-        found: Lying = Tensor._make_wrapper_subclass(Lying, stored.shape, dtype=dtype, requires_grad=True)
+        found: Deferred = Tensor._make_wrapper_subclass(Deferred, stored.shape, dtype=dtype, requires_grad=True)
         found.stored, found.arithmetic = stored, arithmetic
         found._is_param = True  # what `torch.nn.Parameter` knows its own by
         return found
@@ -74,11 +74,11 @@ class Lying(Tensor):
         """Run an operation on promoted numbers; of a table on the rows that it looks up."""
         if func in _SAID:
             return super().__torch_function__(func, types, args, kwargs or {})  # type: ignore[no-untyped-call]
-        if func is functional.embedding and isinstance(args[1], Lying):
+        if func is functional.embedding and isinstance(args[1], Deferred):
             return _looked_up(*args[:2])
-        if func is functional.linear and isinstance(args[1], Lying) and args[1].size_promoted > BLOCK:
+        if func is functional.linear and isinstance(args[1], Deferred) and args[1].size_promoted > BLOCK:
             return _projected(*args, **(kwargs or {}))
-        given, named = tree_map_only(Lying, Lying.promoted, (tuple(args), dict(kwargs or {})))
+        given, named = tree_map_only(Deferred, Deferred.promoted, (tuple(args), dict(kwargs or {})))
         return func(*given, **named)
 
     @classmethod
@@ -86,18 +86,18 @@ class Lying(Tensor):
         cls, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """The same for what torch calls below its functions."""
-        given, named = tree_map_only(Lying, Lying.promoted, (tuple(args), dict(kwargs or {})))
+        given, named = tree_map_only(Deferred, Deferred.promoted, (tuple(args), dict(kwargs or {})))
         return func(*given, **named)
 
 
-def _looked_up(ids: Tensor, table: Lying) -> Tensor:
+def _looked_up(ids: Tensor, table: Deferred) -> Tensor:
     """Rows of a table for ids of any shape; each row is promoted once."""
     with _disable_current_modes():
         rows, places = ids.unique(return_inverse=True)
     return functional.embedding(places, table.promoted(rows.numpy()))
 
 
-def _projected(x: Tensor, weight: Lying, bias: Tensor | None = None) -> Tensor:
+def _projected(x: Tensor, weight: Deferred, bias: Tensor | None = None) -> Tensor:
     """A product with a matrix of many rows, some of them at a time."""
     step = BLOCK // (weight.shape[1] * weight.dtype.itemsize)
     blocks = [slice(first, first + step) for first in range(0, weight.shape[0], step)]
@@ -140,17 +140,17 @@ class Places:
             if held.data_ptr() in filled:
                 owner[name] = filled[held.data_ptr()]
 
-    def _filled(self, places: Iterable[int]) -> Iterator[tuple[int, nn.Parameter | Lying]]:
+    def _filled(self, places: Iterable[int]) -> Iterator[tuple[int, nn.Parameter | Deferred]]:
         """What goes to each place: the smallest promoted once and for all, up to `KEPT` bytes of them."""
         left = KEPT
         for place in sorted(places, key=lambda place: math.prod(self._stored[place].shape)):
             stored = self._stored[place]
-            lying = Lying.of(stored, self._arithmetic)
-            left -= lying.size_promoted
+            deferred = Deferred.of(stored, self._arithmetic)
+            left -= deferred.size_promoted
             if left >= 0 or _is_held(stored, self._arithmetic):
-                yield place, nn.Parameter(lying.promoted())
+                yield place, nn.Parameter(deferred.promoted())
             else:
-                yield place, lying
+                yield place, deferred
 
 
 def _owned(model: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:

@@ -24,9 +24,9 @@ from parity.running.execute import Run, execute
 from parity.weights.names import text_alone
 from parity.weights.stored import stored
 from parity.weights.written import tensors_of
-from reference.common import lying
+from reference.common import deferred
 from reference.common.arithmetics import arithmetic
-from reference.common.lying import Lying, Places
+from reference.common.deferred import Deferred, Places
 from reference.gemma3n.huggingface import Reference
 from reference.tiny import path
 from tests import found
@@ -34,7 +34,7 @@ from tests.marks import quick
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 MEDIA = (Part("image", str(SAMPLES / "red-circle.png")), Part("audio", str(SAMPLES / "rising-chirp.wav")))
-WHOLE, NOTHING = lying.KEPT, 0
+WHOLE, NOTHING = deferred.KEPT, 0
 BUGS = ["mlp-down-8bit", "unembed-8bit", "attn-output-transposed", "ple-4bit"]
 TABLE = f"{found.LANGUAGE}embed_tokens.weight"
 GATE = f"{found.LANGUAGE}layers.3.mlp.gate_proj.weight"
@@ -46,7 +46,7 @@ def said(tmp_path, monkeypatch):
     number = itertools.count()
 
     def said(folder, dtype, kept, *, scenario="cached", media=(), **options):
-        monkeypatch.setattr(lying, "KEPT", kept)
+        monkeypatch.setattr(deferred, "KEPT", kept)
         reference = Reference.load(folder, dtype, **options)
         output = tmp_path / f"{next(number)}"
         schedule = reference.scenario(scenario, "Hello world", media)
@@ -66,7 +66,7 @@ def small(tmp_path_factory):
 def load(folder, dtype, kept=NOTHING):
     """The tensors by what the reference has of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lying, "KEPT", kept)
+        patch.setattr(deferred, "KEPT", kept)
         return dict(Reference.load(folder, dtype)._model.named_parameters())
 
 
@@ -123,7 +123,7 @@ class TestPlaces:
     def test_only_small_ones_are_kept(self, small):
         """The smallest first, up to so many bytes."""
         weights = load(small, "float64", 10_000)
-        kept = {name: weight for name, weight in weights.items() if not isinstance(weight, Lying)}
+        kept = {name: weight for name, weight in weights.items() if not isinstance(weight, Deferred)}
         assert 0 < sum(weight.nbytes for weight in kept.values()) <= 10_000
         assert max(weight.numel() for weight in kept.values()) <= min(
             weight.numel() for name, weight in weights.items() if name not in kept
@@ -132,14 +132,14 @@ class TestPlaces:
     def test_what_lies_is_a_parameter(self, small):
         """As large and of the dtype that it has promoted, and without memory."""
         weight = load(small, "float64")[GATE]
-        assert isinstance(weight, Lying)
+        assert isinstance(weight, Deferred)
         assert isinstance(weight, nn.Parameter)
         assert (weight.shape, weight.dtype, weight.device.type) == ((256, 128), torch.float64, "cpu")
 
     def test_weights_in_the_files_dtype_stay_there(self, small):
         """They are its bytes, of which no copy is made."""
         weight = load(small, "bfloat16")[GATE]
-        assert not isinstance(weight, Lying)
+        assert not isinstance(weight, Deferred)
         assert weight.equal(found.tensors()[GATE])
         begin, end = mapping(small / "model.safetensors")
         assert begin <= weight.data_ptr() < end
@@ -166,15 +166,15 @@ class TestOperations:
 
     def test_rows_are_gathered_before_they_are_promoted(self, table, monkeypatch):
         whole, read = table.promoted(), []
-        promoted = Lying.promoted
-        monkeypatch.setattr(Lying, "promoted", lambda table, rows: read.append(rows) or promoted(table, rows))
+        promoted = Deferred.promoted
+        monkeypatch.setattr(Deferred, "promoted", lambda table, rows: read.append(rows) or promoted(table, rows))
         ids = torch.tensor([[3, 700, 3], [5, 5, 0]])
         assert functional.embedding(ids, table).equal(whole[ids])
         assert [rows.tolist() for rows in read] == [[0, 3, 5, 700]]
 
     def test_a_large_matrix_is_promoted_in_blocks(self, table, monkeypatch):
         x, whole = torch.randn(5, table.shape[1], dtype=torch.float64), table.promoted()
-        monkeypatch.setattr(lying, "BLOCK", 100 * table.shape[1] * 8)
+        monkeypatch.setattr(deferred, "BLOCK", 100 * table.shape[1] * 8)
         bias = torch.randn(table.shape[0], dtype=torch.float64)
         np.testing.assert_allclose(functional.linear(x, table), functional.linear(x, whole), rtol=1e-12, atol=1e-13)
         np.testing.assert_allclose(
@@ -186,7 +186,7 @@ class TestOperations:
         assert (table.T @ table).equal(whole.T @ whole)
         assert torch.cat([table, table]).equal(torch.cat([whole, whole]))
         assert table[3:5].equal(whole[3:5])
-        assert not isinstance(table.data, Lying)
+        assert not isinstance(table.data, Deferred)
 
 
 class TestFound:
