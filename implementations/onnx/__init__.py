@@ -64,6 +64,6 @@ class Backend(Port):
         """Run a chunk.
 
         Raises:
-            UsageError: for media.
+            UsageError: for media that the package has no graph for, or that do not fit it or the ids.
         """
         return self._program.run(inputs.token_ids, inputs.media, tap=tap, last_only=last_only)

@@ -1,7 +1,7 @@
 """Loading: a package that is there, or the graphs of a checkpoint, exported once for all of its shape.
 
-A graph depends on a checkpoint's configuration alone. So graphs without weights are kept in the user's cache, and each
-process writes the weights beside them, which takes as long as the disk does.
+A graph depends on a checkpoint's configuration alone, and one of pictures on their size. So graphs without weights are
+kept in the user's cache, and each process writes the weights beside them, which takes as long as the disk does.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 import onnx
 
 from implementations.gemma3n.config import Config
+from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
 from implementations.onnx.export.weights import Weights, weight_names, write_graph
 from implementations.onnx.options import Options
-from implementations.onnx.package.folder import FOLDER, GRAPHS, Package, graph_file, write_steps
+from implementations.onnx.package.folder import FOLDER, Package, Picture, graph_file, read_steps, write_steps
 from implementations.onnx.program import Program
 from parity.running.cache import Cache, Key, cache
 from parity.running.identity import source_of
@@ -28,6 +29,8 @@ from parity.scratch import scratch
 EXPORTERS = ("torch", "onnx", "onnxscript", "onnx-ir")
 SOURCES = (
     "implementations.onnx.text",
+    "implementations.onnx.vision",
+    "implementations.onnx.audio",
     "implementations.onnx.export",
     "implementations.onnx.package",
     "implementations.gemma3n",
@@ -63,27 +66,40 @@ def write_graphs(checkpoint: Path, path: Path, told: Told = lambda what: None) -
         UsageError: for another architecture, or weights that do not fit it.
     """
     config, folder = Config.from_directory(checkpoint), path / FOLDER
-    weights = Weights(checkpoint, config)
-    store, key = cache(), key_of(config)
+    weights, picture = Weights(checkpoint, config), picture_of(checkpoint)
+    store, key = cache(), key_of(config, picture)
     if store is None or not _copied(store, key, folder):
         folder.mkdir()
-        _export(config, weights, folder, told)
+        _export(config, picture, weights, folder, told)
         if store is not None:
             store.keep(key, lambda content: _copy(folder, content))
-    models = {name: onnx.load(graph_file(folder, name)) for name in GRAPHS}
+    models = {name: onnx.load(graph_file(folder, name)) for name in read_steps(folder)}
     weights.require(set().union(*map(weight_names, models.values())))
     for name, model in models.items():
         told(f"writing the weights of {name}")
         write_graph(folder, name, model, weights)
 
 
-def key_of(config: Config) -> Key:
+def picture_of(checkpoint: Path) -> Picture | None:
+    """Height and width of the pictures that a checkpoint's processor makes; None where it has no processor.
+
+    Raises:
+        UsageError: for settings that are malformed or not implemented.
+    """
+    if not (checkpoint / "processor_config.json").is_file():
+        return None
+    image = ProcessorSettings.from_directory(checkpoint).image
+    return None if image is None else (image.height, image.width)
+
+
+def key_of(config: Config, picture: Picture | None) -> Key:
     """All that graphs without weights depend on."""
     return {
         "op": "ONNX export",
         "checkpoint": ["any gemma3n of one shape"],
         "dtype": "float32",
         "config": asdict(config),
+        "picture": picture,
         "source": [source_of(name) for name in SOURCES],
         "libraries": [f"{name} {version(name)}" for name in EXPORTERS],
     }
@@ -105,13 +121,13 @@ def _copied(store: Cache, key: Key, folder: Path) -> bool:
     return True
 
 
-def _export(config: Config, weights: Weights, folder: Path, told: Told) -> None:
-    from implementations.onnx.export.text import graphs, parameters
+def _export(config: Config, picture: Picture | None, weights: Weights, folder: Path, told: Told) -> None:
+    from implementations.onnx.export import encoders, text
 
-    weights.require(parameters(config))  # first: the export takes a minute
+    weights.require(text.parameters(config) | encoders.parameters(config, picture))  # first: the export takes minutes
     steps = {}
     told("exporting the graphs")
-    for name, (model, found) in graphs(config):
+    for name, (model, found) in (*text.graphs(config), *encoders.graphs(config, picture)):
         graph_file(folder, name).write_bytes(model.SerializeToString(deterministic=True))
         steps[name] = found
     write_steps(folder, steps)

@@ -12,10 +12,12 @@ from implementations.gemma3n.preprocessing.inputs import NOTHING, Media
 from implementations.gemma3n.rope import SLIDING
 from implementations.onnx.options import Options
 from implementations.onnx.package.folder import DECODER, EMBEDDER, Package, past, present
-from implementations.onnx.session import Graph, Values
+from implementations.onnx.senses import INPUTS, Senses
+from implementations.onnx.session import Feeds, Graph, Values
 from parity.errors import UsageError
 from parity.tap import SILENT, Tap
 
+IDS = "text.input_ids"
 OF_LAST = ("text.lm_head", "text.logits")
 """Steps of which a conversation has the last token's values alone."""
 
@@ -34,10 +36,11 @@ class Program:
 
     def __init__(self, config: Config, package: Package, options: Options) -> None:
         self.config = config
-        self.embedder, self.decoder = (
-            Graph(f"{name}.onnx", package.graph(name), package.folder, package.steps[name], options)
-            for name in (EMBEDDER, DECODER)
-        )
+        self.graphs = {
+            name: Graph(f"{name}.onnx", package.graph(name), package.folder, steps, options)
+            for name, steps in package.steps.items()
+        }
+        self._senses = Senses(config, self.graphs)
         owners = range(config.text.first_shared_layer)
         self._past = {one: other for layer in owners for one, other in zip(past(layer), present(layer), strict=True)}
         self._sliding = {name for layer in owners for name in past(layer) if self._slides(layer)}
@@ -57,21 +60,25 @@ class Program:
         """Run the next chunk of token ids ``[batch, token]``; returns logits ``[batch, token or 1, vocabulary]``.
 
         Raises:
-            UsageError: for media.
+            UsageError: for media that the package has no graph for, or that do not fit it or the ids.
         """
-        if media:
-            raise UsageError("backend onnx has no graphs of pictures and sounds yet: give it text")
-        embedded = self._given(self.embedder, {"input_ids": token_ids}, tap)
+        embedded = self._embedded(token_ids, media, tap)
         positions = self._begin[:, None] + np.arange(token_ids.shape[1])
         feeds = {**embedded, "position_ids": positions, **self._held}
-        found = self._given(self.decoder, feeds, tap, last=OF_LAST if last_only else ())
+        found = _given(self.graphs[DECODER], feeds, tap, last=OF_LAST if last_only else ())
         self._begin = self._begin + token_ids.shape[1]
         self._held = {one: self._kept(one, found[other]) for one, other in self._past.items()}
         return found["logits"][:, -1:] if last_only else found["logits"]
 
-    @staticmethod
-    def _given(graph: Graph, feeds: Values, tap: Tap, *, last: tuple[str, ...] = ()) -> Values:
-        return graph.run(feeds) if tap is SILENT else graph.observed(feeds, tap, last=last)
+    def _embedded(self, token_ids: NDArray[np.int64], media: Media, tap: Tap) -> Values:
+        """What the decoder takes of ids and media: embeddings of all, and of ids alone the per-layer inputs."""
+        ahead = tap.ahead(IDS)
+        ids = token_ids if isinstance(ahead, float) else ahead
+        found = _given(self.graphs[EMBEDDER], {"input_ids": token_ids}, tap)
+        embeds = self._senses.merged(
+            found["inputs_embeds"], ids, media, lambda graph, feeds: _given(graph, feeds, tap), tap=tap
+        )
+        return {**found, "inputs_embeds": embeds}
 
     def _kept(self, name: str, seen: NDArray[Any]) -> NDArray[Any]:
         """What later chunks still see: of a sliding layer all of a window but the query's own position."""
@@ -83,9 +90,14 @@ class Program:
         return self.config.text.layer_types[layer] == SLIDING
 
     def _require_inputs(self) -> None:
-        wanted = {self.embedder: {"input_ids"}, self.decoder: {"inputs_embeds", "per_layer_inputs", "position_ids"}}
-        wanted[self.decoder] |= set(self._past)
-        for graph, names in wanted.items():
+        taken = ("inputs_embeds", "per_layer_inputs", "position_ids", *self._past)
+        wanted = {EMBEDDER: ("input_ids",), DECODER: taken, **INPUTS}
+        for name, graph in self.graphs.items():
+            names = set(wanted[name])
             if other := sorted(set(graph.inputs) ^ names):
                 what = "takes no" if other[0] in names else "takes an unknown"
                 raise UsageError(f"{graph.name} {what} {other[0]}; is it of the model that config.json describes?")
+
+
+def _given(graph: Graph, feeds: Feeds, tap: Tap, *, last: tuple[str, ...] = ()) -> Values:
+    return graph.run(feeds) if tap is SILENT else graph.observed(feeds, tap, last=last)

@@ -47,6 +47,11 @@ class Graph:
         self._plain: onnxruntime.InferenceSession | None = None
         self._tapped: tuple[object, onnxruntime.InferenceSession] | None = None
 
+    def size(self, name: str) -> tuple[int, ...]:
+        """The shape of an input, 0 along the axes that are left open."""
+        (found,) = (value for value in self.model.graph.input if value.name == name)
+        return tuple(axis.dim_value for axis in found.type.tensor_type.shape.dim)
+
     def run(self, feeds: Feeds) -> Values:
         """What the graph gives as it ships."""
         if self._plain is None:
@@ -57,7 +62,7 @@ class Graph:
         """What the graph gives, with each step emitted.
 
         Where all steps' own values go on, what the graph gives are the values of the graph as it ships: an exposed one
-        fuses less, so that its last bits may be others.
+        fuses less, so that its last bits may be others. Of an output that is a step, what the tap answers is given.
 
         Args:
             feeds: the inputs.
@@ -74,7 +79,8 @@ class Graph:
             value = values[one.tensor]
             value = value[:, -1:] if one.step in last else value
             changes = one in answers or one.step in factors
-            if tap(one.step, value) is not value and not changes:
+            values[one.tensor] = tap(one.step, value)
+            if values[one.tensor] is not value and not changes:
                 raise UsageError(f"step {one.step} was answered with a value that its tap did not tell ahead")
         return {name: values[name] for name in self.outputs}
 

@@ -40,15 +40,22 @@ MEDIA = {
 }
 
 
-DTYPES = {"mlx": ("float32", "bfloat16"), "ane": ("float32", "float16-ane")}
+DTYPES = {"mlx": ("float32", "bfloat16"), "ane": ("float32", "float16-ane"), "onnx": ("float32",)}
 """Arithmetics in which each implementation is held to the reference."""
-SMALL = [(name, dtypes[1]) for name, dtypes in DTYPES.items()]
+SMALL = [(name, dtype) for name, dtypes in DTYPES.items() for dtype in dtypes[1:]]
+OPTIONS = {"onnx": {"threads": "1"}}
+"""The one thread that the harness sets."""
 
 
 @pytest.fixture(scope="module")
 def load(harness):
     """An implementation, loaded once for each arithmetic and set of options."""
-    return functools.cache(lambda name, dtype, **options: find(name).load(harness.checkpoint, dtype, **options))
+
+    @functools.cache
+    def loaded(name, dtype, **options):
+        return find(name).load(harness.checkpoint, dtype, **OPTIONS.get(name, {}), **options)
+
+    return loaded
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +101,7 @@ def schedules():
     """Every further scenario for each implementation; a conversation reads, replies and reads on, as others do."""
     for scenario, name in itertools.product(WITH_MEDIA, DTYPES):
         if scenario not in ("one-shot", "cached"):
-            often = (scenario, name) in (("batch", "mlx"), ("generate", "ane"))
+            often = (scenario, name) in (("batch", "mlx"), ("batch", "onnx"), ("generate", "ane"))
             yield pytest.param(scenario, name, marks=pytest.mark.slow if often else pytest.mark.exhaustive)
 
 
@@ -141,7 +148,12 @@ def test_a_picture_that_is_read_sideways_is_found(name, run, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "module"), [("mlx", "implementations.mlx.model"), ("ane", "implementations.ane.senses")]
+    ("name", "module"),
+    [
+        ("mlx", "implementations.mlx.model"),
+        ("ane", "implementations.ane.senses"),
+        ("onnx", "implementations.onnx.senses"),
+    ],
 )
 def test_a_sound_that_is_not_merged_is_found(name, module, run, monkeypatch):
     where = pytest.importorskip(module)
@@ -177,15 +189,15 @@ def test_a_sound_that_is_too_long_is_refused(harness, tmp_path):
         harness.oracle.scenario("one-shot", "What?", parts[1])
 
 
-def test_implementations_answer_alike(load):
+@pytest.mark.parametrize("name", quick(["ane", "onnx"], "ane"))
+def test_implementations_answer_alike(name, load):
     """Greedy, to a picture and a sound, and to a second question, which goes on behind what was read."""
     first = Message("user", (PICTURE, CHIRP, Part("text", "What is it?")))
-    said = {name: "".join(load(name, "float32").generate([first], Sampling(max_tokens=8))) for name in DTYPES}
-    assert len(set(said.values())) == 1
-    assert all(said.values())
-    answer = Message("model", (Part("text", said["ane"]),))
+    both = [load(of, "float32") for of in ("mlx", name)]
+    said, other = ("".join(backend.generate([first], Sampling(max_tokens=8))) for backend in both)
+    assert said == other
+    assert said
+    answer = Message("model", (Part("text", said),))
     second = Message("user", (BEEPS, Part("text", "And this?")))
-    again = {
-        "".join(load(name, "float32").generate([first, answer, second], Sampling(max_tokens=8))) for name in DTYPES
-    }
+    again = {"".join(backend.generate([first, answer, second], Sampling(max_tokens=8))) for backend in both}
     assert len(again) == 1

@@ -24,7 +24,7 @@ PORTS = {
 }
 """What each computes with, and its options; a batch as short as the window makes rings short."""
 EAGER = pytest.mark.parametrize("backend", ["mlx", "ane"], indirect=True)
-"""Those that wait for a tap's answers, and that see and hear; a graph's answers are judged in `test_onnx_parity`."""
+"""Those that wait for a tap's answers; a graph's answers are judged in `test_onnx_parity`."""
 SCHEDULES = {
     "one shot": ([ids(1, 12)], (0,), False),
     "longer than the window and two calls": ([ids(1, 2 * WINDOW + 5)], (0,), False),
@@ -130,14 +130,13 @@ def disturbed(backend, value):
     return backend.tensors.from_numpy(other, value, None)
 
 
-@EAGER
 def test_media_are_read_once(backend):
     """Behind a picture, text alone goes on; the picture is in the cache, and another one gives other logits."""
     image = Config.from_directory(path()).image_token_id
     first, second = [], []
     for pixels, behind in ((np.zeros, first), (np.ones, second)):
         backend.begin()
-        backend.read([2, *[image] * 16], Media(pixels=pixels((1, 3, 64, 64), np.float32)))
+        backend.read([2, *[image] * 16], Media(pixels=pixels((1, 3, 192, 192), np.float32)))
         behind.append(backend.read([9, 10]))
     assert not np.array_equal(first, second)
 

@@ -11,6 +11,7 @@ from implementations.gemma3n.config import AudioConfig
 from implementations.onnx.audio.conformer import Block
 from implementations.onnx.audio.embedder import AudioEmbedder
 from implementations.onnx.audio.subsample import Subsample
+from implementations.onnx.audio.timing import timing
 from implementations.onnx.audio.windows import Heard, Windows
 from parity.tap import SILENT, Tap
 
@@ -25,7 +26,7 @@ class AudioTower(nn.Module):
         self.subsample_conv_projection = Subsample(config)
         self.conformer = nn.ModuleList(Block(config) for _ in range(config.conf_num_hidden_layers))
         self._windows = Windows(config)
-        self.register_buffer("timing", self._windows.timing(config.hidden_size), persistent=False)
+        self.register_buffer("timing", torch.from_numpy(timing(config, config.hidden_size)), persistent=False)
         self._stride = math.prod(time for time, _ in config.sscp_conv_stride_size)
         self._reduction = config.conf_reduction_factor
 

@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from implementations.gemma3n.config import AudioConfig
-
-SLOWEST = 1e-4
-"""Radians a frame of the last sine; the first has 1."""
 
 
 class Windows:
@@ -70,18 +66,6 @@ class Windows:
         """
         wide = functional.pad(by_distance, (0, self.width + 1 - self.span))
         return wide.flatten(-2)[..., : self._block * self.width].unflatten(-1, (self._block, self.width))
-
-    def timing(self, channels: int) -> Tensor:
-        """Sines, then cosines, of each distance, from the farthest key before to the last ahead (arXiv 1706.03762).
-
-        A distance multiplies what a rate is off by: so the table is made in float64.
-
-        Returns:
-            ``[1, distance, channels]``, float32.
-        """
-        distances = np.arange(self._past, -self._future - 1, -1)[:, None]
-        angles = distances * SLOWEST ** (np.arange(channels // 2) / max(channels // 2 - 1, 1))
-        return torch.from_numpy(np.concatenate([np.sin(angles), np.cos(angles)], axis=1)[None].astype(np.float32))
 
     def _cut(self, x: Tensor, width: int, before: int, behind: int) -> Tensor:
         """Windows of `width` frames, one block apart, of frames padded by constant numbers on both sides.

@@ -19,6 +19,7 @@ import onnx
 import onnx_ir
 import onnxscript.optimizer
 import torch
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, InlinePass, RemoveUnusedNodesPass
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
@@ -28,7 +29,7 @@ from parity.tap import ScopedTap
 OPSET = 20
 DOMAIN, TAP = "parity", "Tap"
 """Domain of the operators that stand for what is not ONNX's, and the one that marks a step."""
-SIZES = {"batch": 2, "token": 7, "past": 5, "key": 12}
+SIZES = {"batch": 2, "token": 7, "past": 5, "key": 12, "image": 3, "clip": 4, "frame": 150}
 """Of the axes that a graph leaves open, while it is traced: all different, and none of them 1."""
 _FOLDED = 64
 """Elements of a constant that the optimizer may compute: shapes are, tables are not."""
@@ -85,6 +86,8 @@ def traced(
     call: Callable[..., tuple[Tensor, ...]],
     inputs: Sequence[Operand],
     outputs: Sequence[str],
+    *,
+    rewritten: bool = True,
 ) -> onnx.GraphProto:
     """The graph of a module; its weights are inputs behind the others, by their names in the module.
 
@@ -93,6 +96,8 @@ def traced(
         call: runs it on tensors, with a tap; returns a tensor for each output.
         inputs: what it takes.
         outputs: names of what it gives.
+        rewritten: whether a hundred rules are tried at each node, which is half of the time of a graph of an encoder.
+            Without, detours are left to the runtime, which has rules of its own.
     """
     with FakeTensorMode(shape_env=ShapeEnv()):
         module = Traced(build(), call).eval()
@@ -110,21 +115,37 @@ def traced(
             verbose=False,
         )
     assert exported is not None
-    return _optimized(exported.model, {name for name, _ in module.named_parameters()} | _buffers(module))
+    _free(exported.model, {name for name, _ in module.named_parameters()} | _buffers(module))
+    with _quiet():
+        _optimize(exported.model, rewritten)
+    return _bare(exported.model)
 
 
 def _buffers(module: nn.Module) -> set[str]:
     return {name for name, _ in module.named_buffers()}
 
 
-def _optimized(model: Any, weights: set[str]) -> onnx.GraphProto:
-    """The graph without detours, its weights among its inputs."""
+def _free(model: Any, weights: set[str]) -> None:
+    """Have a model take its weights as inputs."""
     for name in [name for name in model.graph.initializers if name in weights]:
         value = model.graph.initializers.pop(name)
         value.const_value, value.name = None, name.removeprefix("body.")
         model.graph.inputs.append(value)
-    with _quiet():
-        onnxscript.optimizer.optimize(model, input_size_limit=_FOLDED, output_size_limit=_FOLDED)
+
+
+def _optimize(model: Any, rewritten: bool) -> None:
+    limits: dict[str, Any] = {"input_size_limit": _FOLDED, "output_size_limit": _FOLDED}
+    if rewritten:
+        onnxscript.optimizer.optimize(model, **limits)
+        return
+    InlinePass()(model)
+    onnxscript.optimizer.fold_constants(model, **limits)
+    CommonSubexpressionEliminationPass()(model)
+    RemoveUnusedNodesPass()(model)
+
+
+def _bare(model: Any) -> onnx.GraphProto:
+    """The graph without what the exporter tells of it."""
     found: onnx.GraphProto = onnx_ir.serde.serialize_model(model).graph
     for node in found.node:  # where in the source each came from: many times the graph itself
         node.ClearField("metadata_props")

@@ -14,6 +14,7 @@ from onnx import ModelProto, TensorProto
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.modality import ModalityConfig
 from implementations.gemma3n.weight_names import LANGUAGE, PUBLISHED, has_head, require_names, require_shape, unused
+from implementations.onnx.audio.timing import timing
 from implementations.onnx.package.folder import graph_file
 from parity.weights.names import HEAD
 from parity.weights.stored import stored
@@ -29,7 +30,11 @@ TABLE = "embed_tokens.weight"
 HARD = {f"embed_{name}.weight": f"model.embed_{name}." for name in ("vision", "audio")}
 """Tables that are computed here, and where what they are computed of is in the checkpoint."""
 OF_HARD = ("embedding", "hard_embedding_norm", "embedding_projection")
+ENCODED = ("vision_tower.", "audio_tower.", "embed_vision.", "embed_audio.")
+"""What names of encoders' weights begin with; the checkpoint's have `MODEL` before them."""
+MODEL = "model."
 FREQUENCIES = "_inv_freq"
+TIMING = "audio_tower.timing"
 OUTPUT_SCALE = ".altup.correct_output_scale"
 """A checkpoint has it where its configuration says that nothing is scaled, too; no graph reads it then."""
 
@@ -74,18 +79,20 @@ class Weights:
         return array if plain == name else np.ascontiguousarray(array.T)
 
     def _sources(self, name: str) -> tuple[str, ...]:
-        if name.endswith(FREQUENCIES):
+        if name.endswith(FREQUENCIES) or name == TIMING:
             return ()
         if name in HARD:
             return tuple(f"{HARD[name]}{part}.weight" for part in OF_HARD)
         if name == HEAD:
             return (HEAD,) if has_head(self._config, self._tensors) else (LANGUAGE + TABLE,)
-        return (LANGUAGE + name,)
+        return (MODEL + name if name.startswith(ENCODED) else LANGUAGE + name,)
 
     def _computed(self, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
         text = self._config.text
         if name.endswith(FREQUENCIES):
             return text.ropes[name.removesuffix(FREQUENCIES)].inverse_frequencies(text.head_dim)
+        if name == TIMING:
+            return timing(self._config.audio, shape[-1])
         if name in HARD:
             of = self._config.vision if "vision" in name else self._config.audio
             width, rows = of.hidden_size, of.vocab_size

@@ -3,6 +3,7 @@
 config.json, tokenizer.json, chat_template.jinja ...
 onnx/embed_tokens.onnx, onnx/embed_tokens.onnx_data
 onnx/decoder_model_merged.onnx, onnx/decoder_model_merged.onnx_data
+onnx/vision_encoder.onnx, onnx/audio_encoder.onnx ...    where the model sees and hears
 onnx/steps.json
 """
 
@@ -25,11 +26,16 @@ from parity.json_file import read_json
 FOLDER, SIDECAR = "onnx", "steps.json"
 EMBEDDER, DECODER = "embed_tokens", "decoder_model_merged"
 GRAPHS = (EMBEDDER, DECODER)
+"""Those that every package has."""
+VISION, AUDIO = "vision_encoder", "audio_encoder"
+ENCODERS = (VISION, AUDIO)
 FORMAT = 1
 """Of the sidecar."""
 
 Steps = Mapping[str, Sequence[Tapped]]
 """The steps of each graph, in the order in which it computes them."""
+Picture = tuple[int, int]
+"""Height and width of the pictures that a graph takes."""
 
 
 def past(layer: int) -> tuple[str, str]:
@@ -67,10 +73,11 @@ class Package:
             UsageError: for a file that is missing or malformed.
         """
         folder = path / FOLDER
-        for file in (folder / SIDECAR, *(graph_file(folder, name) for name in GRAPHS)):
-            if not file.is_file():
-                raise UsageError(f"package {path}: no {FOLDER}/{file.name}; is it one that `parity onnx export` wrote?")
-        return cls(folder, read_steps(folder))
+        _require_file(folder / SIDECAR, path)
+        steps = read_steps(folder)
+        for name in steps:
+            _require_file(graph_file(folder, name), path)
+        return cls(folder, steps)
 
     def graph(self, name: str) -> ModelProto:
         """A graph without its large tensors, whose files are whole.
@@ -105,9 +112,16 @@ def read_steps(folder: Path) -> Steps:
         content = read_json(file)
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r} instead of {FORMAT}")
-        return {name: tuple(Tapped(**one) for one in content["steps"][name]) for name in GRAPHS}
+        told = content["steps"]
+        names = (*GRAPHS, *(name for name in ENCODERS if name in told))
+        return {name: tuple(Tapped(**one) for one in told[name]) for name in names}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"package file {file} cannot be read ({error!r}); export it again") from error
+
+
+def _require_file(file: Path, path: Path) -> None:
+    if not file.is_file():
+        raise UsageError(f"package {path}: no {FOLDER}/{file.name}; is it one that `parity onnx export` wrote?")
 
 
 def require_whole(model: ModelProto, file: Path) -> None:

@@ -14,6 +14,7 @@ pytest.importorskip("onnxscript")
 
 from implementations.gemma3n.config import AudioConfig  # noqa: E402
 from implementations.onnx.audio.subsample import running_mean  # noqa: E402
+from implementations.onnx.audio.timing import timing  # noqa: E402
 from implementations.onnx.audio.windows import Windows  # noqa: E402
 from parity.judging.baseline import judged as judged_by  # noqa: E402
 from parity.tap import ScopedTap  # noqa: E402
@@ -40,7 +41,8 @@ from tests.onnx_towers import (  # noqa: E402
 NOISE = 4e-6
 """Of a graph's features to torch's; measured: 8.1e-7."""
 SMALL = {"hidden_size": 48, "conf_num_attention_heads": 4, "conf_num_hidden_layers": 2}
-WIDE = Windows(AudioConfig(conf_attention_chunk_size=4, conf_attention_context_left=6, conf_attention_context_right=2))
+SEEING = AudioConfig(conf_attention_chunk_size=4, conf_attention_context_left=6, conf_attention_context_right=2)
+WIDE = Windows(SEEING)
 FAULTS = {
     "conformer.2.attention.attn.logits": ("conformer.2.attention.attn", "_cap", 1e9),
     "subsample_conv_projection.conv_1.normed": ("subsample_conv_projection.conv_1.norm", "_eps", 1e-5),
@@ -197,7 +199,7 @@ def test_a_query_sees_sound_frames_in_its_reach():
 
 def test_sines_of_each_distance():
     """From the farthest behind on."""
-    signal = WIDE.timing(8)
+    signal = timing(SEEING, 8)
     distances = np.arange(5, -3, -1)
     assert signal.shape == (1, 8, 8)
     np.testing.assert_allclose(signal[0, :, 0], np.sin(distances), rtol=1e-6)

@@ -8,7 +8,7 @@ pytest.importorskip("onnxruntime")
 
 import onnx
 
-from implementations.onnx.package.folder import DECODER, EMBEDDER, FOLDER, GRAPHS, Package
+from implementations.onnx.package.folder import DECODER, EMBEDDER, ENCODERS, FOLDER, GRAPHS, Package
 from reference.tiny import path
 
 
@@ -72,7 +72,7 @@ def package(tmp_path_factory):
 @pytest.mark.slow
 def test_a_package_is_as_the_published_one(package):
     """Files, names and open axes; a checker of others finds nothing wrong with it."""
-    for name in GRAPHS:
+    for name in (*GRAPHS, *ENCODERS):
         onnx.checker.check_model(package / FOLDER / f"{name}.onnx")
     assert (package / "tokenizer.json").read_bytes() == (path() / "tokenizer.json").read_bytes()
     assert not list(package.glob("*.safetensors"))

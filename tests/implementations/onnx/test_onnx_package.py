@@ -13,12 +13,13 @@ from onnx import TensorProto, helper
 
 from implementations.gemma3n.config import Config
 from implementations.onnx.export.weights import TURNED, Weights, hard_table, write_graph
-from implementations.onnx.package.folder import FOLDER, GRAPHS, SIDECAR, Package, graph_file, write_steps
+from implementations.onnx.package.folder import FOLDER, GRAPHS, SIDECAR, VISION, Package, graph_file, write_steps
 from implementations.onnx.package.graph import Tapped
 from parity.errors import UsageError
 from parity.safetensors_header import read_header
 from reference.tiny import path
 
+OF_ENCODERS = ("model.vision_tower.", "model.audio_tower.", "model.embed_vision.soft_", "model.embed_audio.soft_")
 LARGE, SMALL = "norm.weight", "layers.0.altup.modality_router.weight"
 STEPS = {name: [Tapped("a.step", "tensor", "float32")] for name in GRAPHS}
 
@@ -113,6 +114,7 @@ DATA = f"{GRAPHS[1]}.onnx_data"
         (spoiled(SIDECAR, lambda file: file.write_text("[")), "steps.json cannot be read"),
         (edited(lambda content: content.update(format=9)), "format 9 instead of 1"),
         (edited(lambda content: content["steps"].pop(GRAPHS[0])), "steps.json cannot be read"),
+        (edited(lambda content: content["steps"].update({VISION: []})), "no onnx/vision_encoder.onnx"),
         (edited(lambda content: content["steps"][GRAPHS[0]].append({"step": 1})), "steps.json cannot be read"),
     ],
 )
@@ -149,17 +151,47 @@ def test_frequencies_are_the_configurations(weights):
 
 
 def test_what_a_checkpoint_must_have(weights):
-    """All that the text path takes, and nothing that nobody knows; towers are not the graphs' yet."""
+    """All that the text path takes, and nothing that nobody knows; of towers all or nothing."""
     names = {name.removeprefix("model.language_model.") for name in read_header(path() / "model.safetensors")}
     text = {name for name in names if not name.startswith(("model.", "__"))}
     shared = tuple(f"layers.{layer}.self_attn.{part}" for layer in range(20, 25) for part in "kv")
     text = {name for name in text if not name.startswith(shared)}
     hard = {"embed_vision.weight", "embed_audio.weight", "lm_head.weight"}
     weights.require(text | hard)
+    towers = {name.removeprefix("model.") for name in names if name.startswith(OF_ENCODERS)}
+    weights.require(text | hard | towers)
+    one = "vision_tower.timm_model.conv_stem.conv.bias"
+    with pytest.raises(UsageError, match=rf"has an unknown tensor model.{one}"):
+        weights.require((text | hard | towers) - {one})
     with pytest.raises(UsageError, match=r"lacks model.language_model.unheard.weight"):
         weights.require(text | hard | {"unheard.weight"})
     with pytest.raises(UsageError, match=r"has an unknown tensor model.language_model.norm.weight"):
         weights.require((text | hard) - {LARGE})
+
+
+def test_encoders_weights_are_the_checkpoints(weights):
+    """And sines are the configuration's: the last of the keys is the query itself, whose cosines are 1."""
+    assert weights.read("embed_audio.embedding.weight", (128, 64)).shape == (128, 64)
+    assert (weights.read("audio_tower.timing", (1, 13, 64))[0, -1] == [0] * 32 + [1] * 32).all()
+
+
+def test_the_pictures_that_a_checkpoint_takes(tmp_path):
+    """As its processor makes them; without one it takes none."""
+    pytest.importorskip("onnxruntime")
+    from implementations.onnx.loading import picture_of
+
+    assert picture_of(path()) == (192, 192)
+    assert picture_of(tmp_path) is None
+
+
+def test_a_language_model_alone_has_no_encoders():
+    pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    from implementations.onnx.export import encoders
+
+    config = replace(Config.from_directory(path()), text_only=True)
+    assert not list(encoders.graphs(config, None))
+    assert not encoders.parameters(config, None)
 
 
 def test_a_scale_that_nothing_is_scaled_by_may_be_there(weights):
