@@ -122,8 +122,9 @@ class Places:
 
     def __init__(self, tensors: Mapping[str, Stored], arithmetic: Arithmetic) -> None:
         self._arithmetic = arithmetic
-        dtype = getattr(torch, arithmetic.storage)
-        self.held = {name: torch.zeros((), dtype=dtype).expand(stored.shape) for name, stored in tensors.items()}
+        # No number equals NaN: transformers ties a head to the embedding where the two have the same numbers.
+        number, dtype = float("nan"), getattr(torch, arithmetic.storage)
+        self.held = {name: torch.tensor(number, dtype=dtype).expand(stored.shape) for name, stored in tensors.items()}
         self._stored = {held.data_ptr(): tensors[name] for name, held in self.held.items()}
 
     def fill(self, model: nn.Module) -> None:
