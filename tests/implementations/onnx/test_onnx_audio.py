@@ -224,7 +224,7 @@ def test_a_graph_hears_what_torch_hears(encoder):
         assert distance(found, encoder(*inputs).numpy()) < NOISE, lengths
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive  # test_onnx_media has the graphs that ship, with all of their steps
 @torch.inference_mode()
 def test_every_tap_is_a_node_of_the_graph(encoder):
     """All of the steps are in it, in order, and have torch's values."""

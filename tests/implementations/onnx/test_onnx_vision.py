@@ -139,7 +139,7 @@ def test_a_convolution_is_padded_behind_more_than_before(size, kernel, stride):
     assert under.tolist() == pytest.approx(column)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive  # an export for each size
 @pytest.mark.parametrize("size", [(192, 192), (100, 76)])
 @torch.inference_mode()
 def test_a_graph_sees_what_torch_sees(size, encoder):
@@ -151,7 +151,7 @@ def test_a_graph_sees_what_torch_sees(size, encoder):
         assert distance(found, encoder(pixels).numpy()) < NOISE
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive  # test_onnx_media has the graphs that ship, with all of their steps
 @torch.inference_mode()
 def test_every_tap_is_a_node_of_the_graph(encoder):
     """All of the steps are in it, in order, and have torch's values."""
