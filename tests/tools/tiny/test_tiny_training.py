@@ -151,7 +151,7 @@ class TestRecord:
         path.write_bytes((tiny.path() / build.WEIGHTS).read_bytes())
         name = "model.language_model.norm.weight"
         install.overlay(path, {name: torch.full((128,), 1 + 2**-8 + 2**-12)})
-        before, after = safetensors_file.read(tiny.path() / build.WEIGHTS).read(path)
+        before, after = (safetensors_file.read(file) for file in (tiny.path() / build.WEIGHTS, path))
         assert set(after[name].tolist()) == {0x3F81}
         assert all((before[one] == after[one]).all() for one in before if one != name)
 
