@@ -23,7 +23,7 @@ from implementations.onnx.options import Options
 from implementations.onnx.package.folder import FOLDER, Package, Picture, graph_file, read_steps, write_steps
 from implementations.onnx.program import Program
 from parity.running.cache import Cache, Key, cache
-from parity.running.identity import source_of
+from parity.running.identity import source_digest
 from parity.scratch import scratch
 
 EXPORTERS = ("torch", "onnx", "onnxscript", "onnx-ir")
@@ -100,7 +100,7 @@ def key_of(config: Config, picture: Picture | None) -> Key:
         "dtype": "float32",
         "config": asdict(config),
         "picture": picture,
-        "source": [source_of(name) for name in SOURCES],
+        "source": [source_digest(name) for name in SOURCES],
         "libraries": [f"{name} {version(name)}" for name in EXPORTERS],
     }
 

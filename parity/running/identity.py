@@ -36,7 +36,7 @@ def identity(reference: str, checkpoint: Checkpoint, environment: Mapping[str, s
     return {
         "reference": reference,
         "class": f"{found.__module__}:{found.__qualname__}",
-        "source": [source_of(found.__module__.partition(".")[0]), source_of("parity")],
+        "source": [source_digest(found.__module__.partition(".")[0]), source_digest("parity")],
         "libraries": [_installed(), *map(_stamp, found.versions())],
         "python": sys.version,
         "machine": _machine(),
@@ -45,7 +45,7 @@ def identity(reference: str, checkpoint: Checkpoint, environment: Mapping[str, s
     }
 
 
-def source_of(package: str) -> str:
+def source_digest(package: str) -> str:
     """Digest of all Python files of a package or module: who changes a line, of whichever file, begins anew."""
     state = xxhash.xxh3_128()
     for file in sorted(_files(package)):

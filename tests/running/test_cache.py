@@ -238,9 +238,9 @@ def test_a_line_of_the_source_is_part_of_it(tmp_path, monkeypatch):
     line = tmp_path / "somewhere" / "line.py"
     line.write_text("x = 1")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    digests = [identities.source_of("somewhere"), identities._stamp("somewhere")]
+    digests = [identities.source_digest("somewhere"), identities._stamp("somewhere")]
     line.write_text("x = 22")
-    again = [identities.source_of("somewhere"), identities._stamp("somewhere")]
+    again = [identities.source_digest("somewhere"), identities._stamp("somewhere")]
     assert digests[0] != again[0]
     assert digests[1] != again[1]
 

@@ -164,7 +164,6 @@ def write_graph(folder: Path, name: str, model: ModelProto, weights: Weights) ->
             place = {"location": data.name, "offset": stream.tell(), "length": array.nbytes}
             tensor.data_location = TensorProto.EXTERNAL
             tensor.external_data.extend(onnx.StringStringEntryProto(key=k, value=str(v)) for k, v in place.items())
-            stream.write(
-                np.ascontiguousarray(array).data
-            )  # not as bytes, which would be a copy of a table of gigabytes
+            # Not as bytes, which would be a copy of a table of gigabytes.
+            stream.write(np.ascontiguousarray(array).data)
     file.write_bytes(filled.SerializeToString(deterministic=True))
