@@ -1,14 +1,22 @@
-"""The header of a safetensors file, looked at before a library maps the file: what it promises is what is there."""
+"""The header of a safetensors file, looked at before a library maps the file: what it promises is what is there.
+
+The format (https://github.com/huggingface/safetensors#format) is a little-endian length, a JSON header padded with
+spaces to eight bytes, and the data.
+"""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+import ml_dtypes
+import numpy as np
 
 from parity.json_file import parse_json
 
@@ -19,9 +27,32 @@ BITS = {
     "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
 """Bits of a number in each of the format's dtypes."""
+FORMATS: Mapping[str, np.dtype[Any]] = {
+    **{f"{kind}{size}": np.dtype(f"<{kind.lower()}{size // 8}") for kind in "IUF" for size in (16, 32, 64)},
+    "BOOL": np.dtype("?"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
+    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
+}
+"""The dtypes that are read and written here, by the format's names."""
 
 Header = dict[str, Any]
 Span = tuple[int, int]
+
+
+def header_of(tensors: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Length and JSON header of tensors, given by format and shape, that follow it in the order of the mapping."""
+    entries: Header = {"__metadata__": dict(metadata)} if metadata else {}
+    begin = 0
+    for name, (dtype, shape) in tensors.items():
+        end = begin + BITS[dtype] * math.prod(shape) // 8
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+        begin = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
 
 
 def read_header(file: Path) -> Header:

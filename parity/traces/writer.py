@@ -16,13 +16,13 @@ from typing import Any, Self, TextIO
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
 from parity.contract import Contract
 from parity.dtypes import name_of
 from parity.errors import CannotWrite, UsageError
 from parity.names import require_name
 from parity.traces.encoded import fields_of
+from parity.traces.spool import Spool
 from parity.traces.statistics import Gathered, gather
 from parity.traces.trace import Manifest
 
@@ -30,7 +30,7 @@ from parity.traces.trace import Manifest
 class TraceWriter:
     """Collects the records of one run. Use as a context: an exception leaves no file behind.
 
-    One phase's records and tensors are held in memory at a time and written when the phase ends.
+    One phase's records are held in memory at a time, and a buffer of its tensors; they are written when it ends.
 
     Attributes:
         path: the trace's name, once it is finished.
@@ -46,10 +46,10 @@ class TraceWriter:
         self.path = path
         self.keep_tensors = keep_tensors
         self.count = 0
-        self._tensors: dict[str, NDArray[Any]] = {}
         self._records: list[tuple[dict[str, Any], Gathered]] = []
         self._phase = ""
         self.folder, self._steps = self._create()
+        self._tensors = Spool(self.folder)
 
     def _create(self) -> tuple[Path, TextIO]:
         try:
@@ -80,7 +80,7 @@ class TraceWriter:
         self.count += 1
         if self.keep_tensors:
             name = step if occurrence == 0 else f"{step}#{occurrence}"
-            self._tensors[name] = whole.copy() if np.may_share_memory(whole, array) else whole
+            self._tensors.add(name, whole.copy() if np.may_share_memory(whole, array) else whole)
 
     def end(self) -> None:
         """Write the phase's records and tensors."""
@@ -90,8 +90,7 @@ class TraceWriter:
         if self._tensors:
             folder = self.folder / "tensors"
             folder.mkdir(exist_ok=True)
-            save_file(self._tensors, folder / f"{self._phase}.safetensors")
-            self._tensors = {}
+            self._tensors.write(folder / f"{self._phase}.safetensors")
 
     def finish(self, manifest: Manifest, contract: Contract | None = None) -> None:
         """Write the manifest (and an oracle's contract) and give the trace its name."""

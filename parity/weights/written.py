@@ -4,32 +4,21 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from parity.checkpoint import require_whole
 from parity.errors import UsageError
+from parity.safetensors_header import FORMATS
 
 METADATA = "__metadata__"
 Rows = slice | NDArray[np.int64]
 ALL = slice(None)
-
-FORMATS: Mapping[str, np.dtype[Any]] = {
-    **{f"{kind}{size}": np.dtype(f"<{kind.lower()}{size // 8}") for kind in "IUF" for size in (16, 32, 64)},
-    "BOOL": np.dtype("?"),
-    "I8": np.dtype("i1"),
-    "U8": np.dtype("u1"),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "F8_E4M3": np.dtype(ml_dtypes.float8_e4m3fn),
-    "F8_E5M2": np.dtype(ml_dtypes.float8_e5m2),
-}
-"""The dtypes that are read, by the format's names."""
 
 
 class Stored(Protocol):

@@ -19,7 +19,8 @@ from torch.utils._pytree import tree_map_only
 from parity.arithmetic import Arithmetic
 from parity.dtypes import numpy_dtype
 from parity.errors import UsageError
-from parity.weights.written import ALL, FORMATS, Rows, Stored, Written
+from parity.safetensors_header import FORMATS
+from parity.weights.written import ALL, Rows, Stored, Written
 
 KEPT = 160 * 2**20
 """Bytes of weights that stay promoted: all of the embedded checkpoint, whose 18.3 M take 140 MiB in float64; of a large

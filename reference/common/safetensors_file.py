@@ -1,17 +1,17 @@
 """Write bfloat16 tensors as a safetensors file, byte for byte the same everywhere.
 
-The format (https://github.com/huggingface/safetensors#format) is a little-endian length, a JSON header padded with
-spaces to eight bytes, and the data. Writing it here keeps the file's bytes independent of the library's version.
+Writing the format here keeps the file's bytes independent of the library's version.
 """
 
 import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from parity.safetensors_header import header_of
 
 
 def size_of(shape: tuple[int, ...]) -> int:
@@ -21,15 +21,7 @@ def size_of(shape: tuple[int, ...]) -> int:
 
 def header(shapes: Mapping[str, tuple[int, ...]]) -> bytes:
     """Return length and JSON header; tensors lie in the order of the mapping, two bytes an element."""
-    entries: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    start = 0
-    for name, shape in shapes.items():
-        end = start + size_of(shape)
-        entries[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [start, end]}
-        start = end
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text
+    return header_of({name: ("BF16", shape) for name, shape in shapes.items()}, {"format": "pt"})
 
 
 def write(path: Path, tensors: Mapping[str, npt.NDArray[np.uint16]]) -> None:

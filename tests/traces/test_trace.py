@@ -238,7 +238,7 @@ def test_full_disk(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("parity.traces.writer.save_file", full)
+    monkeypatch.setattr("parity.traces.spool.save_file", full)
     with pytest.raises(UsageError, match=r"cannot write a trace to .*: No space left on device"):
         write(tmp_path, "t", Toy())
     assert not list(tmp_path.iterdir())
