@@ -85,6 +85,10 @@ class Backend(ABC):
         """How else it may compute on this machine and be as right: names, and variables that choose the code."""
         return {}
 
+    @classmethod  # noqa: B027 - most backends are started alone
+    def preload(cls) -> None:
+        """Import what `load` needs, and compute nothing: in a process of which a reference's workers are forked."""
+
     @classmethod
     def doctor(cls) -> Iterator[tuple[bool, str, str]]:
         """Health checks: (good, what was looked at, what was found and the cure)."""

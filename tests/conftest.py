@@ -19,6 +19,7 @@ settings.load_profile("parity")
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Skips())
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and their children, ignore it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and what `nohup` starts ignores this one
     for name in [name for name in os.environ if name.startswith("PARITY_")]:
         del os.environ[name]
     # Tests of the embedded checkpoint ask for the same runs of the reference again and again, in many processes. A line

@@ -11,7 +11,7 @@ from typing import Any
 
 from parity.discovery import REFERENCES
 from parity.running.party import Party
-from parity.running.process import Start
+from parity.running.started import Start
 from parity.running.worker import Worker
 from reference.gemma3n.huggingface import Reference
 

@@ -46,12 +46,14 @@ def watch(
     """Compare, and compare again at each save of a Python file of the candidates, until an interrupt."""
     asked = dict(locals())
     from parity.discovery import source_of
+    from parity.running.started import end_servers
 
     sources = [*dict.fromkeys(source_of(name) for name in names(candidates, "--candidates"))]
     code: int = ExitCode.USAGE
     for number, saved in enumerate(_saves(sources)):
         if saved:
             complain(f"saved: {', '.join(saved)}")
+            end_servers()  # what is imported there may be what was saved
         code = guarded(lambda: compare(**asked))
         if code in (INTERRUPTED, BROKEN_PIPE) or (code == ExitCode.USAGE and number == 0):
             break  # nobody listens, or what was asked for cannot be

@@ -14,8 +14,9 @@ from typing import Any, Self
 from parity.checkpoint import Checkpoint
 from parity.discovery import BACKENDS, is_installed, require, require_dtype
 from parity.errors import BackendUnavailable, debugging, error_named
-from parity.running.process import TIMEOUT, Process, Start, Stuck
+from parity.running.process import TIMEOUT, Process, Stuck
 from parity.running.progress import Progress
+from parity.running.started import Start
 from parity.traces.coverage import NOTHING, Missing
 from parity.traces.measure import Error
 from parity.traces.measured import MODES, from_text
@@ -58,7 +59,7 @@ class Party:
         self._last_step = ""
         require(backend, group)
         paths = [] if is_installed(backend, group) else [*filter(None, sys.path)]
-        self._process = Process(Start(backend, group, dict(environment or {}), paths, -1), timeout)
+        self._process = Process(Start(backend, group, dict(environment or {}), paths), timeout)
 
     @cached_property
     def dtypes(self) -> tuple[str, ...]:

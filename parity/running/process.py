@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
 
 from parity.errors import UsageError
+from parity.running.started import Start, started
 
 TIMEOUT = "PARITY_TIMEOUT"
 """The variable of the environment for how many seconds a worker may say nothing."""
@@ -45,31 +41,6 @@ class Stuck(Exception):
     """A worker said nothing for too long; it may wait for ever."""
 
 
-@dataclass(frozen=True)
-class Start:
-    """What a worker is told on its command line.
-
-    Attributes:
-        backend: name and options.
-        group: entry-point group of the name.
-        environment: variables that it has whatever the backend asks for.
-        paths: where the harness imports from.
-        socket: number of the file that jobs come from.
-        executed: whether the process has run itself again, in the environment that the backend asked for.
-    """
-
-    backend: str
-    group: str
-    environment: Mapping[str, str]
-    paths: Sequence[str]
-    socket: int
-    executed: bool = False
-
-    def command(self) -> list[str]:
-        """The command line. With -P nothing is imported from the folder that the user happens to be in."""
-        return [sys.executable, "-P", "-m", "parity.running.worker", json.dumps(asdict(self))]
-
-
 class Process:
     """One worker in a process group of its own, and the socket between them.
 
@@ -86,20 +57,8 @@ class Process:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker, closed by end()
         self._socket, theirs = socket.socketpair()
         with theirs:
-            self._process = self._begun(start, theirs)
+            self._child = started(start, theirs, self._errors)
         self._socket.settimeout(_BEAT)
-
-    def _begun(self, start: Start, theirs: socket.socket) -> subprocess.Popen[bytes]:
-        told = replace(start, socket=theirs.fileno())
-        return subprocess.Popen(
-            told.command(),
-            stdin=subprocess.DEVNULL,
-            stdout=self._errors,
-            stderr=self._errors,
-            env=os.environ | dict(start.environment),
-            pass_fds=[theirs.fileno()],
-            process_group=0,
-        )
 
     def send(self, line: str) -> None:
         """Write one line.
@@ -122,7 +81,7 @@ class Process:
             try:
                 found = self._socket.recv(1 << 16)
             except TimeoutError:
-                if self._process.poll() is not None:
+                if self._child.poll() is not None:
                     return  # what it forked may hold the socket open
                 if time.monotonic() - heard > self._patience:
                     raise Stuck(f"said nothing for {self._patience:g} s") from None
@@ -138,7 +97,7 @@ class Process:
     def code(self) -> int | None:
         """How it ended: its exit code, or minus the number of a signal; None where it lives on, and says no more."""
         try:
-            return self._process.wait(10 * _BEAT)
+            return self._child.wait(10 * _BEAT)
         except subprocess.TimeoutExpired:
             return None
 
@@ -150,11 +109,10 @@ class Process:
     def end(self) -> None:
         """End it and what it forked, whatever they are doing."""
         self.kill()
-        self._process.wait()
+        self._child.wait()
         self._socket.close()
         self._errors.close()
 
     def kill(self) -> None:
         """Stop all of its group, at once."""
-        with suppress(ProcessLookupError, PermissionError):  # macOS refuses where all of the group are zombies
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._child.end_group()

@@ -30,7 +30,7 @@ from parity.errors import ParityError, UsageError
 from parity.generation import Message, Sampling
 from parity.media import parse
 from parity.running.execute import Run, execute, measured_run
-from parity.running.process import Start
+from parity.running.started import WORKER, Start
 from parity.scenario import Scenario
 from parity.traces.measured import to_text
 from parity.traces.trace import Key, Trace
@@ -70,11 +70,7 @@ class Worker:
     def do_open(self, job: Job) -> Any:
         """Import the backend, in the environment that it asks for; say what the harness must know of it."""
         found = self._found
-        environment = {**os.environ, **found.environment(), **self._start.environment}
-        if environment != os.environ and not self._start.executed:
-            os.set_inheritable(self._start.socket, True)
-            command = replace(self._start, executed=True).command()
-            os.execve(command[0], command, environment)  # the linker, for one, reads its variables at a start alone
+        in_environment(found, self._start, WORKER)
         return {"dtypes": list(found.dtypes)}
 
     def do_load(self, job: Job) -> None:
@@ -175,6 +171,15 @@ class Worker:
         if not isinstance(self._loaded, Reference):
             raise UsageError(f"backend {self._loaded.name} is not a reference")
         return self._loaded
+
+
+def in_environment(found: type[Backend], start: Start, module: str) -> None:
+    """Run the process again, in the environment that a backend asks for, unless it runs in it."""
+    environment = {**os.environ, **found.environment(), **start.environment}
+    if environment != os.environ and not start.executed:
+        os.set_inheritable(start.socket, True)
+        command = replace(start, executed=True).command(module)
+        os.execve(command[0], command, environment)  # the linker, for one, reads its variables at a start alone
 
 
 def _storable(value: np.ndarray) -> np.ndarray:

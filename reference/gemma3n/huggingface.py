@@ -109,6 +109,15 @@ class Reference(backend.Reference):
         admit(checkpoint, prompt, media)
 
     @classmethod
+    def preload(cls) -> None:
+        """Transformers and timm, with the classes of the model and of its inputs."""
+        import timm  # noqa: F401
+        from transformers.models.gemma3n import processing_gemma3n  # noqa: F401
+
+        from reference.common import arithmetics, processing, woven  # noqa: F401
+        from reference.gemma3n import loading, tables  # noqa: F401
+
+    @classmethod
     def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:
         """Load a checkpoint with transformers; float64 is the oracle's arithmetic.
 
