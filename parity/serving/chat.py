@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from parity.generation import Message, Role, Sampling
 from parity.media import Part
@@ -42,11 +42,16 @@ class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
 
+def _encodable(text: str) -> str:
+    text.encode()  # JSON can write half of a pair of UTF-16, which is no character
+    return text
+
+
 class TextPart(_Strict):
     """Text of a message."""
 
     type: Literal["text"]
-    text: str
+    text: Annotated[str, AfterValidator(_encodable)]
 
 
 class Url(_Strict):

@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from parity.errors import debugging
+from parity.errors import DEBUG, debugging
 from parity.serving.refusal import Refusal
 from parity.serving.settings import KEY, Settings
 
 OPEN = ("/", "/health")
 """What needs no key: a page without anything in it, and whether the model is there."""
+INTERNAL = f"internal error; {DEBUG}=1 shows where"
 BODY_SECONDS = 30.0
 """For a whole body: one that trickles in holds a place."""
 
@@ -53,7 +54,7 @@ class Gate:
             if debugging():
                 traceback.print_exc(file=sys.stderr)
             if not begun:
-                await refuse(Refusal(500, "internal error; PARITY_DEBUG=1 shows where"), send)
+                await refuse(Refusal(500, INTERNAL), send)
 
     async def _through(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}

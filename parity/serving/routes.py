@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from parity.serving.attachments import Attachments
 from parity.serving.chat import ChatRequest
 from parity.serving.desk import ClientGone, Desk, Order
-from parity.serving.gate import Gate
+from parity.serving.gate import INTERNAL, Gate
 from parity.serving.page import HEADERS, page
 from parity.serving.refusal import Refusal
 from parity.serving.replies import Answer, Form, Stream, gathered
@@ -75,8 +75,9 @@ class Routes:
         return await self._replied(answer, asked)
 
     async def _replied(self, answer: Answer, asked: ChatRequest) -> Any:
-        form, streams = Form(self._settings), False
+        streams = False
         try:
+            form = Form(self._settings)
             first = await answer.event()
             if asked.stream:
                 streams = True
@@ -103,6 +104,7 @@ def application(settings: Settings, desk: Desk, home: Path) -> ASGIApp:
     app.add_api_route("/v1/chat/completions", routes.chat, methods=["POST"], response_model=None)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(HTTPException, _unknown)
+    app.add_exception_handler(Exception, _failed)
     gate = Gate(app, settings)
     if not settings.origins:
         return gate
@@ -112,6 +114,11 @@ def application(settings: Settings, desk: Desk, home: Path) -> ASGIApp:
 async def _refused(request: Request, refusal: Exception) -> Response:
     assert isinstance(refusal, Refusal)
     return JSONResponse(refusal.to_json(), status_code=refusal.status, headers=refusal.headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """A fault of our own, which goes on to the gate."""
+    return await _refused(request, Refusal(500, INTERNAL))
 
 
 async def _unknown(request: Request, error: Exception) -> Response:

@@ -8,8 +8,8 @@ pytest.importorskip("tokenizers")
 from implementations.gemma3n.dialogue import Dialogue
 from implementations.gemma3n.preprocessing.inputs import NOTHING
 from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
-from parity.errors import UsageError
-from parity.generation import Message, Sampling
+from parity.errors import ContextExceeded, UsageError
+from parity.generation import Finish, Message, Sampling
 from parity.media import Part
 from parity.tap import SILENT
 from reference.tiny import path
@@ -112,3 +112,48 @@ def test_plain_text_stands_alone(preprocessor, picture):
     for messages in ([Message("text", (picture,))], [Message("text", (Part("text", "a"),)), user("b")]):
         with pytest.raises(UsageError, match="stands alone"):
             list(dialogue.reply(messages, Sampling()))
+
+
+def finish(reply):
+    """How a reply ended."""
+    while True:
+        try:
+            next(reply)
+        except StopIteration as end:
+            return end.value
+
+
+def test_how_it_ended(preprocessor):
+    """By the model, by a text, for want of tokens, or where the context ends."""
+    script = Script(preprocessor, "well said")
+    dialogue = Dialogue(script, preprocessor)
+    prompt = len(preprocessor.encode([preprocessor.turn(user("Hello"))]))
+    whole = len(script.answer) - 1
+    assert finish(dialogue.reply([user("Hello")], Sampling())) == Finish(prompt, whole, "stop")
+    assert finish(dialogue.reply([user("Hello")], Sampling(stop=("said",)))).reason == "stop"
+    assert finish(dialogue.reply([user("Hello")], Sampling(max_tokens=2))) == Finish(prompt, 2, "length")
+    dialogue._context = prompt + 2
+    assert finish(dialogue.reply([user("Hello")], Sampling())) == Finish(prompt, 3, "length")
+    assert sum(map(len, script.read_ids)) == prompt + 2
+    dialogue._context = prompt - 1
+    with pytest.raises(ContextExceeded, match=f"the prompt has {prompt} tokens, the context is {prompt - 1}"):
+        finish(dialogue.reply([user("Hello")], Sampling()))
+
+
+def test_a_pass_that_is_stopped_is_read_again(preprocessor):
+    """What is raised before a forward pass ends the reply; the model does not go on from what it did not read."""
+    script = Script(preprocessor, "well")
+    dialogue = Dialogue(script, preprocessor)
+    passes = []
+
+    def hear():
+        passes.append(None)
+        if len(passes) == 2:
+            raise InterruptedError
+        return SILENT
+
+    with pytest.raises(InterruptedError):
+        finish(dialogue.reply([user("Hello")], Sampling(), hear=hear))
+    whole = preprocessor.encode([preprocessor.turn(user("Hello"))])
+    assert "".join(dialogue.reply([user("Hello")], Sampling())) == "well"
+    assert script.read_ids[0] == whole
