@@ -166,7 +166,7 @@ from parity.cli import main
 try:
     main(sys.argv[1:])
 except SystemExit as left:
-    heavy = {"torch", "transformers", "mlx", "timm", "tokenizers", "huggingface_hub"} & set(sys.modules)
+    heavy = {"torch", "transformers", "mlx", "timm", "tokenizers", "huggingface_hub", "fastapi"} & set(sys.modules)
     sys.exit(f"started {heavy}" if heavy or left.code else 0)
 """
     done = python("-c", program, *(places.get(argument, argument) for argument in arguments))

@@ -14,6 +14,7 @@ async function failure(response) {
 }
 
 async function meet() {
+  $("model").textContent = "Asking for the model\u2026";
   const response = await fetch("v1/models", {headers: headers()}).catch(() => null);
   if (!response?.ok) {
     $("model").textContent = response ? await failure(response) : "The server does not answer.";
@@ -53,7 +54,7 @@ async function* events(body) {
   }
 }
 
-async function answer({block, text}) {
+async function answer({block, text}, messages) {
   const body = {
     model, messages, stream: true, stream_options: {include_usage: true},
     temperature: Number($("temperature").value), max_completion_tokens: Number($("tokens").value),
@@ -76,10 +77,7 @@ function busy(is) {
   $("send").disabled = is;
 }
 
-async function ask() {
-  const text = $("text").value.trim();
-  if (asking || !(text || picture)) return;
-  if (!model) await meet();
+function asked(text) {
   const shown = turn("user", "You");
   shown.text.textContent = text;
   if (picture) {
@@ -88,26 +86,29 @@ async function ask() {
     image.alt = "The picture that was sent";
     shown.text.before(image);
   }
-  const content = [
-    ...(picture ? [{type: "image_url", image_url: {url: picture}}] : []), ...(text ? [{type: "text", text}] : []),
-  ];
-  messages.push({role: "user", content});
+  const parts = picture ? [{type: "image_url", image_url: {url: picture}}] : [];
+  return {role: "user", content: text ? [...parts, {type: "text", text}] : parts};
+}
+
+async function ask() {
+  const text = $("text").value.trim(), talk = messages;
+  if (asking || !(text || picture)) return;
+  busy(true);
+  if (!model) await meet();
+  talk.push(asked(text));
   $("text").value = "";
   choose("");
-  busy(true);
   const said = turn("model", model || "Model");
   try {
-    await answer(said);
+    await answer(said, talk);
+    talk.push({role: "assistant", content: said.text.textContent || " "});
   } catch (error) {
+    talk.pop();
     if (error.name !== "AbortError") {
       said.text.textContent += said.text.textContent ? `\n${error.message}` : error.message;
       said.block.classList.add("wrong");
-      messages.pop();
-      busy(false);
-      return;
     }
   }
-  messages.push({role: "assistant", content: said.text.textContent || " "});
   busy(false);
 }
 
