@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parity.cli.guard import complain
 from parity.cli.options import Dtype, Model, one_name
 from parity.errors import BackendUnavailable, ExitCode, UsageError
 
@@ -81,6 +82,7 @@ def serve(
         listening,
         lambda: writer(checkpoint=checkpoint, backend=backend, dtype=arithmetic, environment={PIXELS: str(max_pixels)}),
         lambda: _say(address, settings),
+        complain,
     )
     return ExitCode.PARITY
 

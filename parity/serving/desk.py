@@ -14,6 +14,7 @@ from parity.errors import ParityError
 from parity.generation import Finish, Message, Sampling
 from parity.running.party import Crash
 from parity.running.single import Writer
+from parity.serving.refusal import unavailable
 
 GRACE = 60.0
 """Seconds until a model that is told to stop is ended: it looks up before each forward pass, which may take some."""
@@ -63,16 +64,24 @@ class Desk:
 
     Args:
         opened: loads the model in a process of its own, which the context ends.
+        told: hears of each crash, in one line.
         grace: seconds until a model that is told to stop is ended.
     """
 
-    def __init__(self, opened: Callable[[], AbstractContextManager[Writer]], *, grace: float = GRACE) -> None:
-        self._opened, self._grace = opened, grace
+    def __init__(
+        self,
+        opened: Callable[[], AbstractContextManager[Writer]],
+        *,
+        told: Callable[[str], None] = lambda line: None,
+        grace: float = GRACE,
+    ) -> None:
+        self._opened, self._told, self._grace = opened, told, grace
         self._changed = threading.Condition()
         self._waiting: deque[Order] = deque()
         self._current: Order | None = None
         self._is_left = self._is_closed = False
         self._writer: Writer | None = None
+        self._watch: threading.Timer | None = None
         self._held = ExitStack()
         self._thread = threading.Thread(target=self._work, name="desk")
         self.reason = "it is being loaded"
@@ -118,19 +127,15 @@ class Desk:
                 self._is_left = True
                 if self._writer:
                     self._writer.stop()
-                    self._watch(order, self._writer)
+                    self._watch = threading.Timer(self._grace, self._end, (order, self._writer))
+                    self._watch.daemon = True
+                    self._watch.start()
 
-    def _watch(self, order: Order, writer: Writer) -> None:
+    def _end(self, order: Order, writer: Writer) -> None:
         """End a model that does not stop."""
-
-        def look() -> None:
-            with self._changed:
-                if self._current is order:
-                    writer.kill()
-
-        watch = threading.Timer(self._grace, look)
-        watch.daemon = True
-        watch.start()
+        with self._changed:
+            if self._current is order:
+                writer.kill()
 
     def _work(self) -> None:
         while (order := self._next()) is not None:
@@ -141,6 +146,8 @@ class Desk:
                 self._mend(error)
             with self._changed:
                 self._current = None
+                if self._watch:
+                    self._watch.cancel()
 
     def _next(self) -> Order | None:
         with self._changed:
@@ -150,7 +157,10 @@ class Desk:
             return self._current
 
     def _answer(self, order: Order) -> None:
-        writer = self._ready()
+        try:
+            writer = self._ready()
+        except ParityError as error:
+            raise unavailable(str(error)) from error
         with self._changed:  # who leaves from here on is heard by the model
             if self._is_left or self._is_closed:
                 return
@@ -168,9 +178,13 @@ class Desk:
         if self._writer is None or (isinstance(error, ParityError) and not isinstance(error, Crash)):
             return
         self._drop()
-        if not self._is_closed:
-            with suppress(ParityError):
-                self._ready()
+        if self._is_closed:
+            return
+        self._told(f"{error}; the model is started again")
+        try:
+            self._ready()
+        except ParityError as failure:
+            self._told(str(failure))
 
     def _ready(self) -> Writer:
         """The model, loaded."""

@@ -22,6 +22,10 @@ UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 """Of a stream, which a proxy would collect."""
 
 
+SENDING = 10.0
+"""Seconds beyond an answer's end to send what there is: a client that does not read holds a place."""
+
+
 class Answer:
     """One answer as it comes; `close` gives up its place, stops the model, and removes its files.
 
@@ -31,11 +35,14 @@ class Answer:
         desk: where it waits.
         receive: of the request, whose body was read: says when the client is gone.
         seconds: that the answer may take.
+
+    Attributes:
+        end: when it must be there, in the event loop's time.
     """
 
     def __init__(self, order: Order, attachments: Attachments, desk: Desk, receive: Receive, seconds: float) -> None:
         self._order, self._attachments, self._desk = order, attachments, desk
-        self._end = asyncio.get_running_loop().time() + seconds
+        self.end = asyncio.get_running_loop().time() + seconds
         self._watch = asyncio.create_task(self._watched(receive))
         desk.take(order)
 
@@ -47,7 +54,7 @@ class Answer:
             ClientGone: where nobody waits.
         """
         try:
-            async with asyncio.timeout_at(self._end):
+            async with asyncio.timeout_at(self.end):
                 return await self._order.event()
         except ClientGone:
             raise
@@ -113,14 +120,18 @@ class Stream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            async for line in self._lines():
-                await send({"type": "http.response.body", "body": f"data: {line}\n\n".encode(), "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
-        except ClientGone:
-            pass
+            async with asyncio.timeout_at(self._answer.end + SENDING):
+                await self._sent(send)
+        except (ClientGone, TimeoutError):
+            pass  # the connection is closed, for the response is not whole
         finally:
             self._answer.close()
+
+    async def _sent(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for line in self._lines():
+            await send({"type": "http.response.body", "body": f"data: {line}\n\n".encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
     async def _lines(self) -> AsyncIterator[str]:
         try:

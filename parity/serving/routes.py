@@ -46,7 +46,9 @@ class Routes:
     async def health(self) -> Response:
         """Whether the model is there, and how many wait."""
         ready = self._desk.is_ready
-        state = {"status": "ok"} if ready else {"status": "unavailable", "reason": self._desk.reason}
+        state = {"status": "ok"} if ready else {"status": "unavailable"}
+        if not (ready or self._settings.key):  # where others ask, it is for those who have the key
+            state["reason"] = self._desk.reason
         content = {**state, "model": self._settings.model, "waiting": self._desk.waiting}
         return JSONResponse(content, status_code=200 if ready else 503)
 

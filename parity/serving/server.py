@@ -46,7 +46,8 @@ def serve(
     settings: Settings,
     listening: socket.socket,
     opened: Callable[[], AbstractContextManager[Writer]],
-    ready: Callable[[], None] = lambda: None,
+    ready: Callable[[], None],
+    told: Callable[[str], None],
 ) -> None:
     """Answer until a signal comes, which is raised again when running answers have ended, or had their moment.
 
@@ -55,8 +56,9 @@ def serve(
         listening: where clients connect.
         opened: loads the model in a process of its own.
         ready: called when it is loaded.
+        told: hears of each crash, in one line.
     """
-    with listening, scratch() as home, Desk(opened) as desk:
+    with listening, scratch() as home, Desk(opened, told=told) as desk:
         ready()
         server(application(settings, desk, home)).run(sockets=[listening])
 

@@ -79,6 +79,17 @@ def test_an_answer_that_does_not_end_has_a_moment(tmp_path):
         assert err == "parity: interrupted\n"
 
 
+def test_a_crash_is_told_on_the_terminal():
+    with started() as (port, process):
+        with wire(port, "crash") as answer:
+            assert b" 500 Internal Server Error" in received(answer)
+        with wire(port, "again") as answer:
+            assert b'"content":"again "' in received(answer)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate()
+    assert re.fullmatch(r"parity: \S+ crashed .*: exit code 9; the model is started again\n", err)
+
+
 def test_a_port_in_use(parity):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]

@@ -85,6 +85,12 @@ class Speaking(Port):
         time.sleep(600)
         yield
 
+    def do_flood(self, rest, hear):
+        """Say more than any connection holds."""
+        while True:
+            hear()
+            yield "x" * (1 << 20)
+
     def do_hold(self, rest, hear):
         """Wait until there is a file that lets it go on."""
         (folder := Path(rest)).joinpath("begun").touch()

@@ -44,8 +44,9 @@ def test_a_model_that_cannot_be_loaded_again(serve, folder, monkeypatch):
     gone.touch()
     with pytest.raises(openai.InternalServerError):
         served.say("crash")
-    with pytest.raises(openai.BadRequestError, match="its weights are gone"):
+    with pytest.raises(openai.InternalServerError, match="its weights are gone") as missing:
         served.say("Hi")
+    assert (missing.value.status_code, missing.value.code) == (503, "unavailable")
     status, _, health = served.ask("GET", "/health")
     assert (status, health["status"], health["reason"]) == (503, "unavailable", "its weights are gone")
     gone.unlink()
@@ -123,6 +124,16 @@ def test_an_answer_that_takes_too_long(serve, folder):
     is_there(folder / "ended")
     with pytest.raises(openai.APIError, match="took too long"):
         list(served.say(f"wait {folder}", stream=True))
+
+
+def test_a_client_that_does_not_read(serve, monkeypatch):
+    """It holds its place for a while, and no longer."""
+    monkeypatch.setattr("parity.serving.replies.SENDING", 0.1)
+    served = serve(places=1, seconds=1)
+    with wire(served.port, "flood", stream=True):
+        patient = served.client.with_options(max_retries=20)
+        asked = {"model": "toy", "messages": [{"role": "user", "content": "Hi"}]}
+        assert patient.chat.completions.create(**asked).choices[0].message.content == "Hi "
 
 
 def test_a_model_that_does_not_stop_is_ended(serve, folder):
