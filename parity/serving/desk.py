@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from typing import Self
@@ -79,11 +79,11 @@ class Desk:
         self._changed = threading.Condition()
         self._waiting: deque[Order] = deque()
         self._current: Order | None = None
-        self._is_left = self._is_closed = False
+        self._is_left = self._is_ended = self._is_closed = False
         self._writer: Writer | None = None
         self._watch: threading.Timer | None = None
         self._held = ExitStack()
-        self._thread = threading.Thread(target=self._work, name="desk")
+        self._thread = threading.Thread(target=self._work, name="desk", daemon=True)
         self.reason = "it is being loaded"
 
     def __enter__(self) -> Self:
@@ -96,6 +96,8 @@ class Desk:
         with self._changed:
             self._is_closed = True
             self._waiting.clear()
+            if self._current and self._writer is None:
+                return  # it is being loaded, which nothing ends but the end of this process
             if self._current and self._writer:
                 self._writer.kill()
             self._changed.notify()
@@ -135,6 +137,7 @@ class Desk:
         """End a model that does not stop."""
         with self._changed:
             if self._current is order:
+                self._is_ended = True
                 writer.kill()
 
     def _work(self) -> None:
@@ -153,25 +156,33 @@ class Desk:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._is_closed)
             self._current = None if self._is_closed else self._waiting.popleft()
-            self._is_left = False
+            self._is_left = self._is_ended = False
             return self._current
 
     def _answer(self, order: Order) -> None:
         try:
-            writer = self._ready()
-        except ParityError as error:
-            raise unavailable(str(error)) from error
-        with self._changed:  # who leaves from here on is heard by the model
-            if self._is_left or self._is_closed:
-                return
-            said = writer(order.messages, order.sampling)
-        while True:
+            said = self._begun(order)
+        except Crash as error:  # it died since the last order, for which this one is not to blame
+            self._mend(error)
+            said = self._begun(order)
+        while said is not None:
             try:
                 piece = next(said)
             except StopIteration as end:
                 order.tell(Ended(end.value))
                 return
             order.tell(piece)
+
+    def _begun(self, order: Order) -> Generator[str, None, Finish | None] | None:
+        """The pieces of an answer that the model begins to write; None where nobody waits for it any more."""
+        try:
+            writer = self._ready()
+        except ParityError as error:
+            raise unavailable(str(error)) from error
+        with self._changed:  # who leaves from here on is heard by the model
+            if self._is_left or self._is_closed:
+                return None
+            return writer(order.messages, order.sampling)
 
     def _mend(self, error: Exception) -> None:
         """Load the model again after a crash; where that fails, the next order is told why, and tries once more."""
@@ -180,7 +191,8 @@ class Desk:
         self._drop()
         if self._is_closed:
             return
-        self._told(f"{error}; the model is started again")
+        why = f"the model did not stop within {self._grace:g} s and was ended" if self._is_ended else str(error)
+        self._told(f"{why}; it is started again")
         try:
             self._ready()
         except ParityError as failure:

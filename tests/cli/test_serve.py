@@ -87,7 +87,7 @@ def test_a_crash_is_told_on_the_terminal():
             assert b'"content":"again "' in received(answer)
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate()
-    assert re.fullmatch(r"parity: \S+ crashed .*: exit code 9; the model is started again\n", err)
+    assert re.fullmatch(r"parity: \S+ crashed .*: exit code 9; it is started again\n", err)
 
 
 def test_a_port_in_use(parity):

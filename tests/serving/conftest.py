@@ -27,11 +27,16 @@ SETTINGS = Settings("toy", "toy-float32-weights", seconds=120)
 class Served:
     """A running server."""
 
-    def __init__(self, port, desk, home):
-        self.port, self.desk, self.home = port, desk, home
+    def __init__(self, port, desk, home, told):
+        self.port, self.desk, self.home, self.told = port, desk, home, told
         self.url = f"http://127.0.0.1:{port}"
         openai = pytest.importorskip("openai")
         self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
+
+    @property
+    def model(self):
+        """The process that the model is in."""
+        return self.desk._writer._party._process._process
 
     def say(self, text, **fields):
         """Ask for an answer to one message."""
@@ -63,15 +68,16 @@ def serving(backend, checkpoint, grace=GRACE, **changed):
     """A server of a backend, with some settings changed."""
     settings = replace(SETTINGS, **changed)
     opened = partial(writer, checkpoint=checkpoint, backend=backend, dtype="float32")
+    told = []
     with ExitStack() as stack:
         listening = stack.enter_context(bound("127.0.0.1", 0, settings.key))
         home = stack.enter_context(scratch())
-        desk = stack.enter_context(Desk(opened, grace=grace))
+        desk = stack.enter_context(Desk(opened, told=told.append, grace=grace))
         runs = server(application(settings, desk, home))
         thread = threading.Thread(target=runs.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            served = Served(listening.getsockname()[1], desk, home)
+            served = Served(listening.getsockname()[1], desk, home, told)
             with served.client:
                 yield served
         finally:

@@ -36,6 +36,16 @@ def test_a_crash_is_its_requests_alone(serve):
         assert served.say("well again").choices[0].message.content == "well again "
 
 
+def test_a_model_that_died_meanwhile_is_nobodys_fault(serve):
+    served = serve()
+    for _ in range(2):
+        served.model.kill()
+        served.model.wait()
+        assert served.say("Hi").choices[0].message.content == "Hi "
+    assert len(served.told) == 2
+    assert all("killed, most likely for want of memory" in line for line in served.told)
+
+
 def test_a_model_that_cannot_be_loaded_again(serve, folder, monkeypatch):
     """Whoever asks is told so, and so is whoever asks how it is; it comes back when it can."""
     gone = folder / "gone"
@@ -143,6 +153,7 @@ def test_a_model_that_does_not_stop_is_ended(serve, folder):
     connection.close()
     assert served.say("next").choices[0].message.content == "next "
     assert not is_alive(process)
+    assert served.told == ["the model did not stop within 0.1 s and was ended; it is started again"]
 
 
 def test_an_end_leaves_nothing(serve, toy, folder):

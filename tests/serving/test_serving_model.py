@@ -147,7 +147,7 @@ def held(served):
     """What the server and its model hold: descriptors, processes, files, threads; and bytes of memory of each."""
     me = os.getpid()
     children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
-    model = served.desk._writer._party._process._process.pid
+    model = served.model.pid
     assert str(model) in children
     descriptors = [len(os.listdir(f"/proc/{process}/fd")) for process in (me, model)]
     counts = len(children), len([*served.home.glob("*/")]), threading.active_count()

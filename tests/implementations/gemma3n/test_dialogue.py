@@ -67,6 +67,16 @@ def test_a_turn_is_answered_in_the_template(preprocessor):
     assert text == "<bos><start_of_turn>user\nHello<end_of_turn>\n<start_of_turn>model\n"
 
 
+def test_what_is_said_before_all_turns_stands_in_the_first(preprocessor):
+    """As Gemma's template has it."""
+    script = Script(preprocessor, "well")
+    "".join(
+        Dialogue(script, preprocessor).reply([Message("system", user("Be brief.").prompt), user("Hello")], Sampling())
+    )
+    text = preprocessor.tokenizer._tokenizer.decode(script.read_ids[0], skip_special_tokens=False)
+    assert text == "<bos><start_of_turn>user\nBe brief.\n\nHello<end_of_turn>\n<start_of_turn>model\n"
+
+
 def test_a_conversation_that_goes_on_is_read_on(preprocessor):
     """The second turn reads only what the first did not: from the end of the model's turn."""
     script = Script(preprocessor, "well")
