@@ -57,10 +57,11 @@ class Sheet:
         self.page.on("dialog", lambda dialog: (self.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
         self.page.on("request", lambda request: self._asked(request.url))
         self.url = path if served else path.as_uri()
+        self._own = (self.url, "data:") if served else (self.url,)
         self.page.goto(self.url)
 
     def _asked(self, url):
-        if not url.startswith((self.url, "data:")):
+        if not url.startswith(self._own):
             self.complaints.append(f"request: {url}")
 
     def open(self, fragment):

@@ -68,6 +68,7 @@ def server(app: object) -> uvicorn.Server:
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]  # uvicorn's own name for the same interface
         lifespan="off",
+        ws="none",
         log_config=None,
         log_level="critical",
         access_log=False,

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from parity.cli import serving
 from tests.running.test_process import eventually, is_alive
 from tests.serving.wire import received, wire
 
@@ -88,6 +89,11 @@ def test_a_crash_is_told_on_the_terminal():
         process.send_signal(signal.SIGTERM)
         _, err = process.communicate()
     assert re.fullmatch(r"parity: \S+ crashed .*: exit code 9; it is started again\n", err)
+
+
+def test_an_address_of_ipv6_stands_in_brackets():
+    assert serving._address("::1", 80) == "http://[::1]:80"
+    assert serving._address("127.0.0.1", 80) == "http://127.0.0.1:80"
 
 
 def test_a_port_in_use(parity):

@@ -141,6 +141,13 @@ def test_what_there_is_not(served, method, path, status):
     assert code(served.ask(method, path, b"{}" if method == "POST" else None, headers)) == (status, "not_found")
 
 
+def test_an_upgrade_is_none(served):
+    """There are no web sockets; the request is what it is without them."""
+    socket_ = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "a"}
+    assert served.ask("GET", "/v1/models", headers=socket_)[0] == 200
+    assert code(served.ask("GET", "/v1/nothing", headers=socket_))[0] == 404
+
+
 def test_a_fault_of_our_own_is_an_answer(served, monkeypatch, capfd):
     """No traceback: the client is told where the server's owner finds it."""
 
