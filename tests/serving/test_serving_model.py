@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import io
 import os
 import threading
+import wave
+import zlib
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -62,12 +65,12 @@ def served():
 
 def content(text, file, *, named=False):
     """A message's parts: the file by its name, or with the content in it."""
-    data = b"" if file is None else base64.b64encode(file.read_bytes()).decode()
+    words = {"type": "text", "text": text}
     if file is SOUND:
-        return [{"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}, {"type": "text", "text": text}]
+        return [*sound(file.read_bytes()), words]
     if file is PICTURE:
-        url = f"file:{file.name}" if named else f"data:image/png;base64,{data}"
-        return [{"type": "image_url", "image_url": {"url": url}}, {"type": "text", "text": text}]
+        shared = {"type": "image_url", "image_url": {"url": f"file:{file.name}"}}
+        return [shared if named else url(base64.b64encode(file.read_bytes()).decode())[0], words]
     return text
 
 
@@ -94,12 +97,15 @@ def test_what_the_model_cannot_take(served):
     """Each is told by its place in the request; none of our paths is."""
     broken = base64.b64encode(PICTURE.read_bytes()[:500]).decode()
     long = "What is it? " * 2000
-    bomb = base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + b"\0\1\0\0" * 2 + b"\x08\2\0\0\0").decode()
+    header = b"IHDR" + b"\0\1\0\0" * 2 + b"\x08\2\0\0\0"  # 65,536 by 65,536 pixels in 33 bytes
+    bomb = b"\x89PNG\r\n\x1a\n\0\0\0\r" + header + zlib.crc32(header).to_bytes(4)
+    bomb = base64.b64encode(bomb + b"\0\0\0\0IDAT5\xaf\x06\x1e").decode()
     for asked, said in (
         (url(broken), r"image messages\[0\].content\[0\].image_url.url: "),
-        (url(bomb), r"image messages\[0\].content\[0\].image_url.url: "),
+        (url(bomb), r"image messages\[0\].content\[0\].image_url.url: .*4294967296 pixels"),
         (url(""), r"image messages\[0\].content\[0\].image_url.url: empty"),
-        ([{"type": "input_audio", "input_audio": {"data": broken, "format": "wav"}}], "not readable as audio"),
+        (sound(b"no sound at all"), "not readable as audio"),
+        (sound(silence(31)), r"31.00 s; this checkpoint takes at most \d+"),
         (long, "tokens, the context is 1,024; shorten the prompt"),
         ("<image_soft_token>", "stands for media; pass the file instead"),
     ):
@@ -129,6 +135,27 @@ def test_other_backends(backend):
     with serving(backend, find_checkpoint(None), model="tiny") as served:
         answer = served.say(content("What do you see?", PICTURE), model="tiny", temperature=0)
     assert answer.choices[0].message.content == "three blue shapes"
+
+
+def test_a_sound_in_mp3(served, generate, tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    samples, rate = soundfile.read(SOUND)
+    soundfile.write(file := tmp_path / "beeps.mp3", samples, rate, format="MP3")
+    question = [*sound(file.read_bytes(), "mp3"), {"type": "text", "text": "What do you hear?"}]
+    said = served.say(question, model="tiny", temperature=0, max_tokens=16).choices[0].message.content
+    assert said == generate("What do you hear?", file, Sampling(max_tokens=16))[0] != ""
+
+
+def silence(seconds):
+    """A WAV file."""
+    with wave.open(made := io.BytesIO(), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(b"\0\0" * 16_000 * seconds)
+    return made.getvalue()
+
+
+def sound(content, form="wav"):
+    return [{"type": "input_audio", "input_audio": {"data": base64.b64encode(content).decode(), "format": form}}]
 
 
 def url(data):
