@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from parity.errors import ContextExceeded, UsageError, cut
+from parity.errors import ContextExceeded, ParityError, UsageError, cut
 from parity.report.console import plain
 from parity.running.party import Crash
 
@@ -45,7 +45,7 @@ class Refusal(Exception):
         return {"error": {"message": self.message, "type": kind, "param": param, "code": self.code}}
 
 
-def refusal_of(error: Exception) -> Refusal:
+def refusal_of(error: Refusal | ParityError | TimeoutError) -> Refusal:
     """What clients are told of a failure: the model's refusal of what they sent, or that it is not there."""
     if isinstance(error, Refusal):
         return error

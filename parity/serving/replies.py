@@ -12,6 +12,7 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from parity.errors import ParityError
 from parity.generation import Finish
 from parity.serving.attachments import Attachments
 from parity.serving.desk import ClientGone, Desk, Ended, Order
@@ -50,15 +51,13 @@ class Answer:
         """The next piece, or the end.
 
         Raises:
-            Refusal: for whatever went wrong.
+            Refusal: for what the client is told.
             ClientGone: where nobody waits.
         """
         try:
             async with asyncio.timeout_at(self.end):
                 return await self._order.event()
-        except ClientGone:
-            raise
-        except Exception as error:
+        except (Refusal, ParityError, TimeoutError) as error:
             refusal = refusal_of(error)
             refusal.message = self._attachments.told(refusal.message)
             raise refusal from error

@@ -159,6 +159,10 @@ def test_a_fault_of_our_own_is_an_answer(served, monkeypatch, capfd):
     assert (status, error["type"], error["message"]) == (
         500, "server_error", "internal error; PARITY_DEBUG=1 shows where",
     )  # fmt: skip
+    monkeypatch.undo()
+    monkeypatch.setattr("parity.running.single.Writer.__call__", fails)
+    assert served.post(ASK) == (status, error)
+    monkeypatch.setattr("parity.serving.routes.Form", fails)
     assert "secret" not in "".join(capfd.readouterr())
     monkeypatch.setenv("PARITY_DEBUG", "1")
     assert served.post(ASK)[0] == 500
