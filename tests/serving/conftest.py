@@ -36,7 +36,7 @@ class Served:
     @property
     def model(self):
         """The process that the model is in."""
-        return self.desk._writer._party._process._process
+        return self.desk._writer._party._process._child
 
     def say(self, text, **fields):
         """Ask for an answer to one message."""
