@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from types import MappingProxyType
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from parity.contract import Contract, Step
 from parity.errors import BackendUnavailable, UsageError
 from parity.fault import Subject
-from parity.generation import Message, Sampling
+from parity.generation import Finish, Message, Sampling
 from parity.media import Part, Prompt
 from parity.scenario import Drawn, Scenario
 from parity.tap import SILENT, Hear, Tap, silence
@@ -164,7 +164,9 @@ class Backend(ABC):
         """Whether it has a generation loop; a conversation is then run by that, and not by `forward`."""
         return type(self).generate is not Backend.generate
 
-    def generate(self, messages: Sequence[Message], sampling: Sampling, *, hear: Hear = silence) -> Iterator[str]:
+    def generate(
+        self, messages: Sequence[Message], sampling: Sampling, *, hear: Hear = silence
+    ) -> Generator[str, None, Finish | None]:
         """What the model says to a conversation, in pieces as they are decoded.
 
         Called again with a longer conversation, a backend may read only what is new.
@@ -172,7 +174,11 @@ class Backend(ABC):
         Args:
             messages: the turns so far; the last is the user's.
             sampling: how each token is chosen.
-            hear: called before each forward pass; gives the tap that its steps are emitted to.
+            hear: called before each forward pass; gives the tap that its steps are emitted to. What it raises ends the
+                reply, and comes through: so a reply is stopped that nobody waits for any more.
+
+        Returns:
+            How it ended, where the backend counts that.
 
         Raises:
             BackendUnavailable: where the backend has no generation loop.

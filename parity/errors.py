@@ -50,6 +50,10 @@ class UsageError(ParityError):
     """The request, or a file that it names, cannot be used."""
 
 
+class ContextExceeded(UsageError):
+    """A prompt has more tokens than the model can look back on."""
+
+
 class CannotWrite(UsageError):
     """There is no room for what is to be written, or no leave; whoever was to write it is not to blame."""
 
@@ -68,5 +72,5 @@ class StaleTrace(ParityError):
 
 def error_named(kind: str, message: str) -> ParityError:
     """Rebuild an error that a worker process reported by its class name."""
-    known = {cls.__name__: cls for cls in (ParityError, UsageError, CannotWrite, BackendUnavailable, StaleTrace)}
-    return known.get(kind, BackendUnavailable)(message)
+    known = (ParityError, UsageError, ContextExceeded, CannotWrite, BackendUnavailable, StaleTrace)
+    return {cls.__name__: cls for cls in known}.get(kind, BackendUnavailable)(message)

@@ -15,6 +15,8 @@ from parity.errors import UsageError
 Medium = Literal["text", "image", "audio"]
 FOLDER = "media"
 """Where a trace keeps its media."""
+PIXELS = "PARITY_PIXELS"
+"""The variable of the environment for how many pixels a picture may have, where a reader's own limit is too many."""
 HEX_DIGITS = 32
 """Hexadecimal digits of the digest that names a file: 128 bits."""
 

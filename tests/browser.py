@@ -36,11 +36,18 @@ def browser():
 
 
 class Sheet:
-    """One page that was opened from disk. `complaints` are errors of script, style and policy, and every request."""
+    """One page, opened from disk without a network, or a server's by its URL.
+
+    `complaints` are errors of script, style and policy, and every request but the server's own.
+    """
 
     def __init__(self, started, path, *, script=True, width=1280, scheme="light"):
+        served = isinstance(path, str)
         self.context = started.new_context(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, java_script_enabled=script
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            offline=not served,
+            java_script_enabled=script,
         )
         self.page = self.context.new_page()
         self.page.set_default_timeout(30_000)
@@ -48,10 +55,14 @@ class Sheet:
         self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
         self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         self.page.on("dialog", lambda dialog: (self.complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        self.page.on("request", lambda request: self.complaints.append(f"request: {request.url}"))
-        self.url = path.as_uri()
+        self.page.on("request", lambda request: self._asked(request.url))
+        self.url = path if served else path.as_uri()
+        self._own = (self.url, "data:") if served else (self.url,)
         self.page.goto(self.url)
-        self.complaints.remove(f"request: {self.url}")
+
+    def _asked(self, url):
+        if not url.startswith(self._own):
+            self.complaints.append(f"request: {url}")
 
     def open(self, fragment):
         """Go to a part of the page."""

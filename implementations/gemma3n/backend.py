@@ -6,7 +6,7 @@ A further one is a model, its `Tensors` and an entry point; `Port` does the rest
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,7 +20,7 @@ from implementations.gemma3n.preprocessing.inputs import NOTHING, Inputs, Media
 from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
 from parity.backend import Backend, Tensors
 from parity.errors import BackendUnavailable, UsageError
-from parity.generation import Message, Sampling
+from parity.generation import Finish, Message, Sampling
 from parity.media import Prompt
 from parity.tap import SILENT, Hear, Tap, silence
 
@@ -112,11 +112,13 @@ class Port(Backend):
         """
         return self._logits(self._preprocessor.inputs(token_ids, prompts, tap=tap), tap, last_only=False)
 
-    def generate(self, messages: Sequence[Message], sampling: Sampling, *, hear: Hear = silence) -> Iterator[str]:
+    def generate(
+        self, messages: Sequence[Message], sampling: Sampling, *, hear: Hear = silence
+    ) -> Generator[str, None, Finish]:
         """Pieces of text as they are decoded; a conversation that goes on is read from where it was left."""
         if self._dialogue is None:
             self._dialogue = Dialogue(self, self._preprocessor)
-        yield from self._dialogue.reply(messages, sampling, hear=hear)
+        return (yield from self._dialogue.reply(messages, sampling, hear=hear))
 
     def begin(self) -> None:
         """Begin a conversation of one row."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +17,8 @@ from implementations.gemma3n.preprocessing.image import Image
 from implementations.gemma3n.preprocessing.inputs import NOTHING, Media, media_of
 from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
 from implementations.gemma3n.preprocessing.tokenizer import stop_ids
-from parity.errors import UsageError
-from parity.generation import Message, Sampling
+from parity.errors import ContextExceeded, UsageError
+from parity.generation import Finish, Message, Sampling, until
 from parity.tap import SILENT, Hear, Tap, silence
 
 
@@ -45,10 +46,13 @@ class Dialogue:
         self._context = Config.from_directory(preprocessor.checkpoint).text.max_position_embeddings
         self._forget()
 
-    def reply(self, messages: Sequence[Message], sampling: Sampling, *, hear: Hear = silence) -> Iterator[str]:
-        """What the model says next, in pieces that end on whole characters.
+    def reply(
+        self, messages: Sequence[Message], sampling: Sampling, *, hear: Hear = silence
+    ) -> Generator[str, None, Finish]:
+        """What the model says next, in pieces that end on whole characters, and how it ended.
 
         Where the conversation begins with what was read already, only the rest is read; otherwise all of it is.
+        The reply ends where the context does.
 
         Raises:
             UsageError: for messages that cannot be encoded or files that cannot be read, before anything is said.
@@ -56,12 +60,23 @@ class Dialogue:
         dialogue = [self._preprocessor.turn(message) for message in messages]
         ids = self._encode(dialogue)
         self._require_room(ids)
+        self._hear = hear
+        try:
+            return (yield from self._said(ids, dialogue, sampling))
+        except Exception:
+            self._forget()  # a pass that ended midway may have left any part of its keys and values
+            raise
+
+    def _said(self, ids: list[int], dialogue: Sequence[Turn], sampling: Sampling) -> Generator[str, None, Finish]:
         if not 0 < len(self._seen) < len(ids) or ids[: len(self._seen)] != self._seen:
             self._forget()
-        self._hear = hear
         logits = self._read(ids[len(self._seen) :], dialogue)
-        chosen = generate_ids(self._step, logits, sampling=sampling, stops=self._stops)
-        yield from self._preprocessor.tokenizer.stream(chosen)
+        most = min(sampling.max_tokens, self._context - len(ids) + 1)  # the last one is not read
+        chosen: list[int] = []
+        following = generate_ids(self._step, logits, sampling=replace(sampling, max_tokens=most), stops=self._stops)
+        pieces = self._preprocessor.tokenizer.stream(_noted(following, chosen))
+        stopped = yield from until(pieces, sampling.stop)
+        return Finish(len(ids), len(chosen), "stop" if stopped or len(chosen) < most else "length")
 
     def _forget(self) -> None:
         self._reader.begin()
@@ -80,7 +95,7 @@ class Dialogue:
     def _require_room(self, ids: Sequence[int]) -> None:
         """Refuse what exceeds the context at once: beyond it a model speaks, but no sense."""
         if len(ids) > self._context:
-            raise UsageError(
+            raise ContextExceeded(
                 f"the prompt has {len(ids):,} tokens, the context is {self._context:,}; shorten the prompt"
             )
 
@@ -104,3 +119,10 @@ class Dialogue:
     def _step(self, ids: list[int]) -> NDArray[Any]:
         self._seen += ids
         return self._reader.read(ids, tap=self._hear())
+
+
+def _noted(ids: Iterable[int], into: list[int]) -> Iterator[int]:
+    """The ids, each kept in a list before it is handed on."""
+    for token in ids:
+        into.append(token)
+        yield token

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from parity.cli import auditing, calibrating, comparing, generating, reading, reporting, running, stepping, watching
+from parity.cli import (
+    auditing,
+    calibrating,
+    comparing,
+    generating,
+    reading,
+    reporting,
+    running,
+    serving,
+    stepping,
+    watching,
+)
 from parity.cli.caching import cache
 from parity.cli.golden import golden
 from parity.cli.plugins import Commands
@@ -35,6 +46,7 @@ BUILT_IN: tuple[Callable[..., int], ...] = (
     stepping.steps,
     running.trace,
     generating.generate,
+    serving.serve,
     running.doctor,
 )
 for command in BUILT_IN:

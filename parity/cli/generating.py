@@ -32,6 +32,9 @@ def generate(
     top_k: Annotated[int, typer.Option("--top-k", help="Draw from so many likeliest tokens; 0 for all.")] = 0,
     top_p: Annotated[float, typer.Option("--top-p", help="Draw from the likeliest with this probability.")] = 1.0,
     seed: Annotated[int, typer.Option("--seed", help="Of the draws.")] = 0,
+    stop: Annotated[
+        list[str] | None, typer.Option("--stop", metavar="TEXT", help="Ends the answer, unsaid; repeatable.")
+    ] = None,
 ) -> int:
     """Let a backend go on from a text, answer to pictures and sounds, or talk; printed as it is decoded."""
     from parity.checkpoint import find_checkpoint
@@ -39,7 +42,7 @@ def generate(
     from parity.running.plan import require_admitted
     from parity.running.single import writer
 
-    sampling = Sampling(max_tokens, temperature, top_k, top_p, seed)
+    sampling = Sampling(max_tokens, temperature, top_k, top_p, seed, tuple(stop or ()))
     text, given, arithmetic = given_prompt(prompt), media(image, audio), one_name(dtype, "--dtype")
     if not (text or given or chat):
         raise UsageError("nothing to write about: give --prompt, --image, --audio or --chat")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -119,7 +119,7 @@ class CachedParty(Party):
         )
         return from_text(text)
 
-    def stream(self, op: str, **fields: Any) -> Iterator[str]:
+    def stream(self, op: str, **fields: Any) -> Generator[str, None, Any]:
         """Give one job and yield the text that it sends; nothing of it is kept."""
         return self._real.stream(op, **fields)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +14,8 @@ from typing import Any, Self
 
 from parity.checkpoint import Checkpoint
 from parity.discovery import BACKENDS, is_installed, require, require_dtype
-from parity.errors import BackendUnavailable, debugging, error_named
-from parity.running.process import TIMEOUT, Process, Stuck
+from parity.errors import BackendUnavailable, ParityError, debugging, error_named
+from parity.running.process import STOP, TIMEOUT, Process, Stuck
 from parity.running.progress import Progress
 from parity.running.started import Start
 from parity.traces.coverage import NOTHING, Missing
@@ -79,13 +80,30 @@ class Party:
             Crash: when the worker dies or its runtime throws, with the last step that it reached.
             ParityError: what the backend refused, as it said it.
         """
-        return next((event["result"] for event in self._events(op, fields) if event["event"] == "done"), None)
+        self._send(op, fields)
+        return next((event["result"] for event in self._replies() if event["event"] == "done"), None)
 
-    def stream(self, op: str, **fields: Any) -> Iterator[str]:
-        """Give one job and yield the text that it sends."""
-        for event in self._events(op, fields):
-            if event["event"] == "text":
+    def stream(self, op: str, **fields: Any) -> Generator[str, None, Any]:
+        """Give one job, at once, and yield the text that it sends; returns its result. One that is left is stopped."""
+        self._send(op, fields)
+        return self._text()
+
+    def _text(self) -> Generator[str, None, Any]:
+        events = self._replies()
+        try:
+            for event in events:
+                if event["event"] == "done":
+                    return event["result"]
                 yield event["text"]
+        except GeneratorExit:
+            self.stop()
+            with suppress(ParityError):  # nobody waits for it; who died of it says so when asked again
+                list(events)
+            raise
+
+    def stop(self) -> None:
+        """Have the job that streams end before its next forward pass; from any thread."""
+        self._process.call_out(json.dumps({"op": STOP}))
 
     def load(self, checkpoint: Checkpoint, dtype: str) -> Self:
         """Load a checkpoint in an arithmetic.
@@ -154,6 +172,10 @@ class Party:
         self._progress.done(self.name)
         return from_text(errors)
 
+    def kill(self) -> None:
+        """Have the worker die; from any thread. What it does then crashes."""
+        self._process.kill()
+
     def close(self) -> None:
         """End the worker, whatever it is doing."""
         self._process.end()
@@ -164,14 +186,13 @@ class Party:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _events(self, op: str, fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    def _send(self, op: str, fields: dict[str, Any]) -> None:
         _ = self.dtypes
         self._last_step = ""
         try:
             self._process.send(json.dumps({"op": op, **fields}))
         except OSError as error:
             raise Crash(f"{self.name} is gone: {self._cause()}") from error
-        yield from self._replies()
 
     def _replies(self) -> Iterator[dict[str, Any]]:
         """What the worker answers to one job; steps go to the progress display."""

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 from parity.errors import UsageError
 from parity.running.started import Start, started
@@ -17,6 +18,8 @@ TIMEOUT = "PARITY_TIMEOUT"
 """The variable of the environment for how many seconds a worker may say nothing."""
 PATIENCE = 1800.0
 """What it is where none is set: no step, and no loading of a model that fits in memory, took a tenth of it."""
+STOP = "stop"
+"""The job that has no answer: it ends the one that streams, and comes too late where that has ended."""
 _BEAT = 0.5
 """Seconds between two looks at whether a silent worker is alive."""
 
@@ -69,6 +72,11 @@ class Process:
         self._socket.settimeout(self._patience)
         self._socket.sendall(f"{line}\n".encode())
         self._socket.settimeout(_BEAT)
+
+    def call_out(self, line: str) -> None:
+        """Write one short line, from any thread, while another one waits for lines; nobody may be there to read it."""
+        with suppress(OSError):
+            self._socket.send(f"{line}\n".encode())
 
     def lines(self) -> Iterator[str]:
         """Lines as they come, until the process is gone.

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from parity.checkpoint import Checkpoint
 from parity.contract import Contract
 from parity.discovery import BACKENDS, REFERENCES, available, reference_of
-from parity.errors import ParityError
-from parity.generation import Message, Sampling
+from parity.errors import BackendUnavailable, ParityError
+from parity.generation import Finish, Message, Sampling
 from parity.media import Part
 from parity.running.party import Party
 from parity.running.plan import ORACLE_DTYPE, plan_of, require_admitted
@@ -75,22 +76,48 @@ class Writer:
     def __init__(self, party: Party) -> None:
         self._party = party
 
-    def __call__(self, messages: Sequence[Message], sampling: Sampling) -> Iterator[str]:
-        """What it says to a conversation, piece by piece."""
+    def __call__(self, messages: Sequence[Message], sampling: Sampling) -> Generator[str, None, Finish | None]:
+        """What it says to a conversation, piece by piece, and how it ended; None where it was stopped.
+
+        It begins at once; left early, it stops before the next token.
+        """
         plain = [asdict(message) for message in messages]
-        yield from self._party.stream("generate", messages=plain, sampling=asdict(sampling))
+        return _finished(self._party.stream("generate", messages=plain, sampling=asdict(sampling)))
+
+    def stop(self) -> None:
+        """Have it stop before the next token; from any thread."""
+        self._party.stop()
+
+    def kill(self) -> None:
+        """End its process, whatever it is doing; from any thread."""
+        self._party.kill()
+
+
+def _finished(said: Generator[str, None, Any]) -> Generator[str, None, Finish | None]:
+    found = yield from said
+    return Finish(**found) if found else None
 
 
 @contextmanager
-def writer(*, checkpoint: Checkpoint, backend: str, dtype: str) -> Iterator[Writer]:
-    """Load a backend to generate with."""
-    with _loaded(backend, BACKENDS, checkpoint, dtype) as party:
+def writer(
+    *, checkpoint: Checkpoint, backend: str, dtype: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Writer]:
+    """Load a backend to generate with.
+
+    Raises:
+        BackendUnavailable: for one that cannot.
+    """
+    with _loaded(backend, BACKENDS, checkpoint, dtype, environment) as party:
+        if not party.call("generates"):
+            raise BackendUnavailable(f"backend {backend} cannot generate text")
         yield Writer(party)
 
 
 @contextmanager
-def _loaded(backend: str, group: str, checkpoint: Checkpoint, dtype: str) -> Iterator[Party]:
-    with Party(backend, backend, group=group, progress=Silent()) as party:
+def _loaded(
+    backend: str, group: str, checkpoint: Checkpoint, dtype: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Party]:
+    with Party(backend, backend, group=group, progress=Silent(), environment=environment) as party:
         yield party.load(checkpoint, dtype)
 
 

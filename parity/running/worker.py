@@ -17,7 +17,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,42 @@ from parity.errors import ParityError, UsageError
 from parity.generation import Message, Sampling
 from parity.media import parse
 from parity.running.execute import Run, execute, measured_run
+from parity.running.process import STOP
 from parity.running.started import WORKER, Start
 from parity.scenario import Scenario
+from parity.tap import SILENT, Tap
 from parity.traces.measured import to_text
 from parity.traces.trace import Key, Trace
 
 Job = Mapping[str, Any]
+
+
+class Stopped(Exception):
+    """The job that streams was told to end."""
+
+
+class Lines:
+    """Lines of a socket; unlike a file's, it is known whether there are more without waiting for them."""
+
+    def __init__(self, source: socket.socket) -> None:
+        self._socket, self._left = source, b""
+        self._ready = select.poll()
+        self._ready.register(source, select.POLLIN)
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            line, end, left = self._left.partition(b"\n")
+            if end:
+                self._left = left
+                yield line
+            elif found := self._socket.recv(1 << 16):
+                self._left += found
+            else:
+                return
+
+    def waiting(self) -> bool:
+        """Whether a line came, or a part of one, or nobody is there to send any."""
+        return bool(self._left or self._ready.poll(0))
 
 
 class Worker:
@@ -44,12 +74,12 @@ class Worker:
     def __init__(self, start: Start) -> None:
         self._start = start
         self._socket = socket.socket(fileno=start.socket)
+        self._lines = Lines(self._socket)
         self._backend: Backend | None = None
 
     def jobs(self) -> Iterator[Job]:
-        """Jobs as they come, until the harness is gone."""
-        with self._socket.makefile("rb") as lines:
-            yield from map(json.loads, lines)
+        """Jobs as they come, until the harness is gone; to stop what has ended is none."""
+        yield from (job for job in map(json.loads, self._lines) if job["op"] != STOP)
 
     def tell(self, event: str, **fields: Any) -> None:
         """Send one event; sent at once, so that it survives a crash."""
@@ -137,11 +167,28 @@ class Worker:
         np.savez(job["output"], *map(_storable, found.values()))
         return [keys.index(key) for key in found]
 
-    def do_generate(self, job: Job) -> None:
-        """Send text as it is decoded."""
+    def do_generates(self, job: Job) -> bool:
+        """Whether the loaded backend writes text."""
+        return self._loaded.generates
+
+    def do_generate(self, job: Job) -> Any:
+        """Send text as it is decoded, and say how it ended; None where it was told to, or does not count."""
         messages = [Message.from_json(message) for message in job["messages"]]
-        for piece in self._loaded.generate(messages, Sampling(**job["sampling"])):
-            self.tell("text", text=piece)
+        said = self._loaded.generate(messages, Sampling(**job["sampling"]), hear=self._going_on)
+        try:
+            while True:
+                self.tell("text", text=next(said))
+                self._going_on()
+        except StopIteration as end:
+            return end.value and asdict(end.value)
+        except Stopped:
+            return None
+
+    def _going_on(self) -> Tap:
+        """The silent tap, unless the harness said something meanwhile: in the middle of a job that is to stop."""
+        if self._lines.waiting():
+            raise Stopped
+        return SILENT
 
     def do_doctor(self, job: Job) -> Any:
         """A backend's health checks, in the environment that it runs in."""

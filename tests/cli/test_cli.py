@@ -92,6 +92,11 @@ def test_generate(parity, said):
     assert said == [("mlx", [Message("text", (Part("text", "Hi"),))], Sampling(max_tokens=7, top_k=3))]
 
 
+def test_generate_ends_at_a_text(parity, said):
+    assert parity("generate", "--backend", "mlx", "--prompt", "Hi", "--stop", "a, b", "--stop", "c")[0] == 0
+    assert said[0][2] == Sampling(stop=("a, b", "c"))
+
+
 def test_generate_answers_to_files(parity, said, tmp_path):
     """Pictures stand before sounds and the text, in a user's turn."""
     (tmp_path / "a.png").write_bytes(b"")
@@ -166,7 +171,7 @@ from parity.cli import main
 try:
     main(sys.argv[1:])
 except SystemExit as left:
-    heavy = {"torch", "transformers", "mlx", "timm", "tokenizers", "huggingface_hub"} & set(sys.modules)
+    heavy = {"torch", "transformers", "mlx", "timm", "tokenizers", "huggingface_hub", "fastapi"} & set(sys.modules)
     sys.exit(f"started {heavy}" if heavy or left.code else 0)
 """
     done = python("-c", program, *(places.get(argument, argument) for argument in arguments))

@@ -12,6 +12,7 @@ times 1/255 in float32. Where it has no one answer, this module does what the im
 
 from __future__ import annotations
 
+import os
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from implementations.gemma3n.preprocessing.media_file import Source, name_of, op
 from implementations.gemma3n.preprocessing.resize import resize
 from implementations.gemma3n.preprocessing.settings import ImageSettings
 from parity.errors import UsageError
+from parity.media import PIXELS
 
 if TYPE_CHECKING:
     from PIL.Image import Image as PilImage
@@ -102,10 +104,17 @@ def pixel_values(image: PilImage, settings: ImageSettings) -> NDArray[np.float32
 
 def _require_size(image: PilImage, source: Source) -> None:
     width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise UsageError(f"image {name_of(source)}: {width} x {height} pixels; at most {MOST_PIXELS} in all")
+    if width * height > (most := _most_pixels()):
+        raise UsageError(f"image {name_of(source)}: {width} x {height} pixels; at most {most} in all")
     if max(width, height) > LONGEST_SIDE:
         raise UsageError(f"image {name_of(source)}: {width} x {height} pixels; at most {LONGEST_SIDE} a side")
+
+
+def _most_pixels() -> int:
+    text = os.environ.get(PIXELS) or str(MOST_PIXELS)
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise UsageError(f"{PIXELS}={text!r} is no number of pixels; give a whole one")
+    return min(int(text), MOST_PIXELS)
 
 
 def _rgb(image: PilImage, source: Source) -> PilImage:

@@ -20,7 +20,7 @@ from parity.generation import Message
 from parity.media import Part, Prompt
 from parity.tap import Tap
 
-ROLES = {"user": "user", "model": "assistant", "text": "text"}
+ROLES = {"system": "system", "user": "user", "model": "assistant", "text": "text"}
 """Roles as the chat template calls them."""
 PADDING = 0
 """Gemma's padding id: what stands left of a shorter row is never seen."""

@@ -8,8 +8,8 @@ pytest.importorskip("tokenizers")
 from implementations.gemma3n.dialogue import Dialogue
 from implementations.gemma3n.preprocessing.inputs import NOTHING
 from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
-from parity.errors import UsageError
-from parity.generation import Message, Sampling
+from parity.errors import ContextExceeded, UsageError
+from parity.generation import Finish, Message, Sampling
 from parity.media import Part
 from parity.tap import SILENT
 from reference.tiny import path
@@ -67,6 +67,16 @@ def test_a_turn_is_answered_in_the_template(preprocessor):
     assert text == "<bos><start_of_turn>user\nHello<end_of_turn>\n<start_of_turn>model\n"
 
 
+def test_what_is_said_before_all_turns_stands_in_the_first(preprocessor):
+    """As Gemma's template has it."""
+    script = Script(preprocessor, "well")
+    "".join(
+        Dialogue(script, preprocessor).reply([Message("system", user("Be brief.").prompt), user("Hello")], Sampling())
+    )
+    text = preprocessor.tokenizer._tokenizer.decode(script.read_ids[0], skip_special_tokens=False)
+    assert text == "<bos><start_of_turn>user\nBe brief.\n\nHello<end_of_turn>\n<start_of_turn>model\n"
+
+
 def test_a_conversation_that_goes_on_is_read_on(preprocessor):
     """The second turn reads only what the first did not: from the end of the model's turn."""
     script = Script(preprocessor, "well")
@@ -112,3 +122,48 @@ def test_plain_text_stands_alone(preprocessor, picture):
     for messages in ([Message("text", (picture,))], [Message("text", (Part("text", "a"),)), user("b")]):
         with pytest.raises(UsageError, match="stands alone"):
             list(dialogue.reply(messages, Sampling()))
+
+
+def finish(reply):
+    """How a reply ended."""
+    while True:
+        try:
+            next(reply)
+        except StopIteration as end:
+            return end.value
+
+
+def test_how_it_ended(preprocessor):
+    """By the model, by a text, for want of tokens, or where the context ends."""
+    script = Script(preprocessor, "well said")
+    dialogue = Dialogue(script, preprocessor)
+    prompt = len(preprocessor.encode([preprocessor.turn(user("Hello"))]))
+    whole = len(script.answer) - 1
+    assert finish(dialogue.reply([user("Hello")], Sampling())) == Finish(prompt, whole, "stop")
+    assert finish(dialogue.reply([user("Hello")], Sampling(stop=("said",)))).reason == "stop"
+    assert finish(dialogue.reply([user("Hello")], Sampling(max_tokens=2))) == Finish(prompt, 2, "length")
+    dialogue._context = prompt + 2
+    assert finish(dialogue.reply([user("Hello")], Sampling())) == Finish(prompt, 3, "length")
+    assert sum(map(len, script.read_ids)) == prompt + 2
+    dialogue._context = prompt - 1
+    with pytest.raises(ContextExceeded, match=f"the prompt has {prompt} tokens, the context is {prompt - 1}"):
+        finish(dialogue.reply([user("Hello")], Sampling()))
+
+
+def test_a_pass_that_is_stopped_is_read_again(preprocessor):
+    """What is raised before a forward pass ends the reply; the model does not go on from what it did not read."""
+    script = Script(preprocessor, "well")
+    dialogue = Dialogue(script, preprocessor)
+    passes = []
+
+    def hear():
+        passes.append(None)
+        if len(passes) == 2:
+            raise InterruptedError
+        return SILENT
+
+    with pytest.raises(InterruptedError):
+        finish(dialogue.reply([user("Hello")], Sampling(), hear=hear))
+    whole = preprocessor.encode([preprocessor.turn(user("Hello"))])
+    assert "".join(dialogue.reply([user("Hello")], Sampling())) == "well"
+    assert script.read_ids[0] == whole

@@ -289,6 +289,20 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch):
         load_image(FILES["RGB"], SETTINGS)
 
 
+def test_the_environment_lowers_the_pixels_and_never_raises_them(monkeypatch):
+    monkeypatch.setenv("PARITY_PIXELS", "13999")
+    with pytest.raises(UsageError, match="140 x 100 pixels; at most 13999"):
+        load_image(FILES["RGB"], SETTINGS)
+    monkeypatch.setattr(PIL.Image, "MAX_IMAGE_PIXELS", None)
+    monkeypatch.setenv("PARITY_PIXELS", "9" * 18)
+    with pytest.raises(UsageError, match="60000 x 60000 pixels; at most 178956970 in all"):
+        load_image(png_header(60_000, 60_000), SETTINGS)
+    for wrong in ("many", "-1", "9" * 19, "1e6"):
+        monkeypatch.setenv("PARITY_PIXELS", wrong)
+        with pytest.raises(UsageError, match="is no number of pixels; give a whole one"):
+            load_image(FILES["RGB"], SETTINGS)
+
+
 def test_what_is_no_file_is_refused_in_one_line(tmp_path):
     loop, pipe = tmp_path / "loop", tmp_path / "pipe"
     loop.symlink_to(loop)
