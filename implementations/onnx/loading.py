@@ -28,6 +28,7 @@ from parity.scratch import scratch
 
 EXPORTERS = ("torch", "onnx", "onnxscript", "onnx-ir")
 SOURCES = (
+    "implementations.onnx.operations",
     "implementations.onnx.text",
     "implementations.onnx.vision",
     "implementations.onnx.audio",
