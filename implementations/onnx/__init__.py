@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from implementations.gemma3n.backend import Port
 from implementations.gemma3n.preprocessing.inputs import Inputs
 from implementations.onnx.options import MEANINGS, Options
+from implementations.onnx.quantization.types import BLOCKS, INTEGER
 from parity.host_tensors import HostTensors
 from parity.tap import Tap
 
@@ -26,7 +27,7 @@ class Backend(Port):
     """Our implementation for ONNX Runtime: the checkpoint's own export, or a package; see `MEANINGS` for options."""
 
     name: ClassVar[str] = "onnx"
-    dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float16", INTEGER, BLOCKS)
     options: ClassVar[Mapping[str, str]] = MEANINGS
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx", "onnxscript", "torch")
     install: ClassVar[str] = "ONNX Runtime is not installed: pip install 'gemma3n-parity[onnx]'"
@@ -54,7 +55,7 @@ class Backend(Port):
         chosen = Options.parse(options)
         from implementations.onnx.loading import load
 
-        return cls(*load(checkpoint, chosen))
+        return cls(*load(checkpoint, chosen, dtype))
 
     def renew(self, padding: tuple[int, ...], *, cache: bool) -> None:
         """Drop keys and values, which are inputs of the graph: a single chunk has them too."""

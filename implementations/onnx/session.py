@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, ValueInfoProto, helper
 
 from implementations.onnx.options import LEVELS, Options
 from implementations.onnx.package.graph import Tapped, exposed
@@ -43,6 +43,7 @@ class Graph:
         self.name, self.model = name, model
         self.inputs = [value.name for value in model.graph.input]
         self.outputs = [value.name for value in model.graph.output]
+        self._types = {value.name: _numpy(value) for value in model.graph.input}
         self._folder, self._steps, self._options = folder, steps, options
         self._plain: onnxruntime.InferenceSession | None = None
         self._tapped: tuple[object, onnxruntime.InferenceSession] | None = None
@@ -56,7 +57,7 @@ class Graph:
         """What the graph gives as it ships."""
         if self._plain is None:
             self._plain = self._session(self.model)
-        return dict(zip(self.outputs, self._plain.run(self.outputs, dict(feeds)), strict=True))
+        return dict(zip(self.outputs, self._plain.run(self.outputs, self._fed(feeds)), strict=True))
 
     def observed(self, feeds: Feeds, tap: Tap, *, last: Sequence[str] = ()) -> Values:
         """What the graph gives, with each step emitted.
@@ -95,7 +96,11 @@ class Graph:
         session = self._tapped[1]
         given = {one.answer: np.ascontiguousarray(value, dtype=one.type) for one, value in answers.items()}
         names = [*dict.fromkeys([*self.outputs, *(one.tensor for one in self._steps)])]
-        return dict(zip(names, session.run(names, {**feeds, **given}), strict=True))
+        return dict(zip(names, session.run(names, {**self._fed(feeds), **given}), strict=True))
+
+    def _fed(self, feeds: Feeds) -> Feeds:
+        """The inputs in the number formats that the graph takes."""
+        return {name: array.astype(self._types[name], copy=False) for name, array in feeds.items()}
 
     def _session(self, model: ModelProto) -> onnxruntime.InferenceSession:
         settings = onnxruntime.SessionOptions()
@@ -113,3 +118,7 @@ class Graph:
         if provider not in session.get_providers():  # it goes on with the processor, without a word
             raise BackendUnavailable(f"ONNX Runtime has {provider}, which does not start here; is its device there?")
         return session
+
+
+def _numpy(value: ValueInfoProto) -> np.dtype[Any]:
+    return np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))

@@ -53,7 +53,7 @@ def test_an_interrupted_export_leaves_nothing(parity, tmp_path, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("implementations.onnx.loading.write_graphs", interrupted)
+    monkeypatch.setattr("implementations.onnx.loading.write_package", interrupted)
     code, _, said = parity("onnx", "export", "tiny", tmp_path / "package")
     assert (code, said) == (130, "parity: interrupted\n")
     assert not list(tmp_path.iterdir())
