@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from implementations.gemma3n.backend import Port
 from implementations.gemma3n.preprocessing.inputs import Inputs
 from implementations.onnx.options import MEANINGS, Options
-from implementations.onnx.quantization.types import BLOCKS, INTEGER
+from implementations.onnx.quantization.types import BLOCKS, FLOAT32, INTEGER
+from parity.errors import BackendUnavailable
 from parity.host_tensors import HostTensors
 from parity.tap import Tap
 
@@ -48,6 +49,20 @@ class Backend(Port):
     def check(cls, options: Mapping[str, str]) -> None:
         """Refuse a value that cannot be."""
         Options.parse(options)
+
+    @classmethod
+    def has_weights(cls, options: Mapping[str, str]) -> bool:
+        """Whether the graphs are in another format than float32, and so have the checkpoint's weights rounded."""
+        return Options.parse(options).type != FLOAT32
+
+    @classmethod
+    def write_weights(cls, checkpoint: Path, file: Path, options: Mapping[str, str]) -> None:
+        """Write the numbers that the graphs' weights stand for."""
+        try:
+            from implementations.onnx.loading import write_weights
+        except ImportError as error:
+            raise BackendUnavailable(f"{cls.install} ({error})") from error
+        write_weights(checkpoint, Options.parse(options), file)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Path, dtype: str, options: Mapping[str, str]) -> Self:

@@ -25,11 +25,14 @@ from implementations.onnx.package.folder import FOLDER, Package, Picture, graph_
 from implementations.onnx.program import Program
 from implementations.onnx.quantization.converting import convert
 from implementations.onnx.quantization.products import arithmetic_of
+from implementations.onnx.quantization.rounding import believed
 from implementations.onnx.quantization.types import FLOAT32, TYPES
+from implementations.onnx.quantization.values import held
 from parity.errors import UsageError
 from parity.running.cache import Cache, Key, cache
 from parity.running.identity import source_digest
 from parity.scratch import scratch
+from parity.weights.overlay import write_overlay
 
 EXPORTERS = ("torch", "onnx", "onnxscript", "onnx-ir")
 SOURCES = (
@@ -78,6 +81,21 @@ def package_of(checkpoint: Path, options: Options) -> Package:
     path = _KEPT.enter_context(scratch())
     write_package(checkpoint, path, [options.type])
     return Package.read(path, options.format.suffixes)
+
+
+def write_weights(checkpoint: Path, options: Options, file: Path) -> None:
+    """Write the weights that the graphs compute with, as far as they are a checkpoint's, rounded.
+
+    Raises:
+        UsageError: for another architecture, weights that do not fit it, or a package that cannot be run.
+    """
+    package = package_of(checkpoint, options)
+    weights, found = Weights(checkpoint, Config.from_directory(options.package or checkpoint)), {}
+    for graph in map(package.graph, package.steps):
+        for name, values in held(graph, package.folder):
+            if (stored := weights.source(name)) is not None:
+                found[name] = believed(values, stored)
+    write_overlay(file, found)
 
 
 def write_package(checkpoint: Path, path: Path, kinds: Sequence[str], told: Told = lambda what: None) -> None:

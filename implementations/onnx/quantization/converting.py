@@ -31,8 +31,10 @@ def convert(folder: Path, name: str, kind: str) -> list[Tapped]:
     file = graph_file(folder, name + TYPES[kind].suffixes[0])
     model, steps = CONVERSIONS[kind](name, onnx.load(graph_file(folder, name)), read_steps(folder)[name])
     _require_steps(model, steps, file)
-    data = f"{file.name}_data"
-    onnx.save(model, file, save_as_external_data=True, location=data, size_threshold=SMALL)
+    data = file.with_name(f"{file.name}_data")
+    onnx.save(model, file, save_as_external_data=True, location=data.name, size_threshold=SMALL)
+    if data.exists():
+        data.chmod(file.stat().st_mode)  # it is made as a temporary file, which nobody else may read
     return steps
 
 

@@ -13,8 +13,9 @@ from onnx import GraphProto, ModelProto
 
 BLOCK = 32
 """Numbers that have a scale in common."""
-KEPT_TABLES = ("embed_vision.weight", "embed_audio.weight")
-"""What these hold is computed of three tensors of a checkpoint: no other holder could have the same rounded numbers."""
+KEPT = ("embed_vision.", "embed_audio.")
+"""What names of weights begin with that stay: a table of ids' embeddings is computed of the matrix by which soft tokens
+are multiplied, so that no reference could have both rounded."""
 DATA = "tensors"
 
 
@@ -27,7 +28,13 @@ def of_four_bits(model: ModelProto) -> ModelProto:
     with _silent():
         from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-        quantizer = MatMulNBitsQuantizer(model, block_size=BLOCK, is_symmetric=True, op_types_to_quantize=("MatMul",))
+        quantizer = MatMulNBitsQuantizer(
+            model,
+            block_size=BLOCK,
+            is_symmetric=True,
+            op_types_to_quantize=("MatMul",),
+            nodes_to_exclude=list(_kept(model.graph)),
+        )
         quantizer.process()
     found: ModelProto = quantizer.model.model
     return found
@@ -60,8 +67,8 @@ def of_eight_bits(model: ModelProto, kinds: tuple[str, ...], *, signed: bool) ->
 
 
 def _kept(graph: GraphProto) -> Iterator[str]:
-    """Names of the nodes that look up in tables which stay as they are."""
-    return (node.name for node in graph.node if node.op_type == "Gather" and node.input[0] in KEPT_TABLES)
+    """Names of the nodes whose weights stay as they are."""
+    return (node.name for node in graph.node if any(name.startswith(KEPT) for name in node.input))
 
 
 @contextmanager
