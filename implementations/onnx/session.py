@@ -30,7 +30,7 @@ class Graph:
 
     Args:
         name: what messages call it.
-        model: without its large tensors.
+        model: without its large tensors; its open axes lose their names.
         folder: where these are.
         steps: of the contract that it computes, in order.
         options: how it is run.
@@ -41,6 +41,7 @@ class Graph:
 
     def __init__(self, name: str, model: ModelProto, folder: Path, steps: Sequence[Tapped], options: Options) -> None:
         self.name, self.model = name, model
+        _forget_names_of_axes(model)
         self.inputs = [value.name for value in model.graph.input]
         self.outputs = [value.name for value in model.graph.output]
         self._types = {value.name: _numpy(value) for value in model.graph.input}
@@ -122,3 +123,13 @@ class Graph:
 
 def _numpy(value: ValueInfoProto) -> np.dtype[Any]:
     return np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+
+
+def _forget_names_of_axes(model: ModelProto) -> None:
+    """Have no two open axes be the same to the runtime, which puts one tensor in another's memory where they are.
+
+    Keys of the past are as many as the loop feeds: of sliding layers fewer than the name that all layers share says.
+    """
+    for value in (*model.graph.input, *model.graph.output):
+        for axis in value.type.tensor_type.shape.dim:
+            axis.ClearField("dim_param")
