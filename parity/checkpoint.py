@@ -76,7 +76,7 @@ def find_checkpoint(spec: str | None, adapter: Path | None = None) -> Checkpoint
     require_kind(found)
     path = found if adapter is None else _with_adapter(found, adapter)
     _model_type(path)
-    files = [*weight_files(path), *adapter_files(path)]
+    files = [*weight_files(path), *adapter_files(path), *path.glob(OVERLAY)]
     for file in files:
         if file.suffix == SUFFIX:
             require_whole(file)
