@@ -82,7 +82,10 @@ def compare(request: Request, *, progress: Progress, look: Onlooker | None = Non
     require_admitted(request.checkpoint, request.reference, request.prompt, request.media)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(request.keep))
-        parts = [_compared(part, folder, progress, look) for part in _apart(request)]
+        first, *others = _apart(request)
+        parts = [_compared(first, folder, progress, look)]
+        for part in others:  # each has an oracle of its own, and so a folder
+            parts.append(_compared(part, folder / file_name(part.candidates[0]), progress, look))
     found = [judgement for part in parts for judgement in part.judgements]
     found.sort(key=lambda one: (request.scenarios.index(one.scenario), request.candidates.index(one.candidate)))
     return replace(parts[0], judgements=tuple(found))

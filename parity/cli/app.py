@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from parity.cli import auditing, calibrating, comparing, generating, reading, reporting, running, stepping, watching
+from parity.cli import (
+    auditing,
+    calibrating,
+    comparing,
+    costing,
+    generating,
+    reading,
+    reporting,
+    running,
+    stepping,
+    watching,
+)
 from parity.cli.caching import cache
 from parity.cli.golden import golden
 from parity.cli.plugins import Commands
@@ -26,6 +37,7 @@ app = typer.Typer(
 )
 BUILT_IN: tuple[Callable[..., int], ...] = (
     comparing.compare,
+    costing.cost,
     watching.watch,
     auditing.audit,
     calibrating.calibrate,
