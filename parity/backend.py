@@ -113,6 +113,29 @@ class Backend(ABC):
         """
 
     @classmethod
+    def has_weights(cls, options: Mapping[str, str]) -> bool:
+        """Whether it computes with other weights than the checkpoint's, as a quantised model does.
+
+        The reference is then given those that `write_weights` writes, so that what is judged is what the backend does
+        with its weights; what they cost is measured apart.
+        """
+        return False
+
+    @classmethod  # noqa: B027 - most backends have the checkpoint's
+    def write_weights(cls, checkpoint: Path, file: Path, options: Mapping[str, str]) -> None:
+        """Write the weights that it computes with, where it `has_weights`.
+
+        Args:
+            checkpoint: a checkpoint directory.
+            file: for `parity.weights.overlay.write_overlay`.
+            options: as of `load`.
+
+        Raises:
+            BackendUnavailable: when the framework is not installed.
+            UsageError: for a checkpoint that it cannot take.
+        """
+
+    @classmethod
     @abstractmethod
     def versions(cls) -> Mapping[str, str]:
         """Versions of the libraries whose arithmetic this backend runs on."""

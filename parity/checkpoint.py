@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -27,6 +27,8 @@ WHOLE = f"model{SUFFIX}"
 INDEX = f"{WHOLE}.index.json"
 SHARD = re.compile(r"-\d+-of-(\d+)\.safetensors$")
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", f"adapter_model{SUFFIX}"
+OVERLAY = f"overlay{SUFFIX}"
+"""The file of weights that stand in place of a checkpoint's: see `parity.weights.overlay`."""
 OF_GGUF = "the Hugging Face folder that it was converted from"
 _KEPT = ExitStack()
 """Folders of links that checkpoints of this process are in."""
@@ -74,7 +76,7 @@ def find_checkpoint(spec: str | None, adapter: Path | None = None) -> Checkpoint
     require_kind(found)
     path = found if adapter is None else _with_adapter(found, adapter)
     _model_type(path)
-    files = [*weight_files(path), *adapter_files(path)]
+    files = [*weight_files(path), *adapter_files(path), *path.glob(OVERLAY)]
     for file in files:
         if file.suffix == SUFFIX:
             require_whole(file)
@@ -110,8 +112,26 @@ def _with_adapter(path: Path, adapter: Path) -> Path:
         raise UsageError(f"adapter {adapter}: no {ADAPTER_CONFIG}; is this the folder of a PEFT adapter?")
     if (path / ADAPTER_CONFIG).is_file():
         raise UsageError(f"checkpoint {path} has an adapter in it, which is merged; it takes no other")
+    return _linked([*path.iterdir(), *adapter_files(adapter)])
+
+
+def with_overlay(checkpoint: Checkpoint, overlay: Path) -> Checkpoint:
+    """A checkpoint with the weights of a file in place of its own; it is gone when the process ends.
+
+    Args:
+        checkpoint: whose other files it has.
+        overlay: what `parity.weights.overlay.write_overlay` wrote, as `OVERLAY`.
+    """
+    others = [file for file in checkpoint.path.iterdir() if file.name != OVERLAY]
+    own = _digest(checkpoint.path, [overlay])
+    state = xxhash.xxh3_128_hexdigest(f"{checkpoint.weights} {own}".encode())
+    return Checkpoint(_linked([*others, overlay]), checkpoint.name, state)
+
+
+def _linked(files: Sequence[Path]) -> Path:
+    """A folder of links to files."""
     together = _KEPT.enter_context(scratch())
-    for file in (*path.iterdir(), *adapter_files(adapter)):
+    for file in files:
         (together / file.name).symlink_to(file.resolve())
     return together
 
@@ -236,7 +256,7 @@ def _without_index(path: Path) -> list[Path]:
     """``model.safetensors``, or every shard; each says in its name how many there are."""
     if (whole := path / WHOLE).is_file():
         return [whole]
-    files = sorted(file for file in path.glob(f"*{SUFFIX}") if not file.name.startswith("adapter"))
+    files = sorted(file for file in path.glob(f"*{SUFFIX}") if not file.name.startswith(("adapter", OVERLAY)))
     if not files:
         raise UsageError(f"checkpoint {path}: no *.safetensors; only safetensors are loaded, never pickles")
     shards = [(file, int(found[1])) for file in files if (found := SHARD.search(file.name))]

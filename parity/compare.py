@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from parity.checkpoint import Checkpoint
+from parity.checkpoint import OVERLAY, Checkpoint, with_overlay
 from parity.contract import Contract
 from parity.diagnosis.naming import Knowledge, Namer
 from parity.discovery import reference_of, require_dtype
@@ -21,7 +21,7 @@ from parity.names import file_name, require_name
 from parity.running.cache import cache
 from parity.running.parties import Parties
 from parity.running.party import Crash, Party, both
-from parity.running.plan import require_admitted, require_prompt
+from parity.running.plan import owners, require_admitted, require_prompt
 from parity.running.progress import Progress
 from parity.scratch import scratch
 from parity.traces.runs import Runs
@@ -82,9 +82,30 @@ def compare(request: Request, *, progress: Progress, look: Onlooker | None = Non
     require_admitted(request.checkpoint, request.reference, request.prompt, request.media)
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(request.keep))
+        first, *others = _apart(request)
+        parts = [_compared(first, folder, progress, look)]
+        for part in others:  # each has an oracle of its own, and so a folder
+            parts.append(_compared(part, folder / file_name(part.candidates[0]), progress, look))
+    found = [judgement for part in parts for judgement in part.judgements]
+    found.sort(key=lambda one: (request.scenarios.index(one.scenario), request.candidates.index(one.candidate)))
+    return replace(parts[0], judgements=tuple(found))
+
+
+def _compared(request: Request, folder: Path, progress: Progress, look: Onlooker | None) -> Comparison:
+    """Candidates that compute with the same weights."""
+    with ExitStack() as stack:
         session = _Session(request, folder, progress, stack, look)
         judgements = [judgement for name in request.scenarios for judgement in session.judgements(name)]
         return Comparison(session.contract(), session.manifest, tuple(judgements), request.prompt or "")
+
+
+def _apart(request: Request) -> list[Request]:
+    """A request for the candidates that have the checkpoint's weights, and one for each that has its own."""
+    if len(request.candidates) == 1:
+        return [request]
+    own = owners(request.candidates)
+    shared = tuple(name for name in request.candidates if name not in own)
+    return [replace(request, candidates=names) for names in (shared, *((name,) for name in own)) if names]
 
 
 class _Session:
@@ -100,6 +121,7 @@ class _Session:
         self._pool = stack.enter_context(ThreadPoolExecutor())
         self._crashes: dict[str, str] = {}
         self._namers: dict[str, Namer] = {}
+        self._stack = stack
         reference = reference_of(request.checkpoint, request.reference)
         self._parties = stack.enter_context(
             Parties(
@@ -110,9 +132,11 @@ class _Session:
                 kept=cache() if request.remember else None,
             )
         )
+        self._candidates = [self._parties.candidate(name, request.dtype) for name in request.candidates]
+        if len(self._candidates) == 1:  # who has weights of its own is alone
+            self._hold_to(self._candidates[0])
         self._oracle, self._baseline = self._parties.oracle, self._parties.reference("baseline", request.dtype)
         self._known = Knowledge.of(reference, oracle=self._oracle, baseline=self._baseline)
-        self._candidates = [self._parties.candidate(name, request.dtype) for name in request.candidates]
         self._load()
 
     def judgements(self, scenario: str) -> Iterator[Judgement]:
@@ -143,8 +167,24 @@ class _Session:
         for job in reversed(jobs):  # what a user asked of a candidate is refused while the reference still loads
             job.result()
 
+    def _hold_to(self, party: Party) -> None:
+        """Give the reference the weights that a candidate computes with, where these are not the checkpoint's."""
+        try:
+            if not party.has_weights:
+                return
+        except Crash as crash:
+            self._crashes[party.name] = str(crash)
+            return
+        require_dtype(party.backend, party.dtypes, self.request.dtype)
+        file = self._stack.enter_context(scratch()) / OVERLAY
+        self._guarded(party, lambda: party.write_weights(self.request.checkpoint, file))
+        if party.name not in self._crashes:
+            self._parties.hold_to(with_overlay(self.request.checkpoint, file))
+
     def _load_party(self, party: Party, *, wake: bool) -> None:
         """Import and load one; what is no backend, or lacks the dtype, is no verdict but the user's mistake."""
+        if party.name in self._crashes:
+            return
         if party in self._candidates:
             try:
                 require_dtype(party.backend, party.dtypes, self.request.dtype)

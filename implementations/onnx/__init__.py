@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from implementations.gemma3n.backend import Port
 from implementations.gemma3n.preprocessing.inputs import Inputs
 from implementations.onnx.options import MEANINGS, Options
+from implementations.onnx.quantization.types import BLOCKS, FLOAT32, INTEGER
+from parity.errors import BackendUnavailable
 from parity.host_tensors import HostTensors
 from parity.tap import Tap
 
@@ -26,7 +28,7 @@ class Backend(Port):
     """Our implementation for ONNX Runtime: the checkpoint's own export, or a package; see `MEANINGS` for options."""
 
     name: ClassVar[str] = "onnx"
-    dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+    dtypes: ClassVar[tuple[str, ...]] = ("float32", "float16", INTEGER, BLOCKS)
     options: ClassVar[Mapping[str, str]] = MEANINGS
     packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx", "onnxscript", "torch")
     install: ClassVar[str] = "ONNX Runtime is not installed: pip install 'gemma3n-parity[onnx]'"
@@ -49,12 +51,26 @@ class Backend(Port):
         Options.parse(options)
 
     @classmethod
+    def has_weights(cls, options: Mapping[str, str]) -> bool:
+        """Whether the graphs are in another format than float32, and so have the checkpoint's weights rounded."""
+        return Options.parse(options).type != FLOAT32
+
+    @classmethod
+    def write_weights(cls, checkpoint: Path, file: Path, options: Mapping[str, str]) -> None:
+        """Write the numbers that the graphs' weights stand for."""
+        try:
+            from implementations.onnx.loading import write_weights
+        except ImportError as error:
+            raise BackendUnavailable(f"{cls.install} ({error})") from error
+        write_weights(checkpoint, Options.parse(options), file)
+
+    @classmethod
     def from_checkpoint(cls, checkpoint: Path, dtype: str, options: Mapping[str, str]) -> Self:
         """Run the package that is named, or the checkpoint's own graphs, which are exported where none are kept."""
         chosen = Options.parse(options)
         from implementations.onnx.loading import load
 
-        return cls(*load(checkpoint, chosen))
+        return cls(*load(checkpoint, chosen, dtype))
 
     def renew(self, padding: tuple[int, ...], *, cache: bool) -> None:
         """Drop keys and values, which are inputs of the graph: a single chunk has them too."""

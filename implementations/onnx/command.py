@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from implementations.onnx import Backend
+from implementations.onnx.quantization.types import FLOAT32, TYPES
 from parity.checkpoint import ADAPTER_CONFIG, DEFAULT, INDEX
+from parity.cli.options import names
 from parity.errors import BackendUnavailable, ExitCode, UsageError
 from parity.report.progress import TerminalProgress
 
@@ -30,12 +32,16 @@ def onnx() -> None:
 def export(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Checkpoint: a directory, a hub id, or tiny.")],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The package's folder, which is not there yet.")],
+    types: Annotated[
+        str, typer.Option("--types", metavar="NAME[,NAME]|all", help=f"Number formats: {', '.join(TYPES)}.")
+    ] = FLOAT32,
 ) -> int:
-    """Write a checkpoint as a package of ONNX graphs, in float32, as the published one is."""
+    """Write a checkpoint as a package of ONNX graphs, in float32 and whatever else the published one is in."""
     from parity.checkpoint import find_checkpoint
 
+    kinds = _kinds(types)
     try:
-        from implementations.onnx.loading import write_graphs
+        from implementations.onnx.loading import write_package
     except ImportError as error:
         raise BackendUnavailable(f"{Backend.install} ({error})") from error
     _require_new(folder)
@@ -44,12 +50,26 @@ def export(
     with TerminalProgress() as progress, hidden as made:
         package = Path(made) / "package"
         package.mkdir()
-        write_graphs(checkpoint.path, package, lambda what: progress.start("onnx", 0, what))
+        write_package(checkpoint.path, package, kinds, lambda what: progress.start("onnx", 0, what))
         _copy_beside(checkpoint.path, package)
         package.rename(folder)
     size = sum(file.stat().st_size for file in folder.rglob("*"))
     print(f"{folder}: {size / 1e6:,.1f} MB")
     return ExitCode.PARITY
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    """The number formats that are named.
+
+    Raises:
+        UsageError: for an unknown one.
+    """
+    found = names(text, "--types")
+    if "all" in found:
+        return tuple(TYPES)
+    if unknown := [name for name in found if name not in TYPES]:
+        raise UsageError(f"--types has no {unknown[0]!r}; choose of {', '.join(TYPES)}, or all")
+    return found
 
 
 def _require_new(folder: Path) -> None:

@@ -7,8 +7,9 @@ kept in the user's cache, and each process writes the weights beside them, which
 from __future__ import annotations
 
 import atexit
+import functools
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
@@ -22,12 +23,20 @@ from implementations.onnx.export.weights import Weights, weight_names, write_gra
 from implementations.onnx.options import Options
 from implementations.onnx.package.folder import FOLDER, Package, Picture, graph_file, read_steps, write_steps
 from implementations.onnx.program import Program
+from implementations.onnx.quantization.converting import convert
+from implementations.onnx.quantization.products import arithmetic_of
+from implementations.onnx.quantization.rounding import believed
+from implementations.onnx.quantization.types import FLOAT32, TYPES
+from implementations.onnx.quantization.values import held
+from parity.errors import UsageError
 from parity.running.cache import Cache, Key, cache
 from parity.running.identity import source_digest
 from parity.scratch import scratch
+from parity.weights.overlay import write_overlay
 
 EXPORTERS = ("torch", "onnx", "onnxscript", "onnx-ir")
 SOURCES = (
+    "implementations.onnx.operations",
     "implementations.onnx.text",
     "implementations.onnx.vision",
     "implementations.onnx.audio",
@@ -44,19 +53,70 @@ Told = Callable[[str], None]
 """Told what is done next."""
 
 
-def load(checkpoint: Path, options: Options) -> tuple[Program, Path]:
+def load(checkpoint: Path, options: Options, dtype: str) -> tuple[Program, Path]:
     """The program of a checkpoint, or of a package in its place, and the folder of its tokenizer.
 
     Raises:
-        UsageError: for another architecture, weights that do not fit it, or a package that cannot be run.
+        UsageError: for another architecture, weights that do not fit it, a package that cannot be run, or graphs that
+            compute in another arithmetic.
         BackendUnavailable: for a provider that is not installed.
     """
     options.installed()
+    path = options.package or checkpoint
+    program = Program(Config.from_directory(path), package_of(checkpoint, options), options)
+    if (found := arithmetic_of(graph.model for graph in program.graphs.values())) != dtype:
+        raise UsageError(f"backend onnx: type={options.type} computes in {found}; give --dtype {found}")
+    return program, path
+
+
+@functools.cache
+def package_of(checkpoint: Path, options: Options) -> Package:
+    """The package that is run; that of a checkpoint is made once in a process, and gone with it.
+
+    Raises:
+        UsageError: for another architecture, weights that do not fit it, or a package that cannot be run.
+    """
     if options.package is not None:
-        return Program(Config.from_directory(options.package), Package.read(options.package), options), options.package
+        return Package.read(options.package, options.format.suffixes)
     path = _KEPT.enter_context(scratch())
-    write_graphs(checkpoint, path)
-    return Program(Config.from_directory(checkpoint), Package.read(path), options), checkpoint
+    write_package(checkpoint, path, [options.type])
+    return Package.read(path, options.format.suffixes)
+
+
+def write_weights(checkpoint: Path, options: Options, file: Path) -> None:
+    """Write the weights that the graphs compute with, as far as they are a checkpoint's, rounded.
+
+    Raises:
+        UsageError: for another architecture, weights that do not fit it, or a package that cannot be run.
+    """
+    package = package_of(checkpoint, options)
+    weights, found = Weights(checkpoint, Config.from_directory(options.package or checkpoint)), {}
+    for graph in map(package.graph, package.steps):
+        for name, values in held(graph, package.folder):
+            if (stored := weights.source(name)) is not None:
+                found[name] = believed(values, stored)
+    write_overlay(file, found)
+
+
+def write_package(checkpoint: Path, path: Path, kinds: Sequence[str], told: Told = lambda what: None) -> None:
+    """Write the graphs of a checkpoint in number formats, of `TYPES`, into the folder of a package.
+
+    Raises:
+        UsageError: for another architecture, or weights that do not fit it.
+    """
+    write_graphs(checkpoint, path, told)
+    folder, steps = path / FOLDER, {}
+    plain = read_steps(folder)
+    for kind in kinds:
+        suffix = TYPES[kind].suffixes[0]
+        for name, found in plain.items():
+            told(f"{name} in {kind}")
+            steps[name + suffix] = found if kind == FLOAT32 else convert(folder, name, kind)
+    if FLOAT32 not in kinds:
+        for name in plain:
+            for file in folder.glob(f"{name}.onnx*"):
+                file.unlink()
+    write_steps(folder, steps)
 
 
 def write_graphs(checkpoint: Path, path: Path, told: Told = lambda what: None) -> None:

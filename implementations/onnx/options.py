@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from implementations.onnx.quantization.types import FLOAT32, TYPES, GraphType
 from parity.errors import BackendUnavailable, UsageError
 
 MEANINGS: dict[str, str] = {
     "package": "folder of a package to run in place of the checkpoint's own export",
+    "type": "number format of the graphs: fp32 by default, or fp16, q4, q4f16, int8 or uint8",
+    "accuracy": "of products of 4 bits: 0 in float32, 4 with factors of 8 bits; by default what the graphs say",
     "provider": "what computes: cpu by default, or cuda, coreml, directml, openvino, qnn or rocm, as installed",
     "threads": "threads of an operator; by default as many as there are cores",
     "optimization": "of the graph as it is loaded: all by default, or extended, basic or off",
@@ -26,6 +29,7 @@ PROVIDERS = {
     "rocm": ("ROCMExecutionProvider", "onnxruntime-rocm"),
 }
 """What ONNX Runtime calls each provider, and the package that has it."""
+ACCURACIES = {"0": 0, "4": 4}
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,14 @@ class Options:
 
     Attributes:
         package: None for the checkpoint's own export.
+        type: of `TYPES`.
+        accuracy: None for what the graphs say.
         threads: 0 for as many as there are cores.
     """
 
     package: Path | None = None
+    type: str = FLOAT32
+    accuracy: int | None = None
     provider: str = "cpu"
     threads: int = 0
     optimization: str = "all"
@@ -56,10 +64,17 @@ class Options:
             raise UsageError(f"backend onnx: package={package} is no folder; `parity onnx export` writes one")
         return cls(
             package,
+            _one_of("type", texts.get("type", FLOAT32), TYPES),
+            ACCURACIES[_one_of("accuracy", texts["accuracy"], ACCURACIES)] if "accuracy" in texts else None,
             _one_of("provider", texts.get("provider", "cpu"), PROVIDERS),
             _count(texts.get("threads")),
             _one_of("optimization", texts.get("optimization", "all"), LEVELS),
         )
+
+    @property
+    def format(self) -> GraphType:
+        """The number format of the graphs."""
+        return TYPES[self.type]
 
     def installed(self) -> str:
         """ONNX Runtime's name of the provider.

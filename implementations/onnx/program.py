@@ -12,6 +12,7 @@ from implementations.gemma3n.preprocessing.inputs import NOTHING, Media
 from implementations.gemma3n.rope import SLIDING
 from implementations.onnx.options import Options
 from implementations.onnx.package.folder import DECODER, EMBEDDER, Package, past, present
+from implementations.onnx.quantization.products import with_accuracy
 from implementations.onnx.senses import INPUTS, Senses
 from implementations.onnx.session import Feeds, Graph, Values
 from parity.errors import UsageError
@@ -37,7 +38,13 @@ class Program:
     def __init__(self, config: Config, package: Package, options: Options) -> None:
         self.config = config
         self.graphs = {
-            name: Graph(f"{name}.onnx", package.graph(name), package.folder, steps, options)
+            name: Graph(
+                f"{name}{package.suffix}.onnx",
+                with_accuracy(package.graph(name), options.accuracy),
+                package.folder,
+                steps,
+                options,
+            )
             for name, steps in package.steps.items()
         }
         self._senses = Senses(config, self.graphs)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, ValueInfoProto, helper
 
 from implementations.onnx.options import LEVELS, Options
 from implementations.onnx.package.graph import Tapped, exposed
@@ -30,7 +30,7 @@ class Graph:
 
     Args:
         name: what messages call it.
-        model: without its large tensors.
+        model: without its large tensors; its open axes lose their names.
         folder: where these are.
         steps: of the contract that it computes, in order.
         options: how it is run.
@@ -41,8 +41,10 @@ class Graph:
 
     def __init__(self, name: str, model: ModelProto, folder: Path, steps: Sequence[Tapped], options: Options) -> None:
         self.name, self.model = name, model
+        _forget_names_of_axes(model)
         self.inputs = [value.name for value in model.graph.input]
         self.outputs = [value.name for value in model.graph.output]
+        self._types = {value.name: _numpy(value) for value in model.graph.input}
         self._folder, self._steps, self._options = folder, steps, options
         self._plain: onnxruntime.InferenceSession | None = None
         self._tapped: tuple[object, onnxruntime.InferenceSession] | None = None
@@ -56,7 +58,7 @@ class Graph:
         """What the graph gives as it ships."""
         if self._plain is None:
             self._plain = self._session(self.model)
-        return dict(zip(self.outputs, self._plain.run(self.outputs, dict(feeds)), strict=True))
+        return dict(zip(self.outputs, self._plain.run(self.outputs, self._fed(feeds)), strict=True))
 
     def observed(self, feeds: Feeds, tap: Tap, *, last: Sequence[str] = ()) -> Values:
         """What the graph gives, with each step emitted.
@@ -95,7 +97,11 @@ class Graph:
         session = self._tapped[1]
         given = {one.answer: np.ascontiguousarray(value, dtype=one.type) for one, value in answers.items()}
         names = [*dict.fromkeys([*self.outputs, *(one.tensor for one in self._steps)])]
-        return dict(zip(names, session.run(names, {**feeds, **given}), strict=True))
+        return dict(zip(names, session.run(names, {**self._fed(feeds), **given}), strict=True))
+
+    def _fed(self, feeds: Feeds) -> Feeds:
+        """The inputs in the number formats that the graph takes."""
+        return {name: array.astype(self._types[name], copy=False) for name, array in feeds.items()}
 
     def _session(self, model: ModelProto) -> onnxruntime.InferenceSession:
         settings = onnxruntime.SessionOptions()
@@ -113,3 +119,17 @@ class Graph:
         if provider not in session.get_providers():  # it goes on with the processor, without a word
             raise BackendUnavailable(f"ONNX Runtime has {provider}, which does not start here; is its device there?")
         return session
+
+
+def _numpy(value: ValueInfoProto) -> np.dtype[Any]:
+    return np.dtype(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+
+
+def _forget_names_of_axes(model: ModelProto) -> None:
+    """Have no two open axes be the same to the runtime, which puts one tensor in another's memory where they are.
+
+    Keys of the past are as many as the loop feeds: of sliding layers fewer than the name that all layers share says.
+    """
+    for value in (*model.graph.input, *model.graph.output):
+        for axis in value.type.tensor_type.shape.dim:
+            axis.ClearField("dim_param")

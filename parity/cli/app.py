@@ -11,6 +11,7 @@ from parity.cli import (
     auditing,
     calibrating,
     comparing,
+    costing,
     generating,
     reading,
     reporting,
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 BUILT_IN: tuple[Callable[..., int], ...] = (
     comparing.compare,
+    costing.cost,
     watching.watch,
     auditing.audit,
     calibrating.calibrate,

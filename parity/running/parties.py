@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -46,8 +47,14 @@ class Parties:
         kept: Cache | None = None,
     ) -> None:
         self._checkpoint, self._reference, self._progress = checkpoint, reference, progress
+        self._true = checkpoint
         self._environment, self._timeout, self._cache = environment, timeout, kept
         self._dtypes: dict[Party, str] = {}
+        self._candidates: set[Party] = set()
+
+    def hold_to(self, checkpoint: Checkpoint) -> None:
+        """Have the reference, which is not opened yet, load the same model with other weights."""
+        self._true = checkpoint
 
     @cached_property
     def oracle(self) -> Party:
@@ -72,11 +79,16 @@ class Parties:
 
     def candidate(self, name: str, dtype: str, environment: Mapping[str, str] | None = None) -> Party:
         """Open a backend that is judged, by its name and options; `environment` is its own in place of the others'."""
-        return self._noted(self._opened(name, name, BACKENDS, environment), dtype)
+        party = self._noted(self._opened(name, name, BACKENDS, environment), dtype)
+        self._candidates.add(party)
+        return party
 
     def load(self, party: Party, *, wake: bool = True) -> Party:
         """Load the checkpoint into an open party, in its arithmetic; one that may know all may sleep on."""
-        party.load(self._checkpoint, self._dtypes[party])
+        true = self._true
+        party.load(
+            replace(true, path=self._checkpoint.path) if party in self._candidates else true, self._dtypes[party]
+        )
         if wake:
             party.wake()
         return party
@@ -118,4 +130,4 @@ class Parties:
 
     @cached_property
     def _identity(self) -> dict[str, Any] | None:
-        return identity(self._reference, self._checkpoint, self._environment or {})
+        return identity(self._reference, self._true, self._environment or {})

@@ -62,7 +62,7 @@ class Party:
         paths = [] if is_installed(backend, group) else [*filter(None, sys.path)]
         self._process = Process(Start(backend, group, dict(environment or {}), paths), timeout)
 
-    @cached_property
+    @property
     def dtypes(self) -> tuple[str, ...]:
         """Names of the arithmetics that the backend can run in; to ask is to wait until it is imported.
 
@@ -70,8 +70,29 @@ class Party:
             Crash: when the import ended the worker, or threw.
             UsageError: for a backend that cannot be imported, or options that it does not have.
         """
-        opened = next(event["result"] for event in self._replies() if event["event"] == "done")
-        return tuple(opened["dtypes"])
+        return tuple(self._opened["dtypes"])
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether it computes with other weights than the checkpoint's; to ask is to wait as for its `dtypes`."""
+        return bool(self._opened["has_weights"])
+
+    @cached_property
+    def _opened(self) -> dict[str, Any]:
+        """What the worker says of the backend that it has imported."""
+        opened: dict[str, Any] = next(event["result"] for event in self._replies() if event["event"] == "done")
+        return opened
+
+    def write_weights(self, checkpoint: Checkpoint, file: Path) -> None:
+        """Write the weights that it computes with, in place of a checkpoint's; it need not be loaded.
+
+        Raises:
+            Crash: when the worker dies or its runtime throws.
+            UsageError: for a checkpoint that the backend cannot take.
+        """
+        self._progress.start(self.name, 0, "its own weights")
+        self.call("weights", checkpoint=str(checkpoint.path), file=str(file))
+        self._progress.done(self.name)
 
     def call(self, op: str, **fields: Any) -> Any:
         """Give one job and wait for its result.
@@ -187,7 +208,7 @@ class Party:
         self.close()
 
     def _send(self, op: str, fields: dict[str, Any]) -> None:
-        _ = self.dtypes
+        _ = self._opened
         self._last_step = ""
         try:
             self._process.send(json.dumps({"op": op, **fields}))

@@ -33,6 +33,20 @@ def require_dtypes(backends: Iterable[str], dtypes: Iterable[str]) -> None:
                     require_dtype(party.backend, party.dtypes, dtype)
 
 
+def owners(backends: Iterable[str]) -> tuple[str, ...]:
+    """Those that compute with weights of their own; one whose import crashes says so later.
+
+    Raises:
+        UsageError: for an unknown backend.
+    """
+    found = []
+    with ExitStack() as stack:
+        for party in [stack.enter_context(Party(name, name, progress=Silent())) for name in backends]:
+            with suppress(Crash):
+                found += [party.name] if party.has_weights else []
+    return tuple(found)
+
+
 def require_floor(dtype: str) -> None:
     """Refuse the oracle's own arithmetic where floors are needed.
 

@@ -101,7 +101,11 @@ class Worker:
         """Import the backend, in the environment that it asks for; say what the harness must know of it."""
         found = self._found
         in_environment(found, self._start, WORKER)
-        return {"dtypes": list(found.dtypes)}
+        return {"dtypes": list(found.dtypes), "has_weights": found.has_weights(dict(self._choice.options))}
+
+    def do_weights(self, job: Job) -> None:
+        """Write the weights that the backend computes with."""
+        self._found.write_weights(Path(job["checkpoint"]), Path(job["file"]), dict(self._choice.options))
 
     def do_load(self, job: Job) -> None:
         """Load a checkpoint into the backend."""

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from parity.checkpoint import config_of
 from parity.errors import UsageError
 from parity.weights.names import bare
-from parity.weights.written import ALL, Rows, Written
+from parity.weights.written import ALL, Rows, Stored, Written
 
 AFFINE = "affine"
+PARTS = (".scales", ".biases")
+"""What a quantised matrix has besides its codes."""
 BITS = (2, 3, 4, 5, 6, 8)
 ROWS = 4096
 """Rows that are unpacked at a time: each of their bits takes a byte meanwhile."""
@@ -61,20 +63,33 @@ class Quantized:
         return codes.reshape(rows, -1, self.group)
 
 
-def quantized(checkpoint: Path, tensors: Mapping[str, Written]) -> Iterator[tuple[str, Quantized]]:
-    """The matrices of a checkpoint that are quantised, by their bare names.
+def unpacked(checkpoint: Path, tensors: Mapping[str, Written], settings: Mapping[str, Any]) -> dict[str, Stored]:
+    """Tensors of a checkpoint by their bare names, those that are quantised as one each.
+
+    Args:
+        checkpoint: its folder, for messages.
+        tensors: as they are written.
+        settings: of all layers, and of single ones by their bare names.
 
     Raises:
-        UsageError: for another quantisation than MLX's affine one, or codes that do not fit what config.json says.
+        UsageError: for codes that do not fit what the settings say.
     """
-    settings = _settings(checkpoint)
+    matrices = dict(_quantized(checkpoint, tensors, settings))
+    parts = {name.removesuffix(".weight") + part for name in matrices for part in PARTS}
+    whole = {name: tensor for name, tensor in tensors.items() if name not in parts}
+    return {**whole, **matrices}
+
+
+def _quantized(
+    checkpoint: Path, tensors: Mapping[str, Written], settings: Mapping[str, Any]
+) -> Iterator[tuple[str, Quantized]]:
     for name, scales in tensors.items():
         layer, _, part = name.rpartition(".")
         if part == "scales":
             yield f"{layer}.weight", _matrix(checkpoint, layer, scales, tensors, settings)
 
 
-def _settings(checkpoint: Path) -> Mapping[str, Any]:
+def settings_of(checkpoint: Path) -> Mapping[str, Any]:
     """What config.json says of all layers, and of single ones by their bare names; empty where nothing is quantised.
 
     Raises:

@@ -9,11 +9,9 @@ from parity.checkpoint import weight_files
 from parity.errors import UsageError
 from parity.weights.adapter import merged
 from parity.weights.names import Spelling, bare
-from parity.weights.quantized import quantized
+from parity.weights.overlay import overlaid
+from parity.weights.quantized import settings_of, unpacked
 from parity.weights.written import Stored, Written, tensors_of
-
-PARTS = (".scales", ".biases")
-"""What a quantised matrix has besides its codes."""
 
 
 def stored(checkpoint: Path, spelled: Spelling) -> dict[str, Stored]:
@@ -27,12 +25,9 @@ def stored(checkpoint: Path, spelled: Spelling) -> dict[str, Stored]:
         UsageError: for a file that is missing or truncated, a tensor that is there twice, or a quantisation or an
             adapter that is not read.
     """
-    plain = _plain(checkpoint)
-    matrices = dict(quantized(checkpoint, plain))
-    parts = {name.removesuffix(".weight") + part for name in matrices for part in PARTS}
-    whole = {name: tensor for name, tensor in plain.items() if name not in parts}
-    found: dict[str, Stored] = {**whole, **matrices}
+    found = unpacked(checkpoint, _plain(checkpoint), settings_of(checkpoint))
     found |= merged(checkpoint, found)
+    found |= overlaid(checkpoint)
     return {spelled(name): tensor for name, tensor in found.items()}
 
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 from implementations.gemma3n.config import AudioConfig
 from implementations.onnx.audio.attention import LocalAttention
 from implementations.onnx.audio.windows import Heard
-from implementations.onnx.vision.layers import RMSNorm
+from implementations.onnx.operations.layers import GroupedNorm
 from parity.tap import Tap
 
 EPS = 1e-6
@@ -22,10 +22,10 @@ class FeedForward(nn.Module):
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
         hidden = config.hidden_size
-        self.pre_layer_norm = RMSNorm(hidden, EPS)
+        self.pre_layer_norm = GroupedNorm(hidden, EPS)
         self.ffw_layer_1 = nn.Linear(hidden, 4 * hidden, bias=False)
         self.ffw_layer_2 = nn.Linear(4 * hidden, hidden, bias=False)
-        self.post_layer_norm = RMSNorm(hidden, EPS)
+        self.post_layer_norm = GroupedNorm(hidden, EPS)
         self._weight, self._bound = config.conf_residual_weight, config.gradient_clipping
 
     def forward(self, x: Tensor, *, tap: Tap) -> Tensor:
@@ -42,10 +42,10 @@ class Attention(nn.Module):
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
         hidden = config.hidden_size
-        self.pre_attn_norm = RMSNorm(hidden, EPS)
+        self.pre_attn_norm = GroupedNorm(hidden, EPS)
         self.attn = LocalAttention(config)
         self.post = nn.Linear(hidden, hidden, bias=False)
-        self.post_norm = RMSNorm(hidden, EPS)
+        self.post_norm = GroupedNorm(hidden, EPS)
         self._bound = config.gradient_clipping
 
     def forward(self, x: Tensor, heard: Heard, *, tap: Tap) -> Tensor:
@@ -62,10 +62,10 @@ class LightConvolution(nn.Module):
     def __init__(self, config: AudioConfig) -> None:
         super().__init__()
         hidden, kernel = config.hidden_size, config.conf_conv_kernel_size
-        self.pre_layer_norm = RMSNorm(hidden, config.rms_norm_eps)
+        self.pre_layer_norm = GroupedNorm(hidden, config.rms_norm_eps)
         self.linear_start = nn.Linear(hidden, 2 * hidden, bias=False)
         self.depthwise_conv1d = nn.Conv1d(hidden, hidden, kernel, groups=hidden, bias=False)
-        self.conv_norm = RMSNorm(hidden, config.rms_norm_eps)
+        self.conv_norm = GroupedNorm(hidden, config.rms_norm_eps)
         self.linear_end = nn.Linear(hidden, hidden, bias=False)
         self._before, self._bound = kernel - 1, config.gradient_clipping
 
@@ -93,7 +93,7 @@ class Block(nn.Module):
         self.attention = Attention(config)
         self.lconv1d = LightConvolution(config)
         self.ffw_layer_end = FeedForward(config)
-        self.norm = RMSNorm(config.hidden_size, EPS)
+        self.norm = GroupedNorm(config.hidden_size, EPS)
         self._bound = config.gradient_clipping
 
     def forward(self, x: Tensor, heard: Heard, *, tap: Tap) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from implementations.gemma3n.config import AudioConfig
-from implementations.onnx.vision.embedder import SoftEmbedder
-from implementations.onnx.vision.layers import RMSNorm
+from implementations.onnx.operations.embedder import SoftEmbedder
+from implementations.onnx.operations.layers import GroupedNorm
 from parity.tap import Tap
 
 
@@ -23,7 +23,7 @@ class AudioEmbedder(SoftEmbedder):
     def __init__(self, config: AudioConfig, hidden: int, count: int) -> None:
         super().__init__(config, hidden)
         self.embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.hard_embedding_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.hard_embedding_norm = GroupedNorm(config.hidden_size, config.rms_norm_eps)
         self._count = count
 
     def filled(self, soft: Tensor, mask: Tensor, *, tap: Tap) -> Tensor:

@@ -78,6 +78,11 @@ class Weights:
         array = self._computed(plain, shape).astype(np.float32, copy=False)
         return array if plain == name else np.ascontiguousarray(array.T)
 
+    def source(self, name: str) -> Stored | None:
+        """The checkpoint's tensor that a weight is; None for one that is computed, and for what is no weight."""
+        sources = self._sources(name)
+        return self._tensors.get(sources[0]) if len(sources) == 1 else None
+
     def _sources(self, name: str) -> tuple[str, ...]:
         if name.endswith(FREQUENCIES) or name == TIMING:
             return ()

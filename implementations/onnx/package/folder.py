@@ -4,12 +4,14 @@ config.json, tokenizer.json, chat_template.jinja ...
 onnx/embed_tokens.onnx, onnx/embed_tokens.onnx_data
 onnx/decoder_model_merged.onnx, onnx/decoder_model_merged.onnx_data
 onnx/vision_encoder.onnx, onnx/audio_encoder.onnx ...    where the model sees and hears
+onnx/decoder_model_merged_q4.onnx ...    the same graphs in other number formats
 onnx/steps.json
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +31,7 @@ GRAPHS = (EMBEDDER, DECODER)
 """Those that every package has."""
 VISION, AUDIO = "vision_encoder", "audio_encoder"
 ENCODERS = (VISION, AUDIO)
-FORMAT = 1
+FORMAT = 2
 """Of the sidecar."""
 
 Steps = Mapping[str, Sequence[Tapped]]
@@ -55,29 +57,34 @@ def graph_file(folder: Path, name: str) -> Path:
 
 @dataclass(frozen=True)
 class Package:
-    """Graphs in a folder.
+    """Graphs in a folder, all of one number format.
 
     Attributes:
         folder: where they are.
         steps: of each graph.
+        suffix: what the names of their files end in.
     """
 
     folder: Path
     steps: Steps
+    suffix: str = ""
 
     @classmethod
-    def read(cls, path: Path) -> Package:
-        """The package of a folder, which `parity onnx export` wrote.
+    def read(cls, path: Path, suffixes: Sequence[str] = ("",)) -> Package:
+        """The package of a folder, which `parity onnx export` wrote; its graphs have the first suffix that is there.
 
         Raises:
             UsageError: for a file that is missing or malformed.
         """
         folder = path / FOLDER
         _require_file(folder / SIDECAR, path)
-        steps = read_steps(folder)
+        there = (suffix for suffix in suffixes if graph_file(folder, DECODER + suffix).is_file())
+        suffix = next(there, suffixes[0])
+        _require_file(graph_file(folder, DECODER + suffix), path)
+        steps = read_steps(folder, suffix)
         for name in steps:
-            _require_file(graph_file(folder, name), path)
-        return cls(folder, steps)
+            _require_file(graph_file(folder, name + suffix), path)
+        return cls(folder, steps, suffix)
 
     def graph(self, name: str) -> ModelProto:
         """A graph without its large tensors, whose files are whole.
@@ -85,7 +92,7 @@ class Package:
         Raises:
             UsageError: for a file that is no graph, or that is missing or cut off.
         """
-        file = graph_file(self.folder, name)
+        file = graph_file(self.folder, name + self.suffix)
         try:
             model = onnx.load(file, load_external_data=False)
         except (DecodeError, OSError, ValueError) as error:
@@ -95,14 +102,14 @@ class Package:
 
 
 def write_steps(folder: Path, steps: Steps) -> None:
-    """Write the sidecar."""
+    """Write the sidecar; the steps of each graph by the name of its file."""
     plain = {name: [asdict(one) for one in found] for name, found in steps.items()}
     text = json.dumps({"format": FORMAT, "steps": plain}, indent=1)
     (folder / SIDECAR).write_text(f"{text}\n", encoding="utf-8")
 
 
-def read_steps(folder: Path) -> Steps:
-    """Read what `write_steps` wrote.
+def read_steps(folder: Path, suffix: str = "") -> Steps:
+    """What `write_steps` wrote of the graphs of a suffix, by their names without it.
 
     Raises:
         UsageError: where it cannot be read.
@@ -113,8 +120,8 @@ def read_steps(folder: Path) -> Steps:
         if content["format"] != FORMAT:
             raise ValueError(f"format {content['format']!r} instead of {FORMAT}")
         told = content["steps"]
-        names = (*GRAPHS, *(name for name in ENCODERS if name in told))
-        return {name: tuple(Tapped(**one) for one in told[name]) for name in names}
+        names = (*GRAPHS, *(name for name in ENCODERS if name + suffix in told))
+        return {name: tuple(Tapped(**one) for one in told[name + suffix]) for name in names}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"package file {file} cannot be read ({error!r}); export it again") from error
 
@@ -149,8 +156,8 @@ def stored_outside(model: ModelProto) -> Iterator[tuple[TensorProto, dict[str, A
 
 
 def size_of(tensor: TensorProto) -> int:
-    """Bytes of a tensor, however it is kept."""
-    count = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    for size in tensor.dims:
-        count *= size
-    return int(count)
+    """Bytes of a tensor, however it is kept; numbers of four bits are two a byte."""
+    count = math.prod(tensor.dims)
+    if tensor.data_type in (TensorProto.INT4, TensorProto.UINT4):
+        return -(-count // 2)
+    return int(count * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from implementations.gemma3n.config import TextConfig
-from implementations.onnx.text.layers import RMSNorm, linear, mean_square
+from implementations.onnx.operations.layers import RMSNorm, linear, mean_square
 from parity.tap import Tap
 
 MAGNITUDE_FLOOR = 1e-5

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from implementations.gemma3n.config import TextConfig
-from implementations.onnx.text.layers import RMSNorm, linear
+from implementations.onnx.operations.layers import RMSNorm, linear
 from parity.tap import Tap
 
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from implementations.gemma3n.config import TextConfig
 from implementations.gemma3n.rope import SLIDING
+from implementations.onnx.operations.layers import RMSNorm, linear
 from implementations.onnx.text.altup import StreamProjections
 from implementations.onnx.text.attention import KeysValues, Tables
 from implementations.onnx.text.layer import DecoderLayer
-from implementations.onnx.text.layers import RMSNorm, linear
 from parity.tap import Tap
 
 

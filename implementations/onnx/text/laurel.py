@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from implementations.gemma3n.config import TextConfig
-from implementations.onnx.text.layers import RMSNorm, linear
+from implementations.onnx.operations.layers import RMSNorm, linear
 from parity.tap import Tap
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from implementations.gemma3n.config import TextConfig
+from implementations.onnx.operations.layers import RMSNorm, gelu, linear
 from implementations.onnx.text.altup import AltUp
 from implementations.onnx.text.attention import Attention, KeysValues, Tables
 from implementations.onnx.text.laurel import Laurel
-from implementations.onnx.text.layers import RMSNorm, gelu, linear
 from implementations.onnx.text.mlp import MLP
 from parity.tap import Tap
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from implementations.gemma3n.config import TextConfig
-from implementations.onnx.text.layers import gelu, linear, mean_square
+from implementations.onnx.operations.layers import gelu, linear, mean_square
 from parity.tap import Tap
 
 

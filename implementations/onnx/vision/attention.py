@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from implementations.gemma3n.mobilenet import EPS, Attention
-from implementations.onnx.vision.layers import CHANNELS, Convolution, RMSNorm
+from implementations.onnx.operations.layers import GroupedNorm
+from implementations.onnx.vision.layers import CHANNELS, Convolution
 from parity.tap import Tap
 
 
@@ -28,7 +29,7 @@ class StridedProjection(Projection):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int) -> None:
         super().__init__(inputs, outputs)
         self.down_conv = Convolution(inputs, inputs, kernel, stride=stride, groups=inputs)
-        self.norm = RMSNorm(inputs, EPS, axis=CHANNELS)
+        self.norm = GroupedNorm(inputs, EPS, axis=CHANNELS)
 
     def forward(self, x: Tensor, *, tap: Tap) -> Tensor:
         """Run on ``[image, inputs, height, width]``; returns ``[image, outputs, ceil(height / stride), ...]``."""

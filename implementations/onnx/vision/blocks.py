@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from implementations.gemma3n.mobilenet import EPS, Attention, Edge, Inverted, Placed
+from implementations.onnx.operations.layers import GroupedNorm, gelu
 from implementations.onnx.vision.attention import MultiQueryAttention
-from implementations.onnx.vision.layers import CHANNELS, Convolution, ConvolutionNorm, LayerScale, RMSNorm, gelu
+from implementations.onnx.vision.layers import CHANNELS, Convolution, ConvolutionNorm, LayerScale
 from parity.tap import Tap
 
 
@@ -16,9 +17,9 @@ class EdgeBlock(nn.Module):
     def __init__(self, placed: Placed, edge: Edge) -> None:
         super().__init__()
         self.conv_exp = Convolution(placed.inputs, placed.middle, edge.kernel, stride=edge.stride)
-        self.bn1 = RMSNorm(placed.middle, EPS, axis=CHANNELS)
+        self.bn1 = GroupedNorm(placed.middle, EPS, axis=CHANNELS)
         self.conv_pwl = Convolution(placed.middle, placed.outputs)
-        self.bn2 = RMSNorm(placed.outputs, EPS, axis=CHANNELS)
+        self.bn2 = GroupedNorm(placed.outputs, EPS, axis=CHANNELS)
         self._skips = placed.skips
 
     def forward(self, x: Tensor, *, tap: Tap) -> Tensor:
@@ -68,7 +69,7 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, placed: Placed, attention: Attention) -> None:
         super().__init__()
-        self.norm = RMSNorm(placed.inputs, EPS, axis=CHANNELS)
+        self.norm = GroupedNorm(placed.inputs, EPS, axis=CHANNELS)
         self.attn = MultiQueryAttention(placed.inputs, attention)
         self.layer_scale = LayerScale(placed.outputs)
 

@@ -20,9 +20,10 @@ from implementations.gemma3n.mobilenet import (
     stages,
     stem_channels,
 )
+from implementations.onnx.operations.embedder import SoftEmbedder
+from implementations.onnx.operations.layers import GroupedNorm
 from implementations.onnx.vision.blocks import InvertedBlock, block
-from implementations.onnx.vision.embedder import SoftEmbedder
-from implementations.onnx.vision.layers import CHANNELS, Convolution, ConvolutionNorm, RMSNorm
+from implementations.onnx.vision.layers import CHANNELS, Convolution, ConvolutionNorm
 from parity.tap import SILENT, Tap
 
 
@@ -44,7 +45,7 @@ class FusionAdapter(nn.Module):
         inverted = Inverted(FUSED, expansion=FUSION_EXPANSION)
         placed = Placed(inverted, fused_inputs(config.channel_multiplier), FUSED)
         self.ffn = InvertedBlock(placed, inverted, scaled=False)
-        self.norm = RMSNorm(FUSED, EPS, axis=CHANNELS)
+        self.norm = GroupedNorm(FUSED, EPS, axis=CHANNELS)
         self._side = config.msfa_output_resolution
 
     def forward(self, fine: Tensor, coarse: Tensor, *, tap: Tap) -> Tensor:

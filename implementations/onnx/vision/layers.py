@@ -2,45 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from implementations.gemma3n.mobilenet import EPS, same_padding
+from implementations.onnx.operations.layers import GroupedNorm, gelu
 from parity.tap import Tap
 
 CHANNELS = -3
 """The axis of a map's channels."""
-
-
-class RMSNorm(nn.Module):
-    """``x / sqrt(mean(x^2) + eps)`` along one axis, times a learned gain (arXiv 1910.07467).
-
-    The mean is one of means of groups: ONNX Runtime adds maps one after the other, which is off by six floors behind
-    2,048 of them.
-
-    Args:
-        width: length of the axis.
-        eps: what is added to the mean square.
-        axis: which one it is, counted from the end.
-        gain: whether there is a learned gain, `weight`.
-    """
-
-    def __init__(self, width: int, eps: float, *, axis: int = -1, gain: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width)) if gain else None
-        self._eps, self._axis = eps, axis
-        self._trailing = (1,) * (-axis - 1)
-        groups = next(count for count in range(math.isqrt(width), 0, -1) if width % count == 0)
-        self._groups = groups, width // groups
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Norm `x`, float, whose axis is `width` long; same shape."""
-        by_group = x.square().unflatten(self._axis, self._groups).mean(self._axis)
-        normed = x / torch.sqrt(by_group.mean(self._axis, keepdim=True) + self._eps)
-        return normed if self.weight is None else normed * self.weight.reshape(-1, *self._trailing)
 
 
 class LayerScale(nn.Module):
@@ -89,15 +60,10 @@ class ConvolutionNorm(nn.Module):
     def __init__(self, convolution: Convolution, channels: int, *, linear: bool = False) -> None:
         super().__init__()
         self.conv = convolution
-        self.bn = RMSNorm(channels, EPS, axis=CHANNELS)
+        self.bn = GroupedNorm(channels, EPS, axis=CHANNELS)
         self._linear = linear
 
     def forward(self, x: Tensor, *, tap: Tap) -> Tensor:
         """Run on ``[image, inputs, height, width]``; returns ``[image, channels, height', width']``."""
         normed = tap("bn", self.bn(tap("conv", self.conv(x))))
         return normed if self._linear else tap("bn.act", gelu(normed))
-
-
-def gelu(x: Tensor) -> Tensor:
-    """The tanh form of GELU, any shape (arXiv 1606.08415)."""
-    return functional.gelu(x, approximate="tanh")

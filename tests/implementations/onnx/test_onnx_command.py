@@ -35,6 +35,12 @@ def test_a_folder_in_no_folder(parity, tmp_path):
     assert "there is no folder" in said
 
 
+def test_a_type_that_there_is_not(parity, tmp_path):
+    code, _, said = parity("onnx", "export", "tiny", tmp_path / "package", "--types", "fp32,q3")
+    assert (code, said) == (2, "parity: --types has no 'q3'; choose of fp32, fp16, q4, q4f16, int8, uint8, or all\n")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [("nowhere", "no such directory"), ({"model_type": "llama"}, "model_type is 'llama'")],
@@ -53,7 +59,7 @@ def test_an_interrupted_export_leaves_nothing(parity, tmp_path, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("implementations.onnx.loading.write_graphs", interrupted)
+    monkeypatch.setattr("implementations.onnx.loading.write_package", interrupted)
     code, _, said = parity("onnx", "export", "tiny", tmp_path / "package")
     assert (code, said) == (130, "parity: interrupted\n")
     assert not list(tmp_path.iterdir())

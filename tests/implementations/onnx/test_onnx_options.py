@@ -8,12 +8,20 @@ from parity.errors import BackendUnavailable, UsageError
 
 
 def test_defaults():
-    assert Options.parse({}) == Options(None, "cpu", 0, "all")
+    assert Options.parse({}) == Options(None, "fp32", None, "cpu", 0, "all")
 
 
 def test_values(tmp_path):
     given = {"package": str(tmp_path), "provider": "cuda", "threads": "2", "optimization": "off"}
-    assert Options.parse(given) == Options(tmp_path, "cuda", 2, "off")
+    assert Options.parse(given) == Options(tmp_path, "fp32", None, "cuda", 2, "off")
+    assert Options.parse({"type": "q4", "accuracy": "4"}) == Options(None, "q4", 4)
+
+
+def test_who_has_weights_of_its_own():
+    """All but float32, whose weights are the checkpoint's."""
+    assert not Backend.has_weights({})
+    assert not Backend.has_weights({"type": "fp32"})
+    assert all(Backend.has_weights({"type": kind}) for kind in ("fp16", "q4", "q4f16", "int8", "uint8"))
 
 
 @pytest.mark.parametrize(
@@ -22,6 +30,8 @@ def test_values(tmp_path):
         ({"speed": "9"}, "no option 'speed'"),
         ({"provider": "tpu"}, "provider=tpu is none of cpu, coreml"),
         ({"optimization": "most"}, "optimization=most is none of off, basic"),
+        ({"type": "q3"}, "type=q3 is none of fp32, fp16, q4"),
+        ({"accuracy": "1"}, "accuracy=1 is none of 0, 4"),
         ({"threads": "0"}, "threads=0 is not a number of threads"),
         ({"threads": "-1"}, "threads=-1"),
         ({"threads": "9" * 5000}, "is not a number of threads"),

@@ -112,7 +112,7 @@ DATA = f"{GRAPHS[1]}.onnx_data"
         (spoiled(DATA, lambda file: file.write_bytes(file.read_bytes()[:-1])), "is cut off"),
         (spoiled(SIDECAR, lambda file: file.unlink()), "no onnx/steps.json"),
         (spoiled(SIDECAR, lambda file: file.write_text("[")), "steps.json cannot be read"),
-        (edited(lambda content: content.update(format=9)), "format 9 instead of 1"),
+        (edited(lambda content: content.update(format=9)), "format 9 instead of 2"),
         (edited(lambda content: content["steps"].pop(GRAPHS[0])), "steps.json cannot be read"),
         (edited(lambda content: content["steps"].update({VISION: []})), "no onnx/vision_encoder.onnx"),
         (edited(lambda content: content["steps"][GRAPHS[0]].append({"step": 1})), "steps.json cannot be read"),

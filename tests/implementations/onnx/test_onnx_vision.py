@@ -11,7 +11,8 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
 from implementations.gemma3n.mobilenet import STAGES  # noqa: E402
-from implementations.onnx.vision.layers import Convolution, RMSNorm  # noqa: E402
+from implementations.onnx.operations.layers import GroupedNorm  # noqa: E402
+from implementations.onnx.vision.layers import Convolution  # noqa: E402
 from parity.errors import ExitCode  # noqa: E402
 from parity.tap import ScopedTap  # noqa: E402
 from parity.weights.stored import stored  # noqa: E402
@@ -114,7 +115,7 @@ def test_a_norm_along_any_axis():
     """A gain for each place of the axis, and of zeros nothing but zeros."""
     x = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
     for axis in (-1, -3):
-        norm = RMSNorm(x.shape[axis], 0.01, axis=axis)
+        norm = GroupedNorm(x.shape[axis], 0.01, axis=axis)
         norm.weight.copy_(torch.arange(1, x.shape[axis] + 1))
         moved, gain = x.movedim(axis, -1), torch.arange(1, x.shape[axis] + 1)
         expected = moved * gain / (moved.square().mean(-1, keepdim=True) + 0.01) ** 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from implementations.gemma3n.modality import ModalityConfig
-from implementations.onnx.vision.layers import RMSNorm
+from implementations.onnx.operations.layers import GroupedNorm
 from parity.tap import Tap
 
 
@@ -21,9 +21,9 @@ class SoftEmbedder(nn.Module):
 
     def __init__(self, config: ModalityConfig, hidden: int) -> None:
         super().__init__()
-        self.soft_embedding_norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.soft_embedding_norm = GroupedNorm(config.hidden_size, config.rms_norm_eps)
         self.embedding_projection = nn.Linear(config.hidden_size, hidden, bias=False)
-        self._last_norm = RMSNorm(hidden, config.rms_norm_eps, gain=False)
+        self._last_norm = GroupedNorm(hidden, config.rms_norm_eps, gain=False)
 
     def forward(self, features: Tensor, *, tap: Tap) -> Tensor:
         """Embed ``[image or clip, token or frame, channel]``; the channels become `hidden`."""

@@ -1,0 +1,1 @@
+"""What a candidate's numbers cost against the original weights: quantisation, told apart from bugs by `compare`."""

@@ -1,0 +1,154 @@
+"""Runs a candidate over many prompts, held to the oracle of the original weights."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity.checkpoint import Checkpoint
+from parity.cost.result import Cost, rms, step_costs
+from parity.discovery import find_reference, require_dtype
+from parity.judging.greedy import choices, greedy_ids, logits_of
+from parity.running.parties import Parties
+from parity.running.party import both
+from parity.running.plan import require_prompt
+from parity.running.progress import Progress
+from parity.scratch import scratch
+from parity.traces.measure import error_of
+from parity.traces.runs import Runs
+from parity.traces.trace import Trace
+
+PART = "cost"
+
+
+@dataclass(frozen=True)
+class CostRequest:
+    """What to measure.
+
+    Attributes:
+        checkpoint: with the original weights.
+        reference: the backend that is true.
+        candidate: by name and options.
+        dtype: its arithmetic.
+        prompts: what is read.
+        scenario: how.
+    """
+
+    checkpoint: Checkpoint
+    reference: str
+    candidate: str
+    dtype: str
+    prompts: tuple[str, ...]
+    scenario: str
+
+
+def measure(request: CostRequest, progress: Progress) -> Cost:
+    """Read every prompt with the original weights and with the candidate.
+
+    Raises:
+        UsageError: for what cannot be run.
+        BackendUnavailable: when either fails.
+    """
+    for prompt in request.prompts:
+        require_prompt(prompt)
+    found = _Sums()
+    with scratch() as folder, Parties(request.checkpoint, request.reference, progress) as parties:
+        oracle, candidate = parties.oracle, parties.candidate(request.candidate, request.dtype)
+        require_dtype(request.candidate, candidate.dtypes, request.dtype)
+        for party in (candidate, oracle):
+            parties.load(party)
+        for number, prompt in enumerate(request.prompts):
+            progress.start(PART, 0, f"prompt {number + 1:,} of {len(request.prompts):,}")
+            place = folder / str(number)
+            true = parties.oracle_run(place, request.scenario, prompt, ())
+            found.add(true, both(candidate, place / "candidate", true))
+            shutil.rmtree(place)
+    return found.cost(request)
+
+
+@dataclass
+class _Sums:
+    """What prompts have said so far, errors by step."""
+
+    own: dict[str, list[float]] = field(default_factory=dict)
+    whole: dict[str, list[float]] = field(default_factory=dict)
+    divergences: list[float] = field(default_factory=list)
+    logits: list[float] = field(default_factory=list)
+    kept: int = 0
+
+    def add(self, oracle: Trace, runs: Runs) -> None:
+        """Take what a prompt's runs say."""
+        for run, errors in ((runs.lockstep, self.own), (runs.free, self.whole)):
+            for step, error in _errors(oracle, run):
+                errors.setdefault(step, []).append(error)
+        self.logits += self.whole[oracle.contract.logits][-len(oracle.scenario.chunks) :]
+        for chosen in choices(oracle):
+            logits = logits_of(runs.free, chosen.phase, oracle.contract.logits)
+            if logits is not None:
+                same = greedy_ids(logits) == chosen.ids
+                self.kept += int(same[chosen.real].sum())
+                self.divergences += divergence(oracle=chosen.logits, candidate=logits)[chosen.real].tolist()
+
+    def cost(self, request: CostRequest) -> Cost:
+        """All of them together."""
+        return Cost(
+            candidate=request.candidate,
+            dtype=request.dtype,
+            model=request.checkpoint.name,
+            prompts=len(request.prompts),
+            tokens=len(self.divergences),
+            kept=self.kept,
+            divergence=float(np.mean(self.divergences)),
+            worst_divergence=max(self.divergences),
+            logits=rms(self.logits),
+            steps=step_costs({**self.own}, {**self.whole}),
+        )
+
+
+def _errors(oracle: Trace, run: Trace | None) -> Iterator[tuple[str, float]]:
+    """The relative error of each float step that a run and the oracle have, in their order."""
+    for key in oracle.records if run is not None else ():
+        step = oracle.contract.get(key.step)
+        if run is not None and key in run.records and step is not None and step.kind == "float":
+            yield key.step, error_of(key, oracle=oracle, candidate=run).relative
+
+
+def divergence(*, oracle: NDArray[np.float64], candidate: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Kullback-Leibler divergence of the tokens that two rows of logits foretell, ``[..., vocabulary]``, in nats.
+
+    ``sum p (log p - log q)``, with p the oracle's (Kullback and Leibler, 1951).
+    """
+    true, made = _logarithms(oracle), _logarithms(candidate)
+    found: NDArray[np.float64] = (np.exp(true) * (true - made)).sum(axis=-1)
+    return found
+
+
+def _logarithms(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logarithms of a softmax over the last axis."""
+    below = logits - logits.max(axis=-1, keepdims=True)
+    found: NDArray[np.float64] = below - np.log(np.exp(below).sum(axis=-1, keepdims=True))
+    return found
+
+
+def drawn_prompts(reference: str, count: int, seed: int) -> tuple[str, ...]:
+    """Prompts as the reference draws them for calibrations, those of text alone; the same seed draws the same."""
+    found: list[str] = []
+    backend, draw = find_reference(reference), random.Random(seed)
+    with scratch() as folder:
+        while len(found) < count:
+            given = backend.draw(draw, folder)
+            if given.prompt and not given.media:
+                found.append(given.prompt)
+    return tuple(found)
+
+
+def read_prompts(file: Path) -> tuple[str, ...]:
+    """The lines of a file that are not empty."""
+    lines: Sequence[str] = file.read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in lines if line.strip())
