@@ -1,0 +1,1 @@
+"""Gemma 3n in GGUF, the format of llama.cpp."""
