@@ -28,12 +28,15 @@ def write_text(checkpoint: Path, file: Path, kind: str, told: Told = lambda what
     from implementations.gemma3n.config import Config
     from implementations.gguf.convert.header import ARCHITECTURE, describe
     from implementations.gguf.convert.kinds import kind_of
+    from implementations.gguf.convert.limits import require_representable
     from implementations.gguf.convert.text import Text
+    from implementations.gguf.convert.vocabulary import Vocabulary
     from implementations.gguf.convert.writing import write_file
 
     chosen, config = kind_of(kind), Config.from_directory(checkpoint)
+    require_representable(checkpoint, config)
     text = Text.of(checkpoint, config)
     writer = GGUFWriter(file, ARCHITECTURE)
     describe(writer, config.text, chosen, checkpoint.name)
-    writer.add_tokenizer_model("none")
+    Vocabulary.of(checkpoint, config.text.vocab_size).describe(writer)
     write_file(writer, file, text.tensors(chosen), told)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import NormalDist
 
-from gguf import GGML_QUANT_VERSION, GGUFWriter
+from gguf import GGML_QUANT_VERSION, GGUFWriter, RopeScalingType
 
 from implementations.gemma3n.config import TextConfig
 from implementations.gemma3n.rope import FULL, SLIDING
@@ -29,9 +29,10 @@ def describe(writer: GGUFWriter, text: TextConfig, kind: Kind, name: str) -> Non
     writer.add_context_length(text.max_position_embeddings)
     writer.add_embedding_length(text.hidden_size)
     writer.add_block_count(text.num_hidden_layers)
-    writer.add_feed_forward_length(text.intermediate_size)
+    writer.add_feed_forward_length(text.intermediate_size[0])
     writer.add_vocab_size(text.vocab_size)
-    writer.add_final_logit_softcapping(text.final_logit_softcapping or 0.0)
+    if text.final_logit_softcapping is not None:
+        writer.add_final_logit_softcapping(text.final_logit_softcapping)
     _describe_attention(writer, text)
     _describe_streams(writer, text)
 
@@ -44,6 +45,9 @@ def _describe_attention(writer: GGUFWriter, text: TextConfig) -> None:
     writer.add_layer_norm_rms_eps(text.rms_norm_eps)
     writer.add_rope_freq_base(text.ropes[FULL].theta)
     writer.add_rope_freq_base_swa(text.ropes[SLIDING].theta)
+    if (factor := text.ropes[FULL].factor) != 1:  # llama.cpp divides positions of full layers alone, as the reference
+        writer.add_rope_scaling_type(RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(factor)
     writer.add_sliding_window(text.sliding_window)
     writer.add_sliding_window_pattern([kind == SLIDING for kind in text.layer_types])
     writer.add_shared_kv_layers(text.num_kv_shared_layers)
