@@ -46,5 +46,3 @@ class GraphTensors(Tensors):
             return None
         ranges = self.layout.place(step.axes, step.name)
         return tuple(ranges.get(axis, slice(0, size)) for axis, size in zip(step.axes, shape, strict=True))
-
-
