@@ -133,8 +133,8 @@ class Layout:
         return sizes[axis]
 
 
-def _before_token(row: Row) -> tuple[slice, ...]:
-    """All of each of the contract's axes before the tokens."""
+def _before_token(row: Row) -> tuple[Any, ...]:
+    """An index of all of each of the contract's axes before the tokens."""
     axes = row.memory.split()[0 if row.index is None else 1 :]
     return (slice(None),) * axes.index("token")
 

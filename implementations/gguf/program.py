@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -60,7 +62,7 @@ class Program:
         few = last_only and tap is SILENT  # with a tap, the last steps are emitted of every token
         columns = max(1, self._chunk // len(self._padding))
         cuts = [*range(begin, self._read, columns), self._read]
-        parts = [Part(one, end, begin, self._padding) for one, end in zip(cuts, cuts[1:], strict=False)]
+        parts = [Part(one, end, begin, self._padding) for one, end in pairwise(cuts)]
         logits = [self._part(token_ids, part, tap, whole=len(parts) == 1, last_only=few) for part in parts]
         return logits[-1][:, -1:] if last_only else np.concatenate(logits, 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ class Session:
         self.hidden: int = library.c.llama_model_n_embd(self._model)
         self.layers: int = library.c.llama_model_n_layer(self._model)
         self.vocabulary: int = library.c.llama_vocab_n_tokens(library.c.llama_model_get_vocab(self._model))
-        self._context: Any = library.ffi.NULL
+        self._context: Any = None
+        self._close: Callable[[], object] = lambda: None
         self._shape: tuple[int, int] = (0, 0)
 
     def begin(self, rows: int, positions: int, callback: Any) -> None:
@@ -92,9 +94,6 @@ class Session:
         if context == self._library.ffi.NULL:
             raise BackendUnavailable(f"llama.cpp cannot make a context: {self._library.last_error()}")
         return context
-
-    def _close(self) -> None:
-        """Give back the context; there is none yet."""
 
     def _text(self, key: str) -> str:
         buffer = self._library.ffi.new("char[]", 128)
