@@ -143,6 +143,7 @@ PROJECTED = (
     Row("attn.v_proj", "attn_v.weight", "MUL_MAT", KEYS, only=owns_keys),
     Row("attn.v_norm", "Vcur_normed", "RMS_NORM", KEYS, only=owns_keys),
 )
+FUSED = "FLASH_ATTN_EXT"
 SEEN = {
     "off": (
         Row("attn.keys", "kq", "MUL_MAT", CACHE, source=0),
@@ -150,15 +151,15 @@ SEEN = {
         Row("attn.context", "kqv_out", "CONT", QUERIES),
     ),
     "on": (
-        Row("attn.keys", "FLASH_ATTN_EXT", "FLASH_ATTN_EXT", CACHE, source=1),
-        Row("attn.values", "FLASH_ATTN_EXT", "FLASH_ATTN_EXT", CACHE, source=2),
+        Row("attn.keys", FUSED, FUSED, CACHE, source=1),
+        Row("attn.values", FUSED, FUSED, CACHE, source=2),
         Row("attn.context", "kqv_out", "RESHAPE", QUERIES),
     ),
 }
 """Attention by whether it is fused: then it has no name of its own, and is called by what it computes."""
 MASK = {
     "off": Row("", "kq_soft_max", "SOFT_MAX", "token slot", source=1),
-    "on": Row("", "FLASH_ATTN_EXT", "FLASH_ATTN_EXT", "token slot", source=3),
+    "on": Row("", FUSED, FUSED, "token slot", source=3),
 }
 """The mask of a kind of layers, in the first of them."""
 ATTENDED = (

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from implementations.gguf.graph import Address, Row
+from implementations.gguf.graph import FUSED, Address, Row
 from implementations.gguf.layout import Layout
 from implementations.gguf.library import Library
 from implementations.gguf.memory import Memory
@@ -108,6 +108,9 @@ class Watch:
     def _addresses(self, node: Any) -> list[Address]:
         """By which the table may have a node: its name, what it computes, and the weight that it follows."""
         op, name = self._op(node), self._name(node)
+        if op == FUSED:  # it has no name, and there is one a layer
+            name = f"{FUSED}-{self._seen[FUSED]}"
+            self._seen[FUSED] += 1
         weight = self._weight(node) if op in WEIGHED else ""
         if weight:
             self._anchor, self._behind = weight, 0
