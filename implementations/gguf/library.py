@@ -121,11 +121,11 @@ class Library:
         found: bytes = self.ffi.string(pointer)
         return found.decode(errors="replace")
 
-    def last_error(self) -> str:
-        """The last error that llama.cpp told of, in one line; forgets all of them."""
-        said = [line for line in "".join(self._errors).splitlines() if line.strip()]
+    def reason(self) -> str:
+        """The first error that llama.cpp told of, in one line: the others say what did not come of it. Forgets all."""
+        lines = [" ".join(line.split()) for line in "".join(self._errors).splitlines()]
         self._errors.clear()
-        return " ".join(said[-1].split()) if said else "llama.cpp says no more"
+        return next(filter(None, lines), "llama.cpp says no more")
 
     def _log(self, level: int, text: Any, _: Any) -> None:
         self._level = self._level if level == CONTINUED else level

@@ -43,7 +43,7 @@ class Session:
         params.use_extra_bufts, params.n_gpu_layers = False, 0
         self._model = library.c.llama_model_load_from_file(os.fsencode(file), params)
         if self._model == library.ffi.NULL:
-            raise UsageError(f"llama.cpp cannot load {file}: {library.last_error()}")
+            raise UsageError(f"llama.cpp cannot load {file}: {library.reason()}")
         weakref.finalize(self, library.c.llama_model_free, self._model)
         if (found := self._text("general.architecture")) != ARCHITECTURE:
             raise UsageError(f"{file} is of the architecture {found}; backend llama-cpp is for {ARCHITECTURE}")
@@ -75,7 +75,7 @@ class Session:
                 batch.logits[index] = not last_only or column == part.end - part.begin - 1
             outputs = sum(batch.logits[index] for index in range(len(rows)))
             if (code := c.llama_decode(self._context, batch)) != 0:
-                raise BackendUnavailable(f"llama.cpp cannot compute ({code}): {self._library.last_error()}")
+                raise BackendUnavailable(f"llama.cpp cannot compute ({code}): {self._library.reason()}")
             found = self._library.ffi.buffer(c.llama_get_logits(self._context), outputs * self.vocabulary * 4)
             return np.frombuffer(found, np.float32).reshape(outputs, self.vocabulary).copy()
         finally:
@@ -92,7 +92,7 @@ class Session:
         params.no_perf, params.cb_eval = True, callback
         context = self._library.c.llama_init_from_model(self._model, params)
         if context == self._library.ffi.NULL:
-            raise BackendUnavailable(f"llama.cpp cannot make a context: {self._library.last_error()}")
+            raise BackendUnavailable(f"llama.cpp cannot make a context: {self._library.reason()}")
         return context
 
     def _text(self, key: str) -> str:
