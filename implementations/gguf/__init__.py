@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from implementations.gemma3n.backend import Port
 from implementations.gemma3n.preprocessing.inputs import Inputs
 from implementations.gguf.graph import UNSEEN
-from implementations.gguf.options import MEANINGS, Options
+from implementations.gguf.options import KINDS, MEANINGS, Options
 from parity.errors import ParityError, UsageError
 from parity.tap import Tap
 
@@ -27,7 +27,7 @@ class Backend(Port):
     """llama.cpp, as installed, on a GGUF file of the checkpoint; see `MEANINGS` for its options."""
 
     name: ClassVar[str] = "llama-cpp"
-    dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+    dtypes: ClassVar[tuple[str, ...]] = tuple(KINDS)
     options: ClassVar[Mapping[str, str]] = MEANINGS
     hidden: ClassVar[Mapping[str, str]] = UNSEEN
     packages: ClassVar[tuple[str, ...]] = ("xllamacpp", "gguf")

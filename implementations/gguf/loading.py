@@ -8,13 +8,11 @@ from pathlib import Path
 
 from implementations.gemma3n.config import Config
 from implementations.gguf.library import library
-from implementations.gguf.options import Options
+from implementations.gguf.options import KINDS, Options
 from implementations.gguf.program import Program
 from implementations.gguf.session import Session
 from parity.scratch import scratch
 
-KINDS = {"float32": "f32"}
-"""Of which type a file's weights are, by the name of the arithmetic."""
 _KEPT = ExitStack()
 """Folders of files that this process runs."""
 atexit.register(_KEPT.close)

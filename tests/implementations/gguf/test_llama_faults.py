@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("xllamacpp")
-gguf = pytest.importorskip("gguf")
+pytest.importorskip("gguf")
+
+from gguf import GGUFReader
 
 from parity.errors import ExitCode
 from parity.judging.baseline import judged
@@ -136,7 +138,7 @@ def found(judge, load, file, scenario="one-shot"):
 @pytest.mark.parametrize("plant", FAULTS)
 def test_a_fault_in_a_tensor_is_found_at_its_step(plant, judge, load, file, tmp_path):
     wrong = shutil.copyfile(file, tmp_path / "wrong.gguf")
-    reader = gguf.GGUFReader(wrong, "r+")
+    reader = GGUFReader(wrong, "r+")
     plant({tensor.name: tensor.data for tensor in reader.tensors})
     reader.data.flush()
     assert found(judge, load, wrong) == FAULTS[plant]
@@ -155,7 +157,7 @@ KEYS = {
 def test_a_wrong_value_of_the_header_is_found_at_its_step(key, judge, load, file, tmp_path):
     value, scenario, step = KEYS[key]
     wrong = shutil.copyfile(file, tmp_path / "wrong.gguf")
-    reader = gguf.GGUFReader(wrong, "r+")
+    reader = GGUFReader(wrong, "r+")
     field = reader.fields[f"gemma3n.{key}"]
     assert field.parts[field.data[0]][0] != value
     field.parts[field.data[0]][0] = value
