@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from implementations.gemma3n.new_folder import new_folder, require_new
 from implementations.onnx import Backend
 from parity.checkpoint import ADAPTER_CONFIG, DEFAULT, INDEX
-from parity.errors import BackendUnavailable, ExitCode, UsageError
+from parity.errors import BackendUnavailable, ExitCode
 from parity.report.progress import TerminalProgress
 
 BESIDE = ("*.json", "*.jinja", "*.model", "*.txt")
@@ -38,30 +38,14 @@ def export(
         from implementations.onnx.loading import write_graphs
     except ImportError as error:
         raise BackendUnavailable(f"{Backend.install} ({error})") from error
-    _require_new(folder)
+    require_new(folder)
     checkpoint = find_checkpoint(None if model == DEFAULT and not Path(model).exists() else model)
-    hidden = tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.absolute().parent)
-    with TerminalProgress() as progress, hidden as made:
-        package = Path(made) / "package"
-        package.mkdir()
+    with TerminalProgress() as progress, new_folder(folder) as package:
         write_graphs(checkpoint.path, package, lambda what: progress.start("onnx", 0, what))
         _copy_beside(checkpoint.path, package)
-        package.rename(folder)
     size = sum(file.stat().st_size for file in folder.rglob("*"))
     print(f"{folder}: {size / 1e6:,.1f} MB")
     return ExitCode.PARITY
-
-
-def _require_new(folder: Path) -> None:
-    """Refuse what cannot become the package, before the work.
-
-    Raises:
-        UsageError: where something is there, or there is no folder to write into.
-    """
-    if folder.exists() or folder.is_symlink():
-        raise UsageError(f"{folder} is there already; name a folder that is not")
-    if not folder.absolute().parent.is_dir():
-        raise UsageError(f"{folder} cannot be written: there is no folder {folder.parent}")
 
 
 def _copy_beside(checkpoint: Path, package: Path) -> None:

@@ -19,24 +19,13 @@ def write_text(checkpoint: Path, file: Path, kind: str, told: Told = lambda what
         told: told each tensor's name before it is written.
 
     Raises:
+        BackendUnavailable: for a type that llama.cpp itself makes, where it is not installed.
         UsageError: for a type that is not known, a checkpoint that is not whole or not of Gemma 3n, or what the runtime
             cannot represent.
         CannotWrite: where there is no room or no leave.
     """
-    from gguf import GGUFWriter
-
-    from implementations.gemma3n.config import Config
-    from implementations.gguf.convert.header import ARCHITECTURE, describe
+    from implementations.gguf.convert.conversion import Conversion
     from implementations.gguf.convert.kinds import kind_of
-    from implementations.gguf.convert.limits import require_representable
-    from implementations.gguf.convert.text import Text
-    from implementations.gguf.convert.vocabulary import Vocabulary
-    from implementations.gguf.convert.writing import write_file
 
-    chosen, config = kind_of(kind), Config.from_directory(checkpoint)
-    require_representable(checkpoint, config)
-    text = Text.of(checkpoint, config)
-    writer = GGUFWriter(file, ARCHITECTURE)
-    describe(writer, config.text, chosen, checkpoint.name)
-    Vocabulary.of(checkpoint, config.text.vocab_size).describe(writer)
-    write_file(writer, file, text.tensors(chosen), told)
+    chosen = kind_of(kind)
+    Conversion.of(checkpoint, checkpoint.name).write_text(file, chosen, told)

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 from statistics import NormalDist
 
-from gguf import GGML_QUANT_VERSION, GGUFWriter, RopeScalingType
+from gguf import GGML_QUANT_VERSION, GGUFWriter, LlamaFileType, RopeScalingType
 
 from implementations.gemma3n.config import TextConfig
 from implementations.gemma3n.rope import FULL, SLIDING
-from implementations.gguf.convert.kinds import Kind
 
 ARCHITECTURE = "gemma3n"
 
 
-def describe(writer: GGUFWriter, text: TextConfig, kind: Kind, name: str) -> None:
+def describe(writer: GGUFWriter, text: TextConfig, kind: LlamaFileType, name: str) -> None:
     """Add what a configuration says.
 
     Args:
         writer: of the file.
         text: the configuration.
-        kind: the file's number type.
+        kind: what the file's number type is called.
         name: of the model.
     """
     writer.add_type("model")
     writer.add_name(name)
-    writer.add_file_type(kind.file_type)
+    writer.add_file_type(kind)
     writer.add_quantization_version(GGML_QUANT_VERSION)
     writer.add_context_length(text.max_position_embeddings)
     writer.add_embedding_length(text.hidden_size)

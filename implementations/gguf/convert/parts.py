@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from gguf import GGMLQuantizationType
+from gguf import GGMLQuantizationType, quants
 from numpy.typing import NDArray
 
 from parity.weights.written import ALL, Rows, Stored
@@ -49,7 +50,30 @@ class Zeros:
         return np.zeros(self.shape, np.float32)[rows]
 
 
-Part = Source | Zeros
+@dataclass(frozen=True)
+class Scaled:
+    """A tensor of the checkpoint, multiplied."""
+
+    source: Source
+    factor: float
+
+    @property
+    def name(self) -> str:
+        """What it is called in the checkpoint."""
+        return self.source.name
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As the checkpoint has it."""
+        return self.source.shape
+
+    def read(self, rows: Rows = ALL) -> NDArray[Any]:
+        """The products, in float64: they are rounded once."""
+        products: NDArray[np.float64] = self.source.read(rows).astype(np.float64) * self.factor
+        return products
+
+
+Part = Source | Scaled | Zeros
 
 
 @dataclass(frozen=True)
@@ -70,11 +94,16 @@ class Tensor:
     parts: tuple[Part, ...]
     change: str = ""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its numbers in the file."""
+        return math.prod(quants.quant_shape_to_byte_shape(self.shape, self.kind))
+
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """All numbers in float32, in order, a few rows at a time: ``[row, column]``."""
         for part in self.parts:
             rows, width = part.shape[0], part.shape[-1]
-            step = max(1, NUMBERS * rows // max(1, int(np.prod(part.shape))))
+            step = max(1, NUMBERS * rows // max(1, math.prod(part.shape)))
             for first in range(0, rows, step):
                 block = np.asarray(part.read(slice(first, first + step)), np.float32)
                 yield block.reshape(-1, width if len(part.shape) > 1 else len(block))

@@ -17,8 +17,13 @@ from parity.weights.names import HEAD, text_alone
 from parity.weights.stored import stored
 from parity.weights.written import Stored
 
-BESIDE = ("model.vision_tower.", "model.audio_tower.", "model.embed_vision.", "model.embed_audio.")
-"""What names of tensors begin with that are no language model's."""
+LEFT_OUT = {
+    "model.vision_tower.": "it is no language model's; --mmproj writes it",
+    "model.embed_vision.": "it is no language model's; --mmproj writes what llama.cpp has of it",
+    "model.audio_tower.": "llama.cpp has no audio tower of Gemma 3n",
+    "model.embed_audio.": "llama.cpp has no audio tower of Gemma 3n",
+}
+"""What names of tensors begin with that are no language model's, and what becomes of them."""
 WEIGHT = ".weight"
 
 
@@ -42,7 +47,7 @@ class Text:
             UsageError: for a file or a tensor that is missing, unknown or misshapen.
         """
         text = cls(config, stored(checkpoint, PUBLISHED))
-        wanted, own = text.shapes(), {name for name in text.found if not name.startswith(BESIDE)}
+        wanted, own = text.shapes(), {name for name in text.found if not name.startswith(tuple(LEFT_OUT))}
         spare = {name for name in wanted if name.startswith(tuple(unused(config.text, ())))} - own
         require_names(own, wanted.keys() - spare, checkpoint)
         for name in own:
@@ -62,7 +67,7 @@ class Text:
         for name, shape, parts, change in self._made():
             bare = text_alone(name.removeprefix(LANGUAGE)).removesuffix(WEIGHT)
             called = f"{names[bare]}{WEIGHT}"
-            yield Tensor(called, shape, kind.of(called, shape), parts, change)
+            yield Tensor(called, shape, kind.of(called, shape, self.config.text.num_hidden_layers), parts, change)
 
     def _made(self) -> Iterator[tuple[str, Shape, tuple[Part, ...], str]]:
         """Name as in the checkpoint, shape, parts and change of each tensor of the file."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-from gguf import GGUFWriter, quants
+from gguf import GGUFWriter
 
 from implementations.gguf.convert.parts import Tensor
+from implementations.gguf.convert.quantise import quantised
 from parity.errors import CannotWrite
 
 Told = Callable[[str], None]
@@ -30,8 +32,10 @@ def write_file(writer: GGUFWriter, file: Path, tensors: Iterable[Tensor], told: 
         CannotWrite: where there is no room or no leave.
     """
     tensors = list(tensors)
-    for tensor in tensors:
-        _announce(writer, tensor)
+    _require_room(file, sum(tensor.nbytes for tensor in tensors))
+    for tensor in tensors:  # their names, axes and types stand in the header, before the numbers of any
+        unread = np.dtype(np.float32)
+        writer.add_tensor_info(tensor.name, tensor.shape, unread, tensor.nbytes, raw_dtype=tensor.kind)
     try:
         writer.write_header_to_file(file)
         writer.write_kv_data_to_file()
@@ -46,10 +50,10 @@ def write_file(writer: GGUFWriter, file: Path, tensors: Iterable[Tensor], told: 
         _close(writer)
 
 
-def _announce(writer: GGUFWriter, tensor: Tensor) -> None:
-    """Name, axes, type and bytes of a tensor stand in the header, before the numbers of any."""
-    size = np.prod(quants.quant_shape_to_byte_shape(tensor.shape, tensor.kind), dtype=np.int64)
-    writer.add_tensor_info(tensor.name, tensor.shape, np.dtype(np.float32), int(size), raw_dtype=tensor.kind)
+def _require_room(file: Path, size: int) -> None:
+    """Refuse, before the work, what the disk has no room for."""
+    if (free := shutil.disk_usage(file.parent).free) < size:
+        raise CannotWrite(f"{file} takes {size / 1e9:,.2f} GB, of which its disk has {free / 1e9:,.2f}; make room")
 
 
 def _fill(writer: GGUFWriter, stream: IO[bytes], tensors: Iterable[Tensor], told: Told) -> None:
@@ -57,7 +61,7 @@ def _fill(writer: GGUFWriter, stream: IO[bytes], tensors: Iterable[Tensor], told
     for tensor in tensors:
         told(tensor.name)
         for block in tensor.blocks():
-            stream.write(quants.quantize(block, tensor.kind).data)
+            stream.write(quantised(block, tensor.kind).data)
         writer.write_padding(stream, stream.tell())
 
 
