@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gguf import GGMLQuantizationType
 
 from implementations.gguf.convert.parts import Tensor, Zeros
+from parity.errors import UsageError
 from parity.weights.written import Stored
 
 Shape = tuple[int, ...]
@@ -50,7 +51,7 @@ def account(tensors: Iterable[Tensor], found: Mapping[str, Stored], reasons: Map
         reasons: why those are left out that begin with a name.
 
     Raises:
-        KeyError: for a tensor that is neither used nor left out for a reason.
+        UsageError: for a tensor that is neither used nor left out for a reason.
     """
     used = [entry for tensor in tensors for entry in _of(tensor)]
     names = {entry.source for entry in used}
@@ -68,7 +69,10 @@ def _of(tensor: Tensor) -> Iterator[Converted]:
 
 def _reason(name: str, reasons: Mapping[str, str]) -> str:
     """The reason of the longest beginning."""
-    return reasons[max((prefix for prefix in reasons if name.startswith(prefix)), key=len)]
+    fitting = [prefix for prefix in reasons if name.startswith(prefix)]
+    if not fitting:
+        raise UsageError(f"the checkpoint's {name} has no place in a GGUF file, and no reason to be left out")
+    return reasons[max(fitting, key=len)]
 
 
 def counts(entries: Iterable[Converted]) -> str:
@@ -82,7 +86,7 @@ def _what(entry: Converted) -> str:
         return "made here"
     if entry.kind is None:
         return "left out"
-    return f"changed, {entry.kind.name}" if entry.change else entry.kind.name
+    return f"{entry.kind.name} changed" if entry.change else entry.kind.name
 
 
 def written(kind: str, entries: Iterable[Converted]) -> Iterator[str]:

@@ -32,11 +32,11 @@ def write_file(writer: GGUFWriter, file: Path, tensors: Iterable[Tensor], told: 
         CannotWrite: where there is no room or no leave.
     """
     tensors = list(tensors)
-    _require_room(file, sum(tensor.nbytes for tensor in tensors))
     for tensor in tensors:  # their names, axes and types stand in the header, before the numbers of any
         unread = np.dtype(np.float32)
         writer.add_tensor_info(tensor.name, tensor.shape, unread, tensor.nbytes, raw_dtype=tensor.kind)
     try:
+        _require_room(file, sum(tensor.nbytes for tensor in tensors))
         writer.write_header_to_file(file)
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
