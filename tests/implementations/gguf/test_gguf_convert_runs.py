@@ -62,7 +62,7 @@ def test_keys_that_were_not_saved_again_are_not_read(tmp_path):
     ids=["a head of its own", "divided positions", "another pattern", "another window"],
 )
 def test_what_the_reference_computes(tmp_path, changed):
-    """But for what llama.cpp does otherwise in every file, as a deviation with n - 1; the embedded one is further off."""
+    """But for what llama.cpp does otherwise in every file, as a deviation with n - 1."""
     folder = found.write_text(tmp_path / "other", **LAYERS, **changed)
     write_text(folder, tmp_path / "other.gguf", "f32")
     ours, true = of_file(folder, tmp_path / "other.gguf"), of_reference(folder)
