@@ -95,6 +95,7 @@ class Library:
     Attributes:
         ffi: makes and reads C values.
         c: the functions.
+        logger: hears llama.cpp's messages.
 
     Raises:
         BackendUnavailable: where it cannot be opened, or its layouts are others.
@@ -112,8 +113,8 @@ class Library:
         self._require_layouts()
         self._errors: list[str] = []
         self._level = 0
-        self._logger = self.ffi.callback("logger", self._log)
-        self.c.llama_log_set(self._logger, self.ffi.NULL)
+        self.logger = self.ffi.callback("logger", self._log)
+        self.c.llama_log_set(self.logger, self.ffi.NULL)
         self.c.llama_backend_init()
 
     def text(self, pointer: Any) -> str:

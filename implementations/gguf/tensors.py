@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gguf.layout import Layout
 from parity.backend import Place, Tensors
 from parity.contract import Step
 
@@ -19,14 +18,21 @@ class Value:
         self.array = array
 
 
+class Placed(Protocol):
+    """What is computed, of what a chunk has."""
+
+    def place(self, axes: tuple[str, ...], step: str) -> dict[str, slice]:
+        """Which part of the chunk's tensor a value is, along the axes of which it is not all."""
+
+
 class GraphTensors(Tensors):
     """Values of nodes as NumPy's.
 
     Attributes:
-        layout: of the part that is computed; None outside, and where a part is all of its chunk.
+        layout: of the part, or the picture, that is computed; None outside, and where it is all of its chunk.
     """
 
-    layout: Layout | None = None
+    layout: Placed | None = None
 
     def to_numpy(self, value: Value | NDArray[Any], step: Step | None) -> NDArray[Any]:
         """The array."""

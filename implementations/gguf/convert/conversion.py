@@ -15,9 +15,10 @@ from implementations.gguf.convert.kinds import Kind
 from implementations.gguf.convert.limits import require_representable
 from implementations.gguf.convert.quantise import OF_LIBRARY, quantiser
 from implementations.gguf.convert.text import LEFT_OUT, Text
-from implementations.gguf.convert.tower import TOWER_ARCHITECTURE, UNUSED, WIDTH, Tower
+from implementations.gguf.convert.tower import TOWER_ARCHITECTURE, UNUSED, Tower
 from implementations.gguf.convert.vocabulary import Vocabulary
 from implementations.gguf.convert.writing import Told, write_file
+from implementations.gguf.vision.graph import WIDTH
 
 ACCOUNT, TOWER_FILE, VOCABULARY_FILE = "tensors.txt", "mmproj.gguf", "vocabulary.gguf"
 """Files of a folder beside those of the language model."""

@@ -16,13 +16,12 @@ from implementations.gemma3n.weight_names import PUBLISHED, require_names, requi
 from implementations.gguf.convert.parts import Part, Scaled, Source, Tensor, Zeros
 from implementations.gguf.convert.shapes import Shape
 from implementations.gguf.convert.tower_shapes import tower_shapes
+from implementations.gguf.vision.graph import WIDTH
 from parity.errors import UsageError
 from parity.weights.stored import stored
 from parity.weights.written import Stored
 
 TOWER_ARCHITECTURE, PROJECTOR = "clip", "gemma3nv"
-WIDTH = 2048
-"""Channels of the soft tokens, and of the language model that libmtmd takes them for, whatever the tensors say."""
 RESOLUTION = 16
 """Height and width of the fused map."""
 STEPS = 256
