@@ -5,7 +5,8 @@ The library is opened when a checkpoint is loaded, not with this module.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -21,6 +22,7 @@ from parity.tap import Tap
 
 if TYPE_CHECKING:
     from implementations.gguf.program import Program
+    from implementations.gguf.vision.sight import Sight
 
 
 class Backend(Port):
@@ -33,8 +35,8 @@ class Backend(Port):
     packages: ClassVar[tuple[str, ...]] = ("xllamacpp", "gguf")
     install: ClassVar[str] = "llama.cpp is not installed: pip install 'gemma3n-parity[gguf]'"
 
-    def __init__(self, program: Program, checkpoint: Path) -> None:
-        self._program = program
+    def __init__(self, program: Program, checkpoint: Path, look: Callable[[], Sight]) -> None:
+        self._program, self._look = program, look
         super().__init__(program.watch.tensors, program.config.ids, checkpoint)
 
     @classmethod
@@ -64,9 +66,11 @@ class Backend(Port):
     def from_checkpoint(cls, checkpoint: Path, dtype: str, options: Mapping[str, str]) -> Self:
         """Run the file that is named, or one that is made of the checkpoint."""
         chosen = Options.parse(options)
-        from implementations.gguf.loading import load
+        from implementations.gguf.loading import load, sight
 
-        return cls(load(checkpoint, dtype, chosen), checkpoint)
+        program = load(checkpoint, dtype, chosen)
+        look = functools.cache(lambda: sight(checkpoint, program, chosen))  # made when a picture is shown
+        return cls(program, checkpoint, look)
 
     def renew(self, padding: tuple[int, ...], *, cache: bool) -> None:
         """Empty llama.cpp's cache, which a single chunk has too."""
@@ -76,8 +80,12 @@ class Backend(Port):
         """Run a chunk.
 
         Raises:
-            UsageError: for media, or more tokens than there is room for.
+            UsageError: for sounds, a picture that libmtmd's tower is not for, or more tokens than there is room for.
         """
-        if inputs.media:
-            raise UsageError("backend llama-cpp reads text alone; leave out pictures and sounds")
-        return self._program.run(inputs.token_ids, tap=tap, last_only=last_only)
+        if inputs.media.sound is not None:
+            raise UsageError(
+                "backend llama-cpp hears nothing: llama.cpp has no audio tower of Gemma 3n; leave out sounds"
+            )
+        pixels = inputs.media.pixels
+        soft = None if pixels is None else self._look().see(pixels, tap=tap)
+        return self._program.run(inputs.token_ids, soft, tap=tap, last_only=last_only)

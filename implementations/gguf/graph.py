@@ -87,10 +87,23 @@ PLE, GATE = "token ple", "token intermediate"
 PER_LAYER = "token layer ple"
 QUERIES, KEYS, CACHE = "token head head_dim", "token kv_head head_dim", "kv_head slot head_dim"
 
-EMBED = (
-    Row("text.embed_tokens", "inp_scaled", "MUL", HIDDEN),
-    Row("text.inputs_embeds", "inp_scaled", "MUL", HIDDEN),
-    Row("text.per_layer_inputs.token", "inp_per_layer_selected", "SCALE", PER_LAYER),
+EMBEDDED, MERGED = "text.embed_tokens", "text.merged.image"
+
+EMBED = {
+    False: (
+        Row(EMBEDDED, "inp_scaled", "MUL", HIDDEN),
+        Row(MERGED, "inp_scaled", "MUL", HIDDEN),
+        Row("text.inputs_embeds", "inp_scaled", "MUL", HIDDEN),
+        Row("text.per_layer_inputs.token", "inp_per_layer_selected", "SCALE", PER_LAYER),
+    ),
+    True: (
+        Row(MERGED, "inp_scaled", "MUL", HIDDEN),
+        Row("text.inputs_embeds", "inp_scaled", "MUL", HIDDEN),
+        Row("text.per_layer_inputs.token", "inp_per_layer_multimodal", "RESHAPE", "layer ple"),
+    ),
+}
+"""How token ids enter the graph, and how rows of pictures do: these all have the per-layer input of id 0."""
+STACK = (
     Row("text.per_layer_inputs.projection", "per_layer_model_proj.weight", "SCALE", PER_LAYER, behind=1),
     Row("text.per_layer_inputs.projection_norm", "per_layer_proj", "MUL", PER_LAYER),
     Row("text.per_layer_inputs.out", "inp_per_layer", "SCALE", PER_LAYER),
@@ -205,6 +218,7 @@ MASKS = "text.mask."
 LAYERS = "text.layers."
 
 UNSEEN = {
+    EMBEDDED: "in a chunk with pictures, llama.cpp looks no placeholder up: there it is text.merged.image",
     "text.rope.*.inv_freq": "ggml's rotary operation makes the frequencies of the base inside its kernel",
     "embed_vision.hard": "llama.cpp has no table of hard embeddings: it embeds ids of pictures as text",
     "embed_audio.hard": "llama.cpp has no table of hard embeddings: it embeds ids of sounds as text",
@@ -212,9 +226,9 @@ UNSEEN = {
 """What no node is, and why."""
 
 
-def table(config: TextConfig, flash: str) -> Iterator[Row]:
-    """The rows of a model's graph; `flash` says whether attention is fused."""
-    for row in (*EMBED, *UNEMBED):
+def table(config: TextConfig, flash: str, *, soft: bool) -> Iterator[Row]:
+    """The rows of a model's graph; `flash` says whether attention is fused, `soft` whether it takes no ids."""
+    for row in (*EMBED[soft], *STACK, *UNEMBED):
         yield from _around(row, config)
     for kind in sorted(set(config.layer_types)):
         first = config.layer_types.index(kind)

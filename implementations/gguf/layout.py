@@ -17,6 +17,9 @@ from implementations.gguf.graph import MASKS, Row, layer_of
 from implementations.gguf.part import Indices, Part, Slots
 from parity.errors import BackendUnavailable
 
+ALIKE = "layer ple"
+"""Axes of what is the same for all tokens of a part."""
+
 
 class Layout:
     """Translates values of one part.
@@ -45,6 +48,8 @@ class Layout:
         view = self._view(row, values)
         if "slot" in row.memory:
             return self._seen(row, view)
+        if row.memory == ALIKE:
+            return np.where(self._real[..., None, None], view, np.zeros((), view.dtype))
         before = _before_token(row)
         found = np.zeros((*view.shape[: len(before)], *self._real.shape, *view.shape[len(before) + 1 :]), view.dtype)
         found[(*before, self._real)] = view
@@ -59,6 +64,8 @@ class Layout:
         elif "slot" in row.memory:
             slots = self._of(row.step).seen(self._part)
             view[:, slots[slots >= 0]] = np.moveaxis(answer, 1, 0)[:, slots >= 0]
+        elif row.memory == ALIKE:
+            view[...] = answer[self._real][0]
         else:
             true = answer[(*_before_token(row), self._real)]
             view[...] = self._length(view, true) if row.length else true

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from implementations.gemma3n.config import Config
 from implementations.gguf.library import library
@@ -12,6 +13,9 @@ from implementations.gguf.options import KINDS, Options
 from implementations.gguf.program import Program
 from implementations.gguf.session import Session
 from parity.scratch import scratch
+
+if TYPE_CHECKING:
+    from implementations.gguf.vision.sight import Sight
 
 _KEPT = ExitStack()
 """Folders of files that this process runs."""
@@ -28,6 +32,18 @@ def load(checkpoint: Path, dtype: str, options: Options) -> Program:
     llama, config = library(), Config.from_directory(checkpoint)
     file = options.file or _made(checkpoint, KINDS[dtype])
     return Program(llama, Session(llama, file, options), config, options)
+
+
+def sight(checkpoint: Path, program: Program, options: Options) -> Sight:
+    """What a checkpoint sees with.
+
+    Raises:
+        UsageError: for a language model alone, or a tower that libmtmd does not compute.
+    """
+    from implementations.gguf.vision.sight import Sight
+
+    folder = _KEPT.enter_context(scratch())
+    return Sight(checkpoint, program.config, folder, program.watch.tensors, options.threads)
 
 
 def _made(checkpoint: Path, kind: str) -> Path:

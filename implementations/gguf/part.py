@@ -19,12 +19,14 @@ class Part:
         end: behind the last.
         chunk: column of the conversation in which the chunk begins.
         padding: columns of each row that are no tokens.
+        soft: whether rows of pictures are read in place of token ids.
     """
 
     begin: int
     end: int
     chunk: int
     padding: tuple[int, ...]
+    soft: bool = False
 
     @property
     def positions(self) -> Indices:

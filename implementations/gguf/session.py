@@ -63,14 +63,31 @@ class Session:
             self._close = weakref.finalize(self, c.llama_free, self._context)
         c.llama_memory_clear(c.llama_get_memory(self._context), True)
 
-    def decode(self, token_ids: NDArray[np.int64], part: Part, *, last_only: bool) -> NDArray[np.float32]:
-        """Compute a part's real tokens; logits ``[token, vocabulary]``, of each row's last alone with `last_only`."""
+    def decode(self, given: NDArray[Any], part: Part, *, last_only: bool) -> NDArray[np.float32]:
+        """Compute a part's real tokens.
+
+        Args:
+            given: token ids ``[row column]``, or rows in their place, ``[row column hidden]``.
+            part: which tokens they are.
+            last_only: whether logits are wanted of each row's last token alone.
+
+        Returns:
+            Logits ``[token, vocabulary]``.
+
+        Raises:
+            BackendUnavailable: where llama.cpp cannot compute.
+        """
         c, (rows, columns) = self._library.c, np.nonzero(part.tokens >= 0)
-        batch = c.llama_batch_init(len(rows), 0, 1)
+        batch = c.llama_batch_init(len(rows), self.hidden if part.soft else 0, 1)
         try:
             batch.n_tokens = len(rows)
+            if part.soft:
+                values = np.ascontiguousarray(given[rows, columns], np.float32)
+                self._library.ffi.memmove(batch.embd, self._library.ffi.from_buffer(values), values.nbytes)
             for index, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
-                batch.token[index], batch.pos[index] = token_ids[row, column], part.positions[row, column]
+                if not part.soft:
+                    batch.token[index] = given[row, column]
+                batch.pos[index] = part.positions[row, column]
                 batch.n_seq_id[index], batch.seq_id[index][0] = 1, row
                 batch.logits[index] = not last_only or column == part.end - part.begin - 1
             outputs = sum(batch.logits[index] for index in range(len(rows)))

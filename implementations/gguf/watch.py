@@ -26,24 +26,32 @@ class Watch:
 
     Args:
         library: llama.cpp.
-        rows: the table.
+        tables: one for parts of token ids, False, and one for parts of rows of pictures, True.
         stored: layers whose keys' places in the cache are those of all layers of their kind, and the kind.
     """
 
-    def __init__(self, library: Library, rows: Iterable[Row], stored: Mapping[int, str]) -> None:
+    def __init__(self, library: Library, tables: Mapping[bool, Iterable[Row]], stored: Mapping[int, str]) -> None:
         self.tensors = GraphTensors()
         self.callback = library.ffi.callback("callback", self._called)
         self._library = library
-        self._rows: dict[Address, list[Row]] = {}
-        for row in rows:
-            self._rows.setdefault(row.address, []).append(row)
+        self._tables = {soft: _by_address(rows) for soft, rows in tables.items()}
         self._stored = {f"cache_k_l{layer} (view)": kind for layer, kind in stored.items()}
         self._ops: dict[int, str] = {}
 
-    def begin(self, tap: Tap, layout: Layout, *, whole: bool) -> None:
-        """A part is computed next; `whole`: it is all of its chunk."""
+    def about(self, *, whole: bool, soft: bool, without: str) -> None:
+        """What the next part is.
+
+        Args:
+            whole: whether it is all of its chunk.
+            soft: whether it is of rows of pictures.
+            without: a step that its chunk does not have.
+        """
+        self._whole, self._rows, self._without = whole, self._tables[soft], without
+
+    def begin(self, tap: Tap, layout: Layout) -> None:
+        """A part is computed next."""
         self._tap, self._layout = tap, layout
-        self.tensors.layout = None if whole else layout
+        self.tensors.layout = None if self._whole else layout
         self._error: BaseException | None = None
         self._seen: Counter[str] = Counter()
         self._anchor, self._behind = "", 0
@@ -97,6 +105,8 @@ class Watch:
                 self._emit(row, node)
 
     def _emit(self, row: Row, tensor: Any) -> None:
+        if row.step == self._without:
+            return
         memory = Memory(self._library, tensor)
         value = Value(self._layout.read(row, memory.values))
         answer = self._tap(row.step, value)
@@ -138,6 +148,13 @@ class Watch:
         if self._ops[node.op] != "UNARY":
             return self._ops[node.op]
         return self._library.text(self._library.c.ggml_unary_op_name(node.op_params[0]))
+
+
+def _by_address(rows: Iterable[Row]) -> dict[Address, list[Row]]:
+    found: dict[Address, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.address, []).append(row)
+    return found
 
 
 def unfit(row: Row, what: str) -> BackendUnavailable:

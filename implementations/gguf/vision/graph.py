@@ -102,7 +102,7 @@ def _pointwise(name: str, *, active: bool) -> Iterator[Node]:
 
 
 def _depthwise(name: str, *, active: bool) -> Iterator[Node]:
-    """ggml gathers the neighbours of each pixel and multiplies."""
+    """Neighbours are gathered for each pixel, which ggml then multiplies."""
     yield Node(f"{name}.conv", f"{name}.conv.weight", FLATTENED, FLAT)
     yield from _normed(f"{name}.bn", active=active)
 
