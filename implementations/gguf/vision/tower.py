@@ -91,11 +91,11 @@ class VisionTower:
         params.vocab_only = True
         self._model = c.llama_model_load_from_file(os.fsencode(vocabulary), params)
         if self._model == self._library.ffi.NULL:
-            raise UsageError(f"llama.cpp cannot load {vocabulary}: {self._library.last_error()}")
+            raise UsageError(f"llama.cpp cannot load {vocabulary}: {self._library.reason()}")
         self._context = c.mtmd_init_from_file(os.fsencode(file), self._model, self._params(threads))
         if self._context == self._library.ffi.NULL:
             c.llama_model_free(self._model)
-            raise UsageError(f"libmtmd cannot load {file}: {self._library.last_error()}")
+            raise UsageError(f"libmtmd cannot load {file}: {self._library.reason()}")
         weakref.finalize(self, _free, c, self._context, self._model)
 
     def see(self, pixels: NDArray[np.uint8], *, tap: Tap) -> NDArray[np.float32]:
@@ -121,7 +121,7 @@ class VisionTower:
             code = c.mtmd_encode_chunk(self._context, chunk)
             self._watch.end()
             if code != 0:
-                raise BackendUnavailable(f"libmtmd cannot compute ({code}): {self._library.last_error()}")
+                raise BackendUnavailable(f"libmtmd cannot compute ({code}): {self._library.reason()}")
             return self._output(c.mtmd_input_chunk_get_n_tokens(chunk))
         finally:
             c.mtmd_input_chunks_free(chunks)
@@ -133,7 +133,7 @@ class VisionTower:
         marker = c.mtmd_default_marker()
         text = ffi.new("mtmd_text *", {"text": marker, "length": len(ffi.string(marker)), "parse_special": True})
         if code := c.mtmd_tokenize(self._context, chunks, text, ffi.new("void *[1]", [bitmap]), 1):
-            raise BackendUnavailable(f"libmtmd cannot take the picture ({code}): {self._library.last_error()}")
+            raise BackendUnavailable(f"libmtmd cannot take the picture ({code}): {self._library.reason()}")
         found = (c.mtmd_input_chunks_get(chunks, index) for index in range(c.mtmd_input_chunks_size(chunks)))
         return next(chunk for chunk in found if c.mtmd_input_chunk_get_type(chunk) == PICTURE)
 

@@ -108,7 +108,7 @@ def test_what_a_tap_raises_is_raised_when_the_graph_ends(backend):
 def test_a_graph_that_does_not_fit_is_refused(row, said, backend, monkeypatch):
     """Another build's nodes are never taken for others."""
     library = backend._program.watch._library
-    watch = Watch(library, [row], {})
+    watch = Watch(library, {False: [row]}, {})
     monkeypatch.setattr(backend._program, "watch", watch)
     monkeypatch.setattr(backend._program._session, "_shape", (0, 0))
     with pytest.raises(BackendUnavailable, match="does not fit") as caught:
@@ -148,15 +148,11 @@ def test_more_than_the_context_is_refused_before_it_is_computed(load):
 
 def test_the_table_has_each_step_once(backend):
     for flash in ("off", "on"):
-        steps = [row.step for row in table(backend._program.config.text, flash)]
-        assert len(steps) == len(set(steps)) == 1223
-
-
-def test_pictures_are_refused(backend):
-    from implementations.gemma3n.preprocessing.inputs import Inputs, Media
-
-    with pytest.raises(UsageError, match="reads text alone"):
-        backend.run(Inputs(TOKENS, Media(np.zeros((1, 3, 8, 8), np.float32))), tap=SILENT, last_only=False)
+        text, pictures = (
+            [row.step for row in table(backend._program.config.text, flash, soft=soft)] for soft in (False, True)
+        )
+        assert len(text) == len(set(text)) == 1224
+        assert set(text) - set(pictures) == {"text.embed_tokens"}
 
 
 def test_what_is_hidden_has_a_reason():
