@@ -22,7 +22,7 @@ from parity.tap import Tap
 
 if TYPE_CHECKING:
     from implementations.gguf.program import Program
-    from implementations.gguf.vision.sight import Sight
+    from implementations.gguf.sight import Sight
 
 
 class Backend(Port):
@@ -47,7 +47,7 @@ class Backend(Port):
     @classmethod
     def doctor(cls) -> Iterator[tuple[bool, str, str]]:
         """Whether llama.cpp is installed, in the build that is declared here, and what writes its files."""
-        from implementations.gguf.library import PACKAGE, library
+        from implementations.gguf.engine.library import PACKAGE, library
 
         try:
             library()

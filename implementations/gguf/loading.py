@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from implementations.gemma3n.config import Config
-from implementations.gguf.library import library
+from implementations.gguf.engine.library import library
 from implementations.gguf.options import KINDS, Options
 from implementations.gguf.program import Program
 from implementations.gguf.session import Session
 from parity.scratch import scratch
 
 if TYPE_CHECKING:
-    from implementations.gguf.vision.sight import Sight
+    from implementations.gguf.sight import Sight
 
 _KEPT = ExitStack()
 """Folders of files that this process runs."""
@@ -40,7 +40,7 @@ def sight(checkpoint: Path, program: Program, options: Options) -> Sight:
     Raises:
         UsageError: for a language model alone, or a tower that libmtmd does not compute.
     """
-    from implementations.gguf.vision.sight import Sight
+    from implementations.gguf.sight import Sight
 
     folder = _KEPT.enter_context(scratch())
     return Sight(checkpoint, program.config, folder, program.watch.tensors, options.threads)

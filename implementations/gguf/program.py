@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.rope import SLIDING
+from implementations.gguf.engine.library import Library
 from implementations.gguf.graph import EMBEDDED, MERGED, table
 from implementations.gguf.layout import Layout
-from implementations.gguf.library import Library
 from implementations.gguf.options import Options
 from implementations.gguf.part import Part, Slots
 from implementations.gguf.session import Session

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gguf.library import Library
+from implementations.gguf.engine.library import Library
 from implementations.gguf.options import FLASH, KV_TYPES, Options
 from implementations.gguf.part import Part
 from parity.errors import BackendUnavailable, UsageError

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from implementations.gguf.engine.library import Library
+from implementations.gguf.engine.memory import Memory
+from implementations.gguf.engine.tensors import GraphTensors, Value
 from implementations.gguf.graph import FUSED, Address, Row
 from implementations.gguf.layout import Layout
-from implementations.gguf.library import Library
-from implementations.gguf.memory import Memory
-from implementations.gguf.tensors import GraphTensors, Value
 from parity.errors import BackendUnavailable
 from parity.tap import SILENT, Tap
 

@@ -9,7 +9,7 @@ import numpy as np
 from gguf import GGMLQuantizationType, quants
 from numpy.typing import NDArray
 
-from implementations.gguf.library import Library, library
+from implementations.gguf.engine.library import Library, library
 
 OF_LIBRARY = (GGMLQuantizationType.Q4_K, GGMLQuantizationType.Q6_K)
 """Types whose blocks the package `gguf` only reads."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gguf.library import PACKAGE, VERSION, Library, library
+from implementations.gguf.engine.library import PACKAGE, VERSION, Library, library
 from implementations.gguf.vision.graph import WIDTH
 from implementations.gguf.vision.watch import VisionWatch
 from parity.errors import BackendUnavailable, UsageError

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gguf.library import Library
-from implementations.gguf.memory import Memory
-from implementations.gguf.tensors import GraphTensors, Value
+from implementations.gguf.engine.library import Library
+from implementations.gguf.engine.memory import Memory
+from implementations.gguf.engine.tensors import GraphTensors, Value
 from implementations.gguf.vision.graph import FLAT, INPUT, MAP, SOFT, TOKENS, Node
 from parity.errors import BackendUnavailable
 from parity.tap import SILENT, Tap

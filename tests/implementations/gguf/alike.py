@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from implementations.gguf import Backend
-from implementations.gguf.tensors import Value
+from implementations.gguf.engine.tensors import Value
 from parity.tap import ScopedTap
 from reference.gemma3n.huggingface import Reference
 from reference.gemma3n.variants import helpers

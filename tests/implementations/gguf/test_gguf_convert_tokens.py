@@ -15,7 +15,7 @@ from gguf import GGUFReader, TokenType
 from implementations.gguf.convert.conversion import Conversion
 from implementations.gguf.convert.kinds import KINDS
 from implementations.gguf.convert.vocabulary import Vocabulary
-from implementations.gguf.library import library
+from implementations.gguf.engine.library import library
 from parity.errors import UsageError
 from reference.tiny import path
 from tests.bad_input.inputs import checkpoint, edited

@@ -15,7 +15,7 @@ pytest.importorskip("xllamacpp")
 
 from implementations.gemma3n.config import Config  # noqa: E402  # behind importorskip
 from implementations.gguf.convert.conversion import Conversion  # noqa: E402
-from implementations.gguf.tensors import GraphTensors, Value  # noqa: E402
+from implementations.gguf.engine.tensors import GraphTensors, Value  # noqa: E402
 from implementations.gguf.vision.graph import Node, table  # noqa: E402
 from implementations.gguf.vision.tower import VisionTower, seeing_library  # noqa: E402
 from implementations.gguf.vision.watch import VisionWatch  # noqa: E402

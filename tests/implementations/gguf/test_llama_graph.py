@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("xllamacpp")
 
+from implementations.gguf.engine.tensors import Value
 from implementations.gguf.graph import UNSEEN, Row, table
-from implementations.gguf.tensors import Value
 from implementations.gguf.watch import Watch
 from parity.errors import BackendUnavailable, UsageError
 from parity.golden.store import Store

@@ -14,7 +14,7 @@ pytest.importorskip("xllamacpp")
 
 from implementations.gemma3n.preprocessing.settings import ImageSettings  # noqa: E402  # behind importorskip
 from implementations.gguf import Backend  # noqa: E402
-from implementations.gguf.vision.sight import levels  # noqa: E402
+from implementations.gguf.sight import levels  # noqa: E402
 from parity.errors import UsageError  # noqa: E402
 from parity.generation import Message, Sampling  # noqa: E402
 from parity.judging.baseline import judged  # noqa: E402

@@ -8,7 +8,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gguf.library import Library
+from implementations.gguf.engine.library import Library
 from parity.errors import BackendUnavailable
 
 DTYPES: dict[int, np.dtype[Any]] = {

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.preprocessing.settings import ImageSettings
 from implementations.gguf.convert.conversion import TOWER_FILE, VOCABULARY_FILE, Conversion
-from implementations.gguf.tensors import GraphTensors
+from implementations.gguf.engine.tensors import GraphTensors
 from implementations.gguf.vision.graph import WIDTH, table
 from implementations.gguf.vision.tower import VisionTower, seeing_library
 from implementations.gguf.vision.watch import VisionWatch
