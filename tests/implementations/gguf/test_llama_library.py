@@ -9,7 +9,7 @@ pytest.importorskip("xllamacpp")
 from importlib.metadata import PackageNotFoundError
 
 from implementations.gguf import Backend
-from implementations.gguf import library as module
+from implementations.gguf.engine import library as module
 from implementations.gguf.engine.library import VERSION, Library, library, located
 from implementations.gguf.program import _require_same
 from parity.errors import BackendUnavailable, UsageError
@@ -20,7 +20,10 @@ def test_the_package_is_not_imported():
     import subprocess
     import sys
 
-    program = "import sys; from implementations.gguf.engine.library import library; library(); print('xllamacpp' in sys.modules)"
+    program = (
+        "import sys; from implementations.gguf.engine.library import library; library(); "
+        "print('xllamacpp' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
 
