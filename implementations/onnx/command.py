@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from implementations.gemma3n.new_folder import new_folder, require_new
 from implementations.onnx import Backend
 from implementations.onnx.quantization.types import FLOAT32, TYPES
 from parity.checkpoint import ADAPTER_CONFIG, DEFAULT, INDEX
@@ -44,15 +44,11 @@ def export(
         from implementations.onnx.loading import write_package
     except ImportError as error:
         raise BackendUnavailable(f"{Backend.install} ({error})") from error
-    _require_new(folder)
+    require_new(folder)
     checkpoint = find_checkpoint(None if model == DEFAULT and not Path(model).exists() else model)
-    hidden = tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.absolute().parent)
-    with TerminalProgress() as progress, hidden as made:
-        package = Path(made) / "package"
-        package.mkdir()
+    with TerminalProgress() as progress, new_folder(folder) as package:
         write_package(checkpoint.path, package, kinds, lambda what: progress.start("onnx", 0, what))
         _copy_beside(checkpoint.path, package)
-        package.rename(folder)
     size = sum(file.stat().st_size for file in folder.rglob("*"))
     print(f"{folder}: {size / 1e6:,.1f} MB")
     return ExitCode.PARITY
@@ -70,18 +66,6 @@ def _kinds(text: str) -> tuple[str, ...]:
     if unknown := [name for name in found if name not in TYPES]:
         raise UsageError(f"--types has no {unknown[0]!r}; choose of {', '.join(TYPES)}, or all")
     return found
-
-
-def _require_new(folder: Path) -> None:
-    """Refuse what cannot become the package, before the work.
-
-    Raises:
-        UsageError: where something is there, or there is no folder to write into.
-    """
-    if folder.exists() or folder.is_symlink():
-        raise UsageError(f"{folder} is there already; name a folder that is not")
-    if not folder.absolute().parent.is_dir():
-        raise UsageError(f"{folder} cannot be written: there is no folder {folder.parent}")
 
 
 def _copy_beside(checkpoint: Path, package: Path) -> None:

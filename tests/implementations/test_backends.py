@@ -7,7 +7,14 @@ import sys
 
 import pytest
 
-FRAMEWORKS = {"mlx": "mlx", "ane": "torch", "mlx_lm": "mlx_lm", "mlx_vlm": "mlx_vlm", "onnx": "onnxruntime"}
+FRAMEWORKS = {
+    "mlx": "mlx",
+    "ane": "torch",
+    "mlx_lm": "mlx_lm",
+    "mlx_vlm": "mlx_vlm",
+    "onnx": "onnxruntime",
+    "gguf": "cffi",
+}
 """What each backend computes with."""
 
 
@@ -21,7 +28,7 @@ def without(framework, program):
 def test_the_module_imports_without_its_framework(backend, framework):
     """`parity --help` and `parity doctor` start everywhere."""
     program = f"import implementations.{backend}; print(*(name for name in sys.modules if sys.modules[name]))"
-    assert not {"torch", "mlx.core", "mlx_lm", "mlx_vlm", "onnx", "onnxruntime"} & set(
+    assert not {"torch", "mlx.core", "mlx_lm", "mlx_vlm", "onnx", "onnxruntime", "cffi", "gguf"} & set(
         without(framework, program).split()
     )
 

@@ -66,12 +66,12 @@ class ProcessorSettings:
         """
         model = _read(checkpoint, "config.json")
         if is_text_only(model):
-            return cls(None, None, None, None, {}, _special(checkpoint), template_of(checkpoint, {}))
+            return cls(None, None, None, None, {}, special_tokens(checkpoint), template_of(checkpoint, {}))
         processor = _read(checkpoint, "processor_config.json")
         counts = _parse(ProcessorFile, processor, checkpoint / "processor_config.json")
         network = _parse(ModelFile, model, checkpoint / "config.json")
         _require_equal_counts(counts, network, checkpoint)
-        special = _special(checkpoint)
+        special = special_tokens(checkpoint)
         image, audio = _tokens(special, counts, checkpoint)
         return cls(
             image=_image(*_section(checkpoint, processor, "image_processor")),
@@ -153,7 +153,7 @@ def _require_equal_counts(counts: ProcessorFile, network: ModelFile, checkpoint:
             )
 
 
-def _special(checkpoint: Path) -> dict[str, str]:
+def special_tokens(checkpoint: Path) -> dict[str, str]:
     """Special tokens by role: a role's value is a text, or an object that has it under `content`.
 
     As in transformers, those of the older file are read where tokenizer_config.json does not list the added tokens.

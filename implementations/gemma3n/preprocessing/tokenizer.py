@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from parity.checkpoint import object_of, text_of
 from parity.errors import BackendUnavailable, UsageError
@@ -62,6 +63,11 @@ class Tokenizer:
         """Token ids of `text` behind exactly one beginning-of-sequence token, whether or not the text writes it."""
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
         return ids if ids[:1] == [self.bos] else [self.bos, *ids]
+
+    def definition(self) -> dict[str, Any]:
+        """What tokenizer.json says, as the library spells it, whoever wrote the file."""
+        told: dict[str, Any] = json.loads(self._tokenizer.to_str())
+        return told
 
     def token_id(self, token: str) -> int | None:
         """The id of one token of the vocabulary; None where it has none."""

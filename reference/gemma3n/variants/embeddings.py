@@ -56,7 +56,7 @@ VARIANTS = (
             "text.inputs_embeds",
             line(MODEL, "torch.where(expanded_vision_mask, vision_embeds, inputs_embeds)", "inputs_embeds"),
             line(MODEL, "torch.where(expanded_audio_mask, audio_embeds, inputs_embeds)", "inputs_embeds"),
-            scenario="outside", source="mlx-lm, mlx-vlm"),
+            scenario="outside", source="llama.cpp, mlx-lm, mlx-vlm"),
     variant("hard-audio-as-vision", HARD, "audio ids keep what the vision table gives for other tokens",
             "text.inputs_embeds",
             line(MODEL, "torch.where(expanded_audio_mask, audio_embeds,",

@@ -139,6 +139,12 @@ def quantised(x: Tensor, bits: int, group: int = 32) -> Tensor:
     return ((groups / scale).round() * scale).flatten(-2).to(x.dtype)
 
 
+def gelu_by_table(x: Tensor) -> Tensor:
+    """The tanh-form GELU as ggml reads it: of `x` in float16, from a table in float16; beyond 10 it is `x` or zero."""
+    read = nn.functional.gelu(x.half().float(), approximate="tanh").half().to(x.dtype)
+    return torch.where(x.abs() < 10, read, x.clamp(min=0))
+
+
 def middle(image: Tensor) -> Tensor:
     """The square in the middle of a picture ``[image, channel, row, column]``."""
     side = min(image.shape[-2:])

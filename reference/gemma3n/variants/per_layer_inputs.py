@@ -28,6 +28,8 @@ AROUND = (
             line(GET, TABLE, f"({TABLE} * torch.where(in_table, 1.0, self.hidden_size_per_layer_input**-0.5)"
                              "[..., None].to(self.embed_tokens_per_layer.weight.dtype))"),
             media=PICTURE, source="llama.cpp 21625"),
+    in_text("ple-padding-zero", NAME, "", "ids outside the table have zeros instead of row 0", "per_layer_inputs.token",
+            line(GET, TABLE, f"({TABLE} * in_table[..., None])"), scenario="outside", source="llama.cpp"),
     in_text("ple-padding-last-row", NAME, "", "ids outside the table use its last row instead of row 0",
             "per_layer_inputs.token",
             line(GET, IN_TABLE, "torch.where(in_table, input_ids, self.config.vocab_size_per_layer_input - 1)"),
@@ -75,6 +77,8 @@ IN_LAYERS = (
              own(LAYER, ACTIVATED, "first_prediction")),
     in_layer("ple-gate-erf", NAME, "", "the gate's GELU is exact instead of the tanh form", "per_layer_activation",
              own(LAYER, ACTIVATED, "nn.functional.gelu(first_prediction)")),
+    in_layer("ple-gate-half-table", NAME, "", "the gate's GELU is read from a table in float16", "per_layer_activation",
+             own(LAYER, ACTIVATED, "HELPERS.gelu_by_table(first_prediction)"), source="ggml", dtypes=("float32",)),
     in_layer("ple-gate-silu", NAME, "", "the gate's activation is SiLU", "per_layer_activation",
              own(LAYER, ACTIVATED, "nn.functional.silu(first_prediction)")),
     in_layer("ple-added", NAME, "", "the per-layer input is added to the gate instead of multiplied", "per_layer_gated",

@@ -1,0 +1,37 @@
+"""A folder that a command writes: whole, or not at all."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from parity.errors import UsageError
+
+
+def require_new(folder: Path) -> None:
+    """Refuse what cannot become a folder, before the work.
+
+    Raises:
+        UsageError: where something is there, or there is no folder to write into.
+    """
+    if folder.exists() or folder.is_symlink():
+        raise UsageError(f"{folder} is there already; name a folder that is not")
+    if not folder.absolute().parent.is_dir():
+        raise UsageError(f"{folder} cannot be written: there is no folder {folder.parent}")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside the one that is named; it gets that name when the context ends without an error.
+
+    Raises:
+        UsageError: where something is there, or there is no folder to write into.
+    """
+    require_new(folder)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.absolute().parent) as hidden:
+        made = Path(hidden) / "made"
+        made.mkdir()
+        yield made
+        made.rename(folder)

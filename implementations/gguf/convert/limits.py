@@ -1,0 +1,70 @@
+"""What llama.cpp computes with whatever a file's header says: a checkpoint that says otherwise cannot be represented.
+
+Each was found by writing a header that says otherwise: the model is not loaded, or computes the same to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from implementations.gemma3n.config import Config, TextConfig
+from implementations.gemma3n.rope import SLIDING
+from parity.errors import UsageError
+
+LAUREL_RANK, PER_LAYER_WIDTH = 64, 256
+STREAMS, ACTIVE = 4, 0
+SPARSE_LAYERS, SPARSITY = 10, 0.95
+FIRST_SHARED = 20
+"""The first layer that has the keys of another: of the last full layer, 19, or the last sliding one, 18."""
+SOFT_CAP = 30.0
+
+
+def require_representable(checkpoint: Path, config: Config) -> None:
+    """Refuse what a file cannot hold, or what would be computed otherwise.
+
+    Raises:
+        UsageError: naming all of it.
+    """
+    if found := [*_sizes(config.text), *_layers(config.text), *_functions(config.text)]:
+        raise UsageError(f"checkpoint {checkpoint} is no model that llama.cpp computes: {'; '.join(found)}")
+
+
+def _sizes(text: TextConfig) -> Iterator[str]:
+    wanted = {
+        "laurel_rank": LAUREL_RANK,
+        "hidden_size_per_layer_input": PER_LAYER_WIDTH,
+        "altup_num_inputs": STREAMS,
+        "altup_active_idx": ACTIVE,
+    }
+    for name, value in wanted.items():
+        if (found := getattr(text, name)) != value:
+            yield f"{name} {found}, there always {value}"
+    if len(set(text.intermediate_size)) > 1:
+        yield "intermediate_size differs between layers, there it is one"
+    if (rows := text.vocab_size_per_layer_input) > text.vocab_size:
+        yield f"vocab_size_per_layer_input {rows}, there at most vocab_size, {text.vocab_size}"
+
+
+def _layers(text: TextConfig) -> Iterator[str]:
+    pattern = text.activation_sparsity_pattern
+    sparse = tuple(SPARSITY if layer < SPARSE_LAYERS else 0.0 for layer in range(len(pattern)))
+    if pattern != sparse:
+        yield f"activation_sparsity_pattern, there {SPARSITY} in the first {SPARSE_LAYERS} layers alone"
+    if (first := text.first_shared_layer) != min(FIRST_SHARED, text.num_hidden_layers):
+        yield f"keys shared from layer {first} on, there from {FIRST_SHARED}"
+    elif text.num_kv_shared_layers:
+        sliding = {layer: text.layer_types[layer] == SLIDING for layer in (FIRST_SHARED - 2, FIRST_SHARED - 1)}
+        if list(sliding.values()) != [True, False]:
+            yield f"layer_types, there layer {FIRST_SHARED - 2} is sliding and {FIRST_SHARED - 1} is full"
+    if SLIDING not in text.layer_types:
+        yield "no sliding layer, there at least one"
+
+
+def _functions(text: TextConfig) -> Iterator[str]:
+    if (cap := text.final_logit_softcapping) != SOFT_CAP:
+        yield f"final_logit_softcapping {cap}, there always {SOFT_CAP}"
+    if not text.altup_correct_scale:
+        yield "altup_correct_scale false, there always true"
+    if (factor := text.ropes[SLIDING].factor) != 1:
+        yield f"RoPE factor {factor} of sliding layers, there of full ones alone"

@@ -1,0 +1,54 @@
+"""Loading: the GGUF file that is named, or one that is made of the checkpoint for as long as this process lives."""
+
+from __future__ import annotations
+
+import atexit
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from implementations.gemma3n.config import Config
+from implementations.gguf.engine.library import library
+from implementations.gguf.options import KINDS, Options
+from implementations.gguf.program import Program
+from implementations.gguf.session import Session
+from parity.scratch import scratch
+
+if TYPE_CHECKING:
+    from implementations.gguf.sight import Sight
+
+_KEPT = ExitStack()
+"""Folders of files that this process runs."""
+atexit.register(_KEPT.close)
+
+
+def load(checkpoint: Path, dtype: str, options: Options) -> Program:
+    """The program of a checkpoint's file.
+
+    Raises:
+        UsageError: for another architecture, what GGUF cannot represent, or a file that cannot be read.
+        BackendUnavailable: where llama.cpp is not installed, or is another build.
+    """
+    llama, config = library(), Config.from_directory(checkpoint)
+    file = options.file or _made(checkpoint, KINDS[dtype])
+    return Program(llama, Session(llama, file, options), config, options)
+
+
+def sight(checkpoint: Path, program: Program, options: Options) -> Sight:
+    """What a checkpoint sees with.
+
+    Raises:
+        UsageError: for a language model alone, or a tower that libmtmd does not compute.
+    """
+    from implementations.gguf.sight import Sight
+
+    folder = _KEPT.enter_context(scratch())
+    return Sight(checkpoint, program.config, folder, program.watch.tensors, options.threads)
+
+
+def _made(checkpoint: Path, kind: str) -> Path:
+    from implementations.gguf.convert import write_text
+
+    file = _KEPT.enter_context(scratch()) / f"model-{kind}.gguf"
+    write_text(checkpoint, file, kind)
+    return file

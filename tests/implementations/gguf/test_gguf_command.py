@@ -1,0 +1,87 @@
+"""`parity gguf convert`: a whole folder or none, and what became of each tensor beside the files."""
+
+import json
+
+import pytest
+
+pytest.importorskip("gguf")
+
+from gguf import GGUFReader
+
+from tests.bad_input.inputs import checkpoint
+
+
+def test_files_and_account(parity, tmp_path):
+    folder = tmp_path / "files"
+    code, out, said = parity("gguf", "convert", "tiny", folder, "--types", "F32, q8_0")
+    assert (code, said) == (0, "")
+    assert sorted(file.name for file in folder.iterdir()) == ["model-f32.gguf", "model-q8_0.gguf", "tensors.txt"]
+    assert out.splitlines() == [
+        f"{folder}/model-f32.gguf: 46.9 MB",
+        f"{folder}/model-q8_0.gguf: 16.5 MB",
+        f"{folder}/tensors.txt: 0.3 MB",
+        "f32: 604 F32, 7 F32 changed, 627 left out",
+        "q8_0: 378 F32, 6 F32 changed, 226 Q8_0, 1 Q8_0 changed, 627 left out",
+    ]
+    told = (folder / "tensors.txt").read_text().splitlines()
+    assert [line for line in told if line.startswith("#")] == ["# f32", "# q8_0"]
+    assert len(told) == 2 * (604 + 7 + 627 + 2)
+    assert all(" -> " in line or "left out, " in line for line in told[1:1239])
+    assert len(GGUFReader(folder / "model-f32.gguf").tensors) == 607
+
+
+def test_a_folder_that_is_there(parity, tmp_path):
+    code, out, said = parity("gguf", "convert", "tiny", tmp_path)
+    assert (code, out) == (2, "")
+    assert said == f"parity: {tmp_path} is there already; name a folder that is not\n"
+
+
+def test_a_folder_in_no_folder(parity, tmp_path):
+    code, _, said = parity("gguf", "convert", "tiny", tmp_path / "a" / "b")
+    assert code == 2
+    assert "there is no folder" in said
+
+
+def test_a_type_that_is_not_known(parity, tmp_path):
+    code, _, said = parity("gguf", "convert", "tiny", tmp_path / "files", "--types", "f32,q3")
+    assert (code, said) == (2, "parity: no number type 'q3'; there are f32, bf16, f16, q8_0, q4_0, q4_k_m\n")
+
+
+@pytest.mark.parametrize("edit", [{"model_type": "llama"}, {"text_config": {"laurel_rank": 16}}, None])
+def test_what_cannot_be_converted_leaves_nothing(parity, tmp_path, edit):
+    given = checkpoint(tmp_path)
+    if edit is None:
+        (given / "model.safetensors").unlink()
+    else:
+        config = json.loads((given / "config.json").read_text())
+        (given / "config.json").write_text(json.dumps(config | edit))
+    code, out, said = parity("gguf", "convert", given, tmp_path / "files")
+    assert (code, out, said.count("\n")) == (2, "", 1)
+    assert [file.name for file in tmp_path.iterdir()] == [given.name]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_what_is_broken_off_leaves_nothing(parity, tmp_path, monkeypatch, failure):
+    """After one of two files."""
+    from implementations.gguf.convert.conversion import Conversion
+
+    write = Conversion.write_text
+
+    def broken(self, file, kind, told):
+        if "q8_0" in file.name:
+            raise failure
+        write(self, file, kind, told)
+
+    monkeypatch.setattr(Conversion, "write_text", broken)
+    code, _, said = parity("gguf", "convert", "tiny", tmp_path / "files", "--types", "q4_0,q8_0")
+    assert (code, said.count("\n")) == (130 if failure is KeyboardInterrupt else 2, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_progress_is_on_standard_error(parity, tmp_path, monkeypatch):
+    monkeypatch.setattr("parity.report.progress.DELAY", 0.0)
+    monkeypatch.setattr("parity.report.progress.TerminalProgress.__init__.__kwdefaults__", {"delay": 0.0})
+    code, out, said = parity("gguf", "convert", "tiny", tmp_path / "files", "--types", "q8_0")
+    assert code == 0
+    assert "gguf: " in said
+    assert "gguf: token" not in out

@@ -1,0 +1,162 @@
+"""llama.cpp's own tokenizer, from a file's header, gives the ids that the reference's gives."""
+
+import json
+import random
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("gguf")
+pytest.importorskip("xllamacpp")
+pytest.importorskip("transformers")
+
+from gguf import GGUFReader, TokenType
+
+from implementations.gguf.convert.conversion import Conversion
+from implementations.gguf.convert.kinds import KINDS
+from implementations.gguf.convert.vocabulary import Vocabulary
+from implementations.gguf.engine.library import library
+from parity.errors import UsageError
+from reference.tiny import path
+from tests.bad_input.inputs import checkpoint, edited
+
+DECLARATIONS = """
+int32_t llama_tokenize(const void * vocab, const char * text, int32_t length, int32_t * tokens, int32_t room,
+                       bool add_special, bool parse_special);
+"""
+PROMPTS = (
+    "Hello world",
+    "  two  blanks, and one behind ",
+    "a\n\nb\n\n\nc\td",
+    "<start_of_turn>user\nWhat is it?<end_of_turn>\n<start_of_turn>model\n",
+    "<start_of_image><image_soft_token><end_of_image> and <unused7>",
+    "na\u00efve, \u6f22\u5b57, \U0001f600 and a\u0301",
+    "<0x41> is no byte, \u2581 is no blank, <unk> <pad> <mask>",
+    "1234567890 + 0.5 = {'x': [1, 2]}",
+    "",
+)
+
+
+def encoder(file):
+    """Ids of a text by llama.cpp, of a file that has a vocabulary alone."""
+    llama = library()
+    llama.ffi.cdef(DECLARATIONS, override=True)
+    params = llama.c.llama_model_default_params()
+    params.vocab_only = True
+    model = llama.c.llama_model_load_from_file(str(file).encode(), params)
+    assert model != llama.ffi.NULL, llama.last_error()
+    model = llama.ffi.gc(model, llama.c.llama_model_free)
+
+    def encoded(text):
+        content, room = text.encode(), len(text.encode()) + 8
+        ids = llama.ffi.new("int32_t[]", room)
+        vocabulary = llama.c.llama_model_get_vocab(model)
+        count = llama.c.llama_tokenize(vocabulary, content, len(content), ids, room, True, True)
+        return list(ids[0:count])
+
+    return encoded
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory):
+    """Ids by llama.cpp, of the embedded checkpoint's tokenizer."""
+    file = tmp_path_factory.mktemp("gguf") / "vocabulary.gguf"
+    Conversion.of(path(), "tiny").write_vocabulary(file)
+    return encoder(file)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """Ids of a text by the tokenizer of transformers."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(path())
+    return lambda text: tokenizer(text).input_ids
+
+
+@pytest.mark.parametrize("prompt", PROMPTS)
+def test_of_prompts(tokens, reference, prompt):
+    assert tokens(prompt) == reference(prompt)
+
+
+def test_of_random_texts(tokens, reference):
+    """Words of the vocabulary in any order, and letters."""
+    draw = random.Random(0)
+    vocabulary = json.loads((path() / "tokenizer.json").read_text())["model"]["vocab"]
+    words = [word.replace("\u2581", " ") for word in vocabulary if not word.startswith("<")]
+    letters = sorted({letter for word in words for letter in word} | set("\n\t\u00e9\u00df\u6f22'\"<>"))
+    for pieces in (words, letters) * 400:
+        text = "".join(draw.choice(pieces) for _ in range(draw.randint(1, 30)))
+        assert tokens(text) == reference(text), text
+
+
+def test_other_scores_would_be_seen(tokens, tmp_path):
+    """Of two neighbours the pair goes first that tokenizer.json lists first; not, if scores rise with its lines."""
+    conversion = Conversion.of(path(), "tiny")
+    upside_down = replace(conversion.vocabulary, scores=[-score for score in conversion.vocabulary.scores])
+    replace(conversion, vocabulary=upside_down).write_vocabulary(tmp_path / "other.gguf")
+    other = encoder(tmp_path / "other.gguf")
+    assert any(other(prompt) != tokens(prompt) for prompt in PROMPTS)
+
+
+def test_types_of_tokens():
+    told = Vocabulary.of(path(), 770)
+    kinds = dict(zip(told.tokens, told.types, strict=True))
+    assert kinds["<unk>"] == TokenType.UNKNOWN
+    assert kinds["<start_of_turn>"] == kinds["<image_soft_token>"] == TokenType.CONTROL
+    assert kinds["<0x41>"] == TokenType.BYTE
+    assert kinds["\u2581the"] == kinds["\n\n"] == TokenType.NORMAL
+    assert kinds["[PAD769]"] == TokenType.UNUSED
+    assert told.special == {"bos": 2, "eos": 1, "unk": 3, "pad": 0, "mask": 4}
+    assert told.open == []
+
+
+def test_added_tokens_that_are_shown(tmp_path):
+    """They are looked for in a text before it is split, unless they have what stands for a blank."""
+    folder = checkpoint(tmp_path)
+    entry = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["added_tokens"] += [{**entry, "id": 292, "content": "\u2581the"}, {**entry, "id": 265, "content": "\n\n"}]
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    told = Vocabulary.of(folder, 768)
+    assert (told.types[265], told.types[292]) == (TokenType.USER_DEFINED, TokenType.NORMAL)
+
+
+def test_pairs_that_llama_cpp_merges_and_the_reference_does_not(tmp_path):
+    """They are told in the account: of such a text the ids may differ."""
+    folder = checkpoint(tmp_path)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    gone = tokenizer["model"]["merges"].pop()
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    conversion = Conversion.of(folder, "tiny")
+    assert list(conversion.vocabulary.open) == [tuple(gone)]
+    (tmp_path / "files").mkdir()
+    conversion.write(tmp_path / "files", {"q4_0": KINDS["q4_0"]}, lambda what: None)
+    told = (tmp_path / "files" / "tensors.txt").read_text()
+    assert f"{gone[0]!r} and {gone[1]!r} make a token that no merge makes" in told
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        (("model",), {"type": "WordLevel", "vocab": {"<bos>": 0}, "unk_token": "<unk>"}, "is a WordLevel tokenizer"),
+        (("model", "byte_fallback"), False, "is without tokens of bytes"),
+        (("normalizer",), {"type": "Lowercase"}, "normalizes otherwise"),
+        (("added_tokens", 0, "content"), "<more>", "has a token 768; config.json has 768 ids"),
+        (("model", "merges", 0), ["no", "token"], "tokenizer.json cannot be read"),
+        (("model", "vocab"), [], "tokenizer.json cannot be read"),
+    ],
+)
+def test_what_llama_cpp_has_no_tokenizer_for(tmp_path, place, value, said):
+    folder = checkpoint(tmp_path)
+    edited(*place, value=value)(folder / "tokenizer.json")
+    with pytest.raises(UsageError, match=said) as raised:
+        Vocabulary.of(folder, 768)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_file_of_a_vocabulary_has_no_tensors(tmp_path):
+    Conversion.of(path(), "tiny").write_vocabulary(tmp_path / "vocabulary.gguf")
+    reader = GGUFReader(tmp_path / "vocabulary.gguf")
+    assert not reader.tensors
+    assert reader.fields["gemma3n.embedding_length"].contents() == 2048

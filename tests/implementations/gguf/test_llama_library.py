@@ -1,0 +1,102 @@
+"""The library: found without importing its package, of one build alone, and heard where it complains."""
+
+from types import SimpleNamespace
+
+import pytest
+
+pytest.importorskip("xllamacpp")
+
+from importlib.metadata import PackageNotFoundError
+
+from implementations.gguf import Backend
+from implementations.gguf.engine import library as module
+from implementations.gguf.engine.library import VERSION, Library, library, located
+from implementations.gguf.program import _require_same
+from parity.errors import BackendUnavailable, UsageError
+
+
+def test_the_package_is_not_imported():
+    """As a package it would begin a runtime of its own."""
+    import subprocess
+    import sys
+
+    program = (
+        "import sys; from implementations.gguf.engine.library import library; library(); "
+        "print('xllamacpp' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
+def test_a_package_that_is_not_installed(monkeypatch):
+    def missing(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(module, "distribution", missing)
+    with pytest.raises(BackendUnavailable, match=r"pip install 'gemma3n-parity\[gguf\]'"):
+        located()
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (SimpleNamespace(version="2020.1.1", files=[]), f"needed as xllamacpp {VERSION}; 2020.1.1 is installed"),
+        (SimpleNamespace(version=VERSION, files=[]), "has 0 shared objects instead of one"),
+    ],
+)
+def test_another_build(found, said, monkeypatch):
+    monkeypatch.setattr(module, "distribution", lambda name: found)
+    with pytest.raises(BackendUnavailable, match=said):
+        located()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("OBJECT_HEADER", 40, "a tensor takes 368 bytes instead of 376"),
+        ("MODEL_DEFAULTS", {"main_gpu": 7}, "the default of main_gpu is 0 instead of 7"),
+        ("CONTEXT_DEFAULTS", {"defrag_thold": 0.5}, "the default of defrag_thold is -1.0 instead of 0.5"),
+    ],
+)
+def test_other_layouts_are_refused(name, value, said, monkeypatch):
+    """Before anything is passed: a field that stands elsewhere is another."""
+    monkeypatch.setattr(module, name, value)
+    with pytest.raises(BackendUnavailable, match=said):
+        Library(located())
+
+
+def test_what_is_no_library(tmp_path):
+    (tmp_path / "it.so").write_bytes(b"nothing")
+    with pytest.raises(BackendUnavailable, match="cannot be loaded"):
+        Library(tmp_path / "it.so")
+
+
+def test_errors_are_kept_and_not_printed(tmp_path, capfd):
+    """The first, which says why; and each once."""
+    llama = library()
+    params = llama.c.llama_model_default_params()
+    (tmp_path / "no.gguf").write_bytes(b"nothing at all")
+    assert llama.c.llama_model_load_from_file(str(tmp_path / "no.gguf").encode(), params) == llama.ffi.NULL
+    assert "invalid magic" in llama.reason()
+    assert llama.reason() == "llama.cpp says no more"
+    assert capfd.readouterr() == ("", "")
+
+
+def test_doctor():
+    assert all(good for good, _, _ in Backend.doctor())
+
+
+def test_doctor_of_another_build(monkeypatch):
+    def refuse():
+        raise BackendUnavailable("another build")
+
+    monkeypatch.setattr(module, "library", refuse)
+    (good, what, said), *_ = Backend.doctor()
+    assert (good, what, said) == (False, "xllamacpp", "another build")
+
+
+def test_a_file_of_another_checkpoint():
+    text = SimpleNamespace(hidden_size=128, num_hidden_layers=25, vocab_size=768)
+    session = SimpleNamespace(hidden=2048, layers=25, vocabulary=768)
+    with pytest.raises(UsageError, match="hidden_size 2,048, the checkpoint 128"):
+        _require_same(session, SimpleNamespace(text=text))
