@@ -20,7 +20,10 @@ def test_the_package_is_not_imported():
     import subprocess
     import sys
 
-    program = "import sys; from implementations.gguf.engine.library import library; library(); print('xllamacpp' in sys.modules)"
+    program = (
+        "import sys; from implementations.gguf.engine.library import library\n"
+        "library(); print('xllamacpp' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
 
