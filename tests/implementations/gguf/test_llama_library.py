@@ -9,7 +9,7 @@ pytest.importorskip("xllamacpp")
 from importlib.metadata import PackageNotFoundError
 
 from implementations.gguf import Backend
-from implementations.gguf import library as module
+from implementations.gguf.engine import library as module
 from implementations.gguf.engine.library import VERSION, Library, library, located
 from implementations.gguf.program import _require_same
 from parity.errors import BackendUnavailable, UsageError
