@@ -188,6 +188,17 @@ def test_twice_the_same_bytes(files, tmp_path, conversion):
         assert again.read_bytes() == files[name].read_bytes()
 
 
+def test_few_rows_at_a_time(files, tmp_path, conversion, monkeypatch):
+    """However few, the file is the same; and none holds more numbers than it may, or than a row has."""
+    from implementations.gguf.convert import parts
+
+    monkeypatch.setattr(parts, "NUMBERS", 5000)
+    for tensor in conversion.text.tensors(KINDS["q8_0"]):
+        assert max(block.size for block in tensor.blocks()) <= max(5000, tensor.shape[-1] * 128), tensor.name
+    conversion.write_text(tmp_path / "again.gguf", KINDS["q4_k_m"], lambda what: None)
+    assert (tmp_path / "again.gguf").read_bytes() == files["q4_k_m"].read_bytes()
+
+
 class TestAccount:
     def test_every_tensor_of_checkpoint_and_file(self, conversion, files):
         """Each of the checkpoint's is in the file, or said to be left out; each of the file's is made of something."""
