@@ -7,6 +7,7 @@ dtype; a qualified one (``float16-ane``) is how some device computes with it, an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -29,6 +30,9 @@ class Arithmetic(ABC):
     def loading(self) -> AbstractContextManager[None]:
         """Loads a model: constants that are made on the way, such as angular frequencies, come out as they must."""
         return nullcontext()
+
+    def meet(self, parameters: Iterable[tuple[str, Any]]) -> None:  # noqa: B027 - most know no names
+        """Hear a loaded model's parameters and their names, for a format may depend on whose numbers it holds."""
 
     @abstractmethod
     def running(self) -> AbstractContextManager[None]:

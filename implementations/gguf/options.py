@@ -18,7 +18,7 @@ MEANINGS: dict[str, str] = {
 }
 KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8, "bf16": 30}
 """Numbers of ggml's types."""
-KINDS = {"float32": "f32", "float32-ggml-bf16": "bf16", "float32-ggml-f16": "f16"}
+KINDS = {"float32": "f32", **{f"float32-ggml-{kind}": kind for kind in ("bf16", "f16", "q8_0", "q4_0")}}
 """The type of a file's matrices, by the name of the arithmetic that this makes."""
 FLASH = {"off": 0, "on": 1}
 

@@ -48,6 +48,7 @@ def prepare(model: nn.Module, tables: Mapping[type[nn.Module], str], arithmetic:
             host, as it must: in fp16, the position 2049 itself has an error of a radian.
         arithmetic: what the model computes in.
     """
+    arithmetic.meet(model.named_parameters())
     for module in model.modules():
         method = tables.get(type(module))
         if method is not None:

@@ -21,8 +21,8 @@ def test_the_package_is_not_imported():
     import sys
 
     program = (
-        "import sys; from implementations.gguf.engine.library import library; library(); "
-        "print('xllamacpp' in sys.modules)"
+        "import sys; from implementations.gguf.engine.library import library\n"
+        "library(); print('xllamacpp' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"
