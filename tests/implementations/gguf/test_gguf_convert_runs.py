@@ -32,7 +32,14 @@ def relative(values, of):
 
 
 @pytest.mark.parametrize(
-    ("name", "most"), [("bf16", 2e-2), ("f16", 3e-3), ("q8_0", 0.1), ("q4_k_m", 0.4), ("q4_0", 0.8)]
+    ("name", "most"),
+    [
+        pytest.param("bf16", 2e-2, marks=pytest.mark.slow),
+        pytest.param("f16", 3e-3, marks=pytest.mark.slow),
+        pytest.param("q8_0", 0.1, marks=pytest.mark.slow),
+        pytest.param("q4_0", 0.8, marks=pytest.mark.slow),
+        ("q4_k_m", 0.4),
+    ],
 )
 def test_types(tmp_path, name, most):
     """Each errs by its own rounding, and not more."""
@@ -55,9 +62,9 @@ def test_keys_that_were_not_saved_again_are_not_read(tmp_path):
     "changed",
     [
         {"weights": {found.HEAD: found.other_head()}},
-        {"rope_scaling": {"rope_type": "linear", "factor": 8.0}},
+        pytest.param({"rope_scaling": {"rope_type": "linear", "factor": 8.0}}, marks=pytest.mark.slow),
         {"layer_types": [f"{kind}_attention" for kind in ("full", "sliding", "full", "sliding", "sliding", "full")]},
-        {"sliding_window": 5},
+        pytest.param({"sliding_window": 5}, marks=pytest.mark.slow),
     ],
     ids=["a head of its own", "divided positions", "another pattern", "another window"],
 )

@@ -75,6 +75,7 @@ def test_a_picture_is_seen(backend):
     assert "text.embed_tokens" not in seen
 
 
+@pytest.mark.slow
 def test_in_parts_and_in_chunks_as_in_one(checkpoint, backend):
     """Soft tokens are rows, and so parts of their own; what stands before and behind may be a chunk of its own.
 
