@@ -32,7 +32,7 @@ from reference.gemma3n import MODEL_TYPES
 from reference.gemma3n.scenarios import MEANINGS, build, facts_of, places_of
 from reference.gemma3n.steps.contract import ALL_STEPS, contract, steps_of, towers_of
 from reference.gemma3n.steps.inputs import EXTRACTOR
-from reference.gemma3n.variants import catalogue
+from reference.gemma3n.variants import asked_by, catalogue
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,7 @@ class Reference(backend.Reference):
     @classmethod
     def check(cls, options: Mapping[str, str]) -> None:
         """Refuse what is no variant of the catalogue, or no place of one."""
-        for name, place in _chosen(options):
+        for name, place in asked_by(options):
             catalogue().get(name).at(place)
 
     @classmethod
@@ -136,7 +136,7 @@ class Reference(backend.Reference):
         with chosen.loading():
             model = load(checkpoint, chosen)
         backend = cls(model, checkpoint, dtype)
-        backend.vary(_chosen(options))
+        backend.vary(asked_by(options))
         backend.execute_as(options.get("execution", ""))
         return backend
 
@@ -293,15 +293,3 @@ class Reference(backend.Reference):
     def _cast(self, given: torch.Tensor) -> torch.Tensor:
         """Pixels and features in the model's dtype, as users of the reference cast them; masks as they are."""
         return self._arithmetic.rounded(given.to(self._model.dtype)) if given.is_floating_point() else given
-
-
-def _chosen(options: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The variant that options name, and its place.
-
-    Raises:
-        UsageError: for a place of no variant.
-    """
-    place = options.get("at", "")
-    if place and "variant" not in options:
-        raise UsageError(f"the reference's option at={place} is the place of no variant; give variant=NAME:at={place}")
-    return [(options["variant"], place)] if "variant" in options else []

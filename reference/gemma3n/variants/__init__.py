@@ -6,8 +6,10 @@ This package imports no framework: the catalogue is listed where torch is not in
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
+from parity.errors import UsageError
 from parity.variant import Catalogue
 from reference.gemma3n.variants import (
     altup,
@@ -43,3 +45,15 @@ def catalogue() -> Catalogue:
     """All variants, for the entry point."""
     every = tuple(each for component in COMPONENTS for each in component.VARIANTS)
     return Catalogue(every, PROMPT, SAMPLES, "transformers")
+
+
+def asked_by(options: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The variant that options name, and its place.
+
+    Raises:
+        UsageError: for a place of no variant.
+    """
+    place = options.get("at", "")
+    if place and "variant" not in options:
+        raise UsageError(f"the reference's option at={place} is the place of no variant; give variant=NAME:at={place}")
+    return [(options["variant"], place)] if "variant" in options else []
