@@ -21,7 +21,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import IO, Final
 
-from parity.discovery import REFERENCES, Choice, available
+from parity.discovery import REFERENCES, Choice, available, find
+from parity.errors import ParityError
 
 WORKER: Final = "parity.running.worker"
 FORK_SERVER: Final = "parity.running.fork_server"
@@ -186,9 +187,18 @@ def end_group(pid: int) -> None:
 
 
 def _is_forked(start: Start) -> bool:
-    """Whether it is an installed reference, judged or true, and the system one where a fork is safe."""
+    """Whether it is an installed reference, judged or true, and the system one where a fork is safe.
+
+    Options that it does not have are refused before anything is imported, so by a worker that starts alone.
+    """
     target = available(start.group).get(Choice.parse(start.backend).name)
-    return sys.platform == "linux" and target in available(REFERENCES).values()
+    if sys.platform != "linux" or target not in available(REFERENCES).values():
+        return False
+    try:
+        find(start.backend, start.group)
+    except ParityError:
+        return False
+    return True
 
 
 def _server(start: Start) -> ForkServer:
