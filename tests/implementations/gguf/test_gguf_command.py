@@ -11,6 +11,13 @@ from gguf import GGUFReader
 from tests.bad_input.inputs import checkpoint
 
 
+@pytest.fixture
+def quiet(monkeypatch):
+    """A slow machine is told of no progress."""
+    monkeypatch.setattr("parity.report.progress.TerminalProgress.__init__.__kwdefaults__", {"delay": 600.0})
+
+
+@pytest.mark.usefixtures("quiet")
 def test_files_and_account(parity, tmp_path):
     folder = tmp_path / "files"
     code, out, said = parity("gguf", "convert", "tiny", folder, "--types", "F32, q8_0")
@@ -60,6 +67,7 @@ def test_what_cannot_be_converted_leaves_nothing(parity, tmp_path, edit):
     assert [file.name for file in tmp_path.iterdir()] == [given.name]
 
 
+@pytest.mark.usefixtures("quiet")
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_what_is_broken_off_leaves_nothing(parity, tmp_path, monkeypatch, failure):
     """After one of two files."""
