@@ -28,7 +28,8 @@ class Tensors(ABC):
     """How a framework's tensors become NumPy arrays in the contract's axes, and back.
 
     Attributes:
-        lazy: True where a value is computed only when asked for; such values are collected and read once a chunk.
+        lazy: True where a value is computed only when asked for; such values are collected, and read
+            when they take much memory (by their ``nbytes``) or the chunk ends.
     """
 
     lazy: ClassVar[bool] = False

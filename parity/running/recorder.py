@@ -19,6 +19,9 @@ from parity.traces.trace import Key, Trace
 
 Notify = Callable[[str], None]
 """Called with each step's name before the step is read, so that a crash can be placed."""
+WAITING = 2**28
+"""Bytes of values that a lazy backend may leave to be computed together: they hold all that they are computed of, and
+those of a picture of 768 pixels are 4 GB. A chunk of text has fewer."""
 
 
 class Sink(Protocol):
@@ -71,6 +74,7 @@ class Recorder:
         self._seen: Counter[str] = Counter()
         self._pieces = Pieces()
         self._pending: list[tuple[str, int, Any]] = []
+        self._waiting = 0
 
     def begin(self, phase: str) -> None:
         """Values that follow belong to `phase`."""
@@ -91,10 +95,8 @@ class Recorder:
         return next_pass
 
     def end(self) -> None:
-        """Read what a lazy backend left to be computed, in the order of emission, and close the phase."""
-        for name, occurrence, value in self._pending:
-            self._write(name, occurrence, value)
-        self._pending.clear()
+        """Read what a lazy backend left to be computed, and close the phase."""
+        self._read()
         for name, whole in self._pieces.assembled():
             self._add(name, 0, whole)
         self._sink.end()
@@ -121,10 +123,24 @@ class Recorder:
         occurrence = self._seen[name]
         self._seen[name] += 1
         if self._answers.translation(value).lazy:
-            self._pending.append((name, occurrence, value))
+            self._wait(name, occurrence, value)
         else:
             self._write(name, occurrence, value)
         return self._answer(Key(self._phase, name, occurrence), value)
+
+    def _wait(self, name: str, occurrence: int, value: Any) -> None:
+        """Leave a value to be computed with others, which is quicker, as long as they do not take too much together."""
+        self._pending.append((name, occurrence, value))
+        self._waiting += getattr(value, "nbytes", 0)
+        if self._waiting > WAITING:
+            self._read()
+
+    def _read(self) -> None:
+        """What was left to be computed, in the order of emission."""
+        for name, occurrence, value in self._pending:
+            self._write(name, occurrence, value)
+        self._pending.clear()
+        self._waiting = 0
 
     def _receive_piece(self, name: str, value: Any, place: Place, shape: tuple[int, ...]) -> Any:
         self._notify(name)
