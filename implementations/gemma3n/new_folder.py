@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from parity.errors import UsageError
+from parity.errors import CannotWrite, UsageError
 
 
 def require_new(folder: Path) -> None:
@@ -28,10 +28,26 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
     Raises:
         UsageError: where something is there, or there is no folder to write into.
+        CannotWrite: where there is no room or no leave. The folder is told by the name that it was asked for.
     """
     require_new(folder)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.absolute().parent) as hidden:
-        made = Path(hidden) / "made"
-        made.mkdir()
-        yield made
-        made.rename(folder)
+    with _told_of(folder):
+        hidden = tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.absolute().parent)
+    with hidden as name:
+        made = Path(name) / "made"
+        with _told_of(folder):
+            made.mkdir()
+        try:
+            yield made
+        except CannotWrite as error:
+            raise CannotWrite(str(error).replace(str(made), str(folder))) from error
+        with _told_of(folder):
+            made.rename(folder)
+
+
+@contextmanager
+def _told_of(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(f"{folder} cannot be written: {error.strerror or error}") from error

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gguf.engine.library import Library
+from implementations.gguf.engine.library import WRITE_AGAIN, Library
 from implementations.gguf.options import FLASH, KV_TYPES, Options
 from implementations.gguf.part import Part
 from parity.errors import BackendUnavailable, UsageError
@@ -43,7 +43,7 @@ class Session:
         params.use_extra_bufts, params.n_gpu_layers = False, 0
         self._model = library.c.llama_model_load_from_file(os.fsencode(file), params)
         if self._model == library.ffi.NULL:
-            raise UsageError(f"llama.cpp cannot load {file}: {library.reason()}")
+            raise UsageError(f"llama.cpp cannot load {file}: {library.reason()}; {WRITE_AGAIN}")
         weakref.finalize(self, library.c.llama_model_free, self._model)
         if (found := self._text("general.architecture")) != ARCHITECTURE:
             raise UsageError(f"{file} is of the architecture {found}; backend llama-cpp is for {ARCHITECTURE}")

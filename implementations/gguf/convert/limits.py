@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from implementations.gemma3n.config import Config, TextConfig
 from implementations.gemma3n.rope import SLIDING
 from parity.errors import UsageError
@@ -18,6 +20,10 @@ SPARSE_LAYERS, SPARSITY = 10, 0.95
 FIRST_SHARED = 20
 """The first layer that has the keys of another: of the last full layer, 19, or the last sliding one, 18."""
 SOFT_CAP = 30.0
+MOST = 2**32 - 1
+"""The greatest integer of a header: they are uint32 in it."""
+MOST_WINDOW = 2**31 - 1
+"""The greatest window: llama.cpp compares distances with it as int32, where a greater one is negative."""
 
 
 def require_representable(checkpoint: Path, config: Config) -> None:
@@ -26,8 +32,28 @@ def require_representable(checkpoint: Path, config: Config) -> None:
     Raises:
         UsageError: naming all of it.
     """
-    if found := [*_sizes(config.text), *_layers(config.text), *_functions(config.text)]:
+    text = config.text
+    if found := [*_numbers(text), *_sizes(text), *_layers(text), *_functions(text)]:
         raise UsageError(f"checkpoint {checkpoint} is no model that llama.cpp computes: {'; '.join(found)}")
+
+
+def beyond_float32(name: str, value: float) -> Iterator[str]:
+    """What is said of a number that float32, which a header's are in, has as infinite or not to its precision."""
+    held = np.finfo(np.float32)
+    if value and not float(held.tiny) <= abs(value) <= float(held.max):
+        yield f"{name} {value}, there a float32 of {held.tiny:.2g} to {held.max:.2g}"
+
+
+def _numbers(text: TextConfig) -> Iterator[str]:
+    """Those that a header has no room for."""
+    whole = {name: value for name, value in vars(text).items() if type(value) is int}
+    for name, value in (whole | {"intermediate_size": max(text.intermediate_size)}).items():
+        if value > (most := MOST_WINDOW if name == "sliding_window" else MOST):
+            yield f"{name} {value}, there at most {most}"
+    yield from beyond_float32("rms_norm_eps", text.rms_norm_eps)
+    for kind, rope in text.ropes.items():
+        yield from beyond_float32(f"RoPE base of {kind}", rope.theta)
+        yield from beyond_float32(f"RoPE factor of {kind}", rope.factor)
 
 
 def _sizes(text: TextConfig) -> Iterator[str]:

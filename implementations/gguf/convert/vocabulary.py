@@ -18,16 +18,12 @@ from gguf import GGUFWriter, TokenType
 from implementations.gemma3n.preprocessing.settings_reader import special_tokens
 from implementations.gemma3n.preprocessing.template_files import template_of
 from implementations.gemma3n.preprocessing.tokenizer import Tokenizer
+from implementations.gguf.convert.tokenizer_limits import BLANK, BYTES, require_known, require_plain
 from parity.checkpoint import object_of
 from parity.errors import UsageError
 
 MODEL = "llama"
 """What llama.cpp calls a tokenizer of scores."""
-BLANK = "\u2581"
-"""Stands for a blank."""
-NORMALIZER = {"type": "Replace", "pattern": {"String": " "}, "content": BLANK}
-"""All that llama.cpp changes in a text: it puts this in place of blanks."""
-BYTES = frozenset(f"<0x{byte:02X}>" for byte in range(256))
 
 
 @dataclass(frozen=True)
@@ -61,9 +57,11 @@ class Vocabulary:
         Raises:
             UsageError: for a file that is missing or malformed, or a tokenizer that llama.cpp does not have.
         """
+        written = object_of(checkpoint / "tokenizer.json")
+        require_plain(checkpoint, written)
         told = Tokenizer.from_directory(checkpoint).definition()
+        require_known(checkpoint, written, told)
         model, added = told["model"], {entry["id"]: entry for entry in told["added_tokens"]}
-        _require_known(checkpoint, told)
         ids: dict[str, int] = model["vocab"] | {entry["content"]: key for key, entry in added.items()}
         tokens = _in_order(checkpoint, ids, size)
         ranks = _ranks(model["merges"])
@@ -93,20 +91,6 @@ class Vocabulary:
         writer.add_add_space_prefix(False)
         if self.template:
             writer.add_chat_template(self.template)
-
-
-def _require_known(checkpoint: Path, told: Mapping[str, Any]) -> None:
-    """Refuse another kind of tokenizer, and texts that are changed otherwise before they are split."""
-    model = told["model"]
-    if model.get("type") != "BPE" or not model.get("byte_fallback"):
-        what = f"a {model.get('type')} tokenizer" if model.get("type") != "BPE" else "without tokens of bytes"
-        raise UsageError(
-            f"checkpoint {checkpoint}: tokenizer.json is {what}; llama.cpp has BPE with bytes for Gemma 3n"
-        )
-    if told.get("normalizer") != NORMALIZER:
-        raise UsageError(
-            f"checkpoint {checkpoint}: tokenizer.json normalizes otherwise than llama.cpp: not only blanks"
-        )
 
 
 def _in_order(checkpoint: Path, ids: Mapping[str, int], size: int) -> list[str]:

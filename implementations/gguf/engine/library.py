@@ -87,6 +87,10 @@ CONTEXT_DEFAULTS = {
 
 ERROR, CONTINUED = 4, 5
 """llama.cpp's levels of an error, and of what goes on the line before."""
+LONGEST = 300
+"""Characters of a message that are kept."""
+WRITE_AGAIN = "write it again with parity gguf convert"
+"""What helps where a file cannot be loaded."""
 
 
 class Library:
@@ -123,14 +127,21 @@ class Library:
         return found.decode(errors="replace")
 
     def reason(self) -> str:
-        """The first error that llama.cpp told of, in one line: the others say what did not come of it. Forgets all."""
-        lines = [" ".join(line.split()) for line in "".join(self._errors).splitlines()]
+        """The first error that llama.cpp told of; the others say what did not come of it. Forgets all.
+
+        Whole, for a name in it may have line ends; of a long one the beginning.
+        """
+        messages = [message.strip()[:LONGEST] for message in self._errors]
         self._errors.clear()
-        return next(filter(None, lines), "llama.cpp says no more")
+        return next(filter(None, messages), "llama.cpp says no more")
 
     def _log(self, level: int, text: Any, _: Any) -> None:
         self._level = self._level if level == CONTINUED else level
-        if self._level == ERROR:
+        if self._level != ERROR:
+            return
+        if level == CONTINUED and self._errors:
+            self._errors[-1] += self.text(text)
+        else:
             self._errors.append(self.text(text))
 
     def _require_layouts(self) -> None:

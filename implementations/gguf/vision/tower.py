@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from implementations.gguf.engine.library import PACKAGE, VERSION, Library, library
+from implementations.gguf.engine.library import PACKAGE, VERSION, WRITE_AGAIN, Library, library
 from implementations.gguf.vision.graph import WIDTH
 from implementations.gguf.vision.watch import VisionWatch
 from parity.errors import BackendUnavailable, UsageError
@@ -91,11 +91,11 @@ class VisionTower:
         params.vocab_only = True
         self._model = c.llama_model_load_from_file(os.fsencode(vocabulary), params)
         if self._model == self._library.ffi.NULL:
-            raise UsageError(f"llama.cpp cannot load {vocabulary}: {self._library.reason()}")
+            raise UsageError(f"llama.cpp cannot load {vocabulary}: {self._library.reason()}; {WRITE_AGAIN}")
         self._context = c.mtmd_init_from_file(os.fsencode(file), self._model, self._params(threads))
         if self._context == self._library.ffi.NULL:
             c.llama_model_free(self._model)
-            raise UsageError(f"libmtmd cannot load {file}: {self._library.reason()}")
+            raise UsageError(f"libmtmd cannot load {file}: {self._library.reason()}; {WRITE_AGAIN}")
         weakref.finalize(self, _free, c, self._context, self._model)
 
     def see(self, pixels: NDArray[np.uint8], *, tap: Tap) -> NDArray[np.float32]:

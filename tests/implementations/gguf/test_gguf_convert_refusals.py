@@ -49,6 +49,20 @@ def refusal(folder):
             {"rope_parameters": {kind: {"rope_type": "linear", "factor": 2.0} for kind in set(SLIDING)}},
             "RoPE factor 2.0 of sliding layers",
         ),
+        ({"sliding_window": 2**40}, "sliding_window 1099511627776, there at most 2147483647"),
+        ({"sliding_window": 2**31}, "sliding_window 2147483648, there at most 2147483647"),
+        ({"max_position_embeddings": 2**33}, "max_position_embeddings 8589934592, there at most 4294967295"),
+        ({"intermediate_size": [2**32] * 25}, "intermediate_size 4294967296, there at most 4294967295"),
+        ({"rms_norm_eps": 1e300}, "rms_norm_eps 1e+300, there a float32 of 1.2e-38 to 3.4e+38"),
+        ({"rms_norm_eps": 1e-50}, "rms_norm_eps 1e-50, there a float32 of 1.2e-38 to 3.4e+38"),
+        (
+            {"rope_parameters": {kind: {"rope_theta": 1e39} for kind in set(SLIDING)}},
+            "RoPE base of full_attention 1e+39, there a float32",
+        ),
+        (
+            {"rope_parameters": {kind: {"rope_type": "linear", "factor": 1e39} for kind in set(SLIDING)}},
+            "RoPE factor of full_attention 1e+39, there a float32",
+        ),
     ],
 )
 def test_what_a_header_cannot_say(tmp_path, fields, said):
@@ -58,6 +72,13 @@ def test_what_a_header_cannot_say(tmp_path, fields, said):
     told = refusal(folder)
     assert f"checkpoint {folder} is no model that llama.cpp computes: " in told
     assert said in told
+
+
+@pytest.mark.parametrize(("name", "value"), [("sliding_window", 2**31 - 1), ("max_position_embeddings", 2**32 - 1)])
+def test_the_greatest_integers_of_a_header(tmp_path, name, value):
+    folder = checkpoint(tmp_path)
+    edited("text_config", name, value=value)(folder / "config.json")
+    Conversion.of(folder, "tiny").write_vocabulary(tmp_path / "vocabulary.gguf")
 
 
 def test_all_of_it_in_one_line(tmp_path):

@@ -142,7 +142,6 @@ def test_pairs_that_llama_cpp_merges_and_the_reference_does_not(tmp_path):
         (("model",), {"type": "WordLevel", "vocab": {"<bos>": 0}, "unk_token": "<unk>"}, "is a WordLevel tokenizer"),
         (("model", "byte_fallback"), False, "is without tokens of bytes"),
         (("normalizer",), {"type": "Lowercase"}, "normalizes otherwise"),
-        (("added_tokens", 0, "content"), "<more>", "has a token 768; config.json has 768 ids"),
         (("model", "merges", 0), ["no", "token"], "tokenizer.json cannot be read"),
         (("model", "vocab"), [], "tokenizer.json cannot be read"),
     ],
@@ -153,6 +152,85 @@ def test_what_llama_cpp_has_no_tokenizer_for(tmp_path, place, value, said):
     with pytest.raises(UsageError, match=said) as raised:
         Vocabulary.of(folder, 768)
     assert "\n" not in str(raised.value)
+
+
+def spoilt(folder, spoil):
+    """What is said of a tokenizer.json that is spoilt."""
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    spoil(tokenizer)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(UsageError) as raised:
+        Vocabulary.of(folder, 768)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("ignore_merges", True, "ignore_merges True, there merges make every token"),
+        ("dropout", 0.5, "dropout 0.5, there no merge is left out by chance"),
+        ("fuse_unk", False, "fuse_unk False, in Gemma 3n true"),
+        ("continuing_subword_prefix", "##", "continuing_subword_prefix '##', there a token has none"),
+        ("end_of_word_suffix", "</w>", "end_of_word_suffix '</w>', there a token has none"),
+        ("unk_token", "<nothing>", "unk_token '<nothing>' is no token"),
+    ],
+)
+def test_settings_by_which_ids_would_differ(tmp_path, capfd, name, value, said):
+    """The library, which crashes on a prefix that is longer than a token, is not asked first."""
+    told = spoilt(checkpoint(tmp_path), lambda tokenizer: tokenizer["model"].update({name: value}))
+    assert told.endswith(f"tokenizer.json is none that llama.cpp has: {said}")
+    assert capfd.readouterr() == ("", "")
+
+
+SPLIT = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+
+
+@pytest.mark.parametrize(
+    "found", [{"type": "Whitespace"}, SPLIT | {"pattern": {"Regex": r"\d"}}, SPLIT | {"invert": True}]
+)
+def test_texts_that_are_split_before_they_are_merged(tmp_path, found):
+    told = spoilt(checkpoint(tmp_path), lambda tokenizer: tokenizer.update(pre_tokenizer=found))
+    assert f"pre_tokenizer {found['type']!r} splits otherwise" in told
+
+
+@pytest.mark.parametrize("found", [None, SPLIT])
+def test_texts_that_are_not_split(tmp_path, found):
+    folder = checkpoint(tmp_path)
+    edited("pre_tokenizer", value=found)(folder / "tokenizer.json")
+    assert Vocabulary.of(folder, 768).scores == Vocabulary.of(path(), 768).scores
+
+
+def added(**changes):
+    """One more of the tokens that are added, like another one but for what is named."""
+    return lambda tokenizer: tokenizer["added_tokens"].append(tokenizer["added_tokens"][5] | changes)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda tokenizer: tokenizer["model"]["vocab"].update(zzz=300), "and 'zzz' both have the id 300"),
+        (added(content="more"), "'<start_of_turn>' and 'more' both have the id 5"),
+        (added(id=300), "'<start_of_turn>' has the ids 5 and 300"),
+        (lambda tokenizer: tokenizer["added_tokens"][5].update(id=300), "'<start_of_turn>' has the ids 5 and 300"),
+        (added(content="more", id=768), "has a token 768; config.json has 768 ids"),
+        (
+            lambda tokenizer: tokenizer["added_tokens"][5].update(lstrip=True),
+            "lstrip of the added token '<start_of_turn>'",
+        ),
+        (lambda tokenizer: tokenizer["model"]["vocab"].pop("<0x41>"), "is without tokens of bytes"),
+    ],
+)
+def test_tokens_that_an_id_does_not_tell(tmp_path, spoil, said):
+    assert said in spoilt(checkpoint(tmp_path), spoil)
+
+
+def test_a_token_that_is_added_twice_alike(tmp_path):
+    folder = checkpoint(tmp_path)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    added()(tokenizer)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert Vocabulary.of(folder, 768) == Vocabulary.of(path(), 768)
 
 
 def test_the_file_of_a_vocabulary_has_no_tensors(tmp_path):

@@ -11,7 +11,9 @@ from importlib.metadata import PackageNotFoundError
 from implementations.gguf import Backend
 from implementations.gguf.engine import library as module
 from implementations.gguf.engine.library import VERSION, Library, library, located
+from implementations.gguf.options import Options
 from implementations.gguf.program import _require_same
+from implementations.gguf.session import Session
 from parity.errors import BackendUnavailable, UsageError
 
 
@@ -80,6 +82,30 @@ def test_errors_are_kept_and_not_printed(tmp_path, capfd):
     assert "invalid magic" in llama.reason()
     assert llama.reason() == "llama.cpp says no more"
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([(4, "no tensor 'a\n\nb' in it\n"), (4, "failed\n")], "no tensor 'a\n\nb' in it"),
+        ([(4, "no tensor"), (5, " 'a'"), (2, "fine\n"), (5, "too\n"), (4, "failed\n")], "no tensor 'a'"),
+        ([(4, "\n"), (4, "why\n")], "why"),
+        ([(4, "a" * 1000)], "a" * 300),
+        ([(2, "fine\n"), (5, "too\n")], "llama.cpp says no more"),
+    ],
+)
+def test_the_reason_is_the_first_message_whole(messages, said):
+    llama = library()
+    llama.reason()
+    for level, text in messages:
+        llama.logger(level, llama.ffi.new("char[]", text.encode()), llama.ffi.NULL)
+    assert llama.reason() == said
+
+
+def test_a_file_that_cannot_be_loaded_has_a_cure(tmp_path):
+    (tmp_path / "no.gguf").write_bytes(b"nothing at all")
+    with pytest.raises(UsageError, match=r"no\.gguf: .*invalid magic.*; write it again with parity gguf convert$"):
+        Session(library(), tmp_path / "no.gguf", Options())
 
 
 def test_doctor():
