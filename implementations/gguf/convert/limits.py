@@ -22,8 +22,11 @@ FIRST_SHARED = 20
 SOFT_CAP = 30.0
 MOST = 2**32 - 1
 """The greatest integer of a header: they are uint32 in it."""
-MOST_WINDOW = 2**31 - 1
-"""The greatest window: llama.cpp compares distances with it as int32, where a greater one is negative."""
+MOST_WINDOW = 2**23
+"""The greatest window: llama.cpp counts the cells of 256 windows, one for each sequence, in uint32.
+
+With 16 sequences it cannot compute a window of 2^28; of 2^31 - 1 its logits are others, and of 2^31 no numbers.
+"""
 
 
 def require_representable(checkpoint: Path, config: Config) -> None:

@@ -131,6 +131,8 @@ def test_files_of_a_command(parity, tmp_path):
         ("preprocessor_config.json", ("size", "height"), 512, "pictures of 512 by 256, there squares of a multiple of"),
         ("preprocessor_config.json", ("size",), {"height": 192, "width": 192}, "pictures of 192 by 192, there squares"),
         ("preprocessor_config.json", ("rescale_factor",), 0.5, "rescale_factor 0.5, there 1/255"),
+        ("preprocessor_config.json", ("size",), {"height": 2**33, "width": 2**33}, "8589934592 pixels, there at most"),
+        ("config.json", ("vision_config", "rms_norm_eps"), 1e300, "vision_config.rms_norm_eps 1e+300, there a float32"),
     ],
 )
 def test_a_geometry_that_libmtmd_does_not_have(tmp_path, file, place, value, said):
@@ -181,6 +183,14 @@ def test_mean_and_deviation_are_the_processors(tmp_path):
     Conversion.of(folder, "tiny", tower=True).write_tower(tmp_path / "mmproj.gguf", lambda what: None)
     told = GGUFReader(tmp_path / "mmproj.gguf").fields
     assert told["clip.vision.image_mean"].contents() == [0.5, 0.5, 0.5]
+
+
+def test_a_deviation_that_a_header_cannot_hold(tmp_path):
+    folder = seeing(tmp_path)
+    edited("do_normalize", value=True)(folder / "preprocessor_config.json")
+    edited("image_std", value=[0.5, 1e39, 0.5])(folder / "preprocessor_config.json")
+    with pytest.raises(UsageError, match=r"image_std 1e\+39, there a float32"):
+        Tower.of(folder, Config.from_directory(folder))
 
 
 def test_the_processors_files_must_be_there(tmp_path):
