@@ -13,7 +13,7 @@ from implementations.gemma3n.config import Config
 from implementations.gemma3n.preprocessing.settings import ImageSettings
 from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
 from implementations.gemma3n.weight_names import PUBLISHED, require_names, require_shape
-from implementations.gguf.convert.limits import MOST, beyond_float32
+from implementations.gguf.convert.limits import beyond_float32
 from implementations.gguf.convert.parts import Part, Scaled, Source, Tensor, Zeros
 from implementations.gguf.convert.shapes import Shape
 from implementations.gguf.convert.tower_shapes import tower_shapes
@@ -145,8 +145,6 @@ def _require_geometry(checkpoint: Path, config: Config, image: ImageSettings) ->
         found.append(f"hidden_size {config.text.hidden_size}, there at most {WIDTH}")
     if not math.isclose(image.rescale_factor, 1 / 255):
         found.append(f"rescale_factor {image.rescale_factor}, there 1/255")
-    if image.height > MOST:
-        found.append(f"pictures of {image.height} pixels, there at most {MOST}")
     found += beyond_float32("vision_config.rms_norm_eps", config.vision.rms_norm_eps)
     for name, values in (("image_mean", image.mean), ("image_std", image.deviation)):
         found += [said for value in values or () for said in beyond_float32(name, value)]
