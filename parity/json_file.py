@@ -53,12 +53,14 @@ def read_text(path: Path) -> str:
 
 
 def parse_json(text: str | bytes) -> Any:
-    """The content of JSON text.
+    """The content of JSON text; bytes are UTF-8, for JSON between programs is nothing else (RFC 8259, 8.1).
 
     Raises:
         ValueError: when it is no JSON, or is beyond the limits.
     """
     try:
+        if isinstance(text, bytes):
+            text = text.decode()
         data = json.loads(
             text, parse_int=_integer, parse_float=_number, parse_constant=_constant, object_pairs_hook=_object
         )

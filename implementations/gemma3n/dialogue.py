@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.generation import generate_ids, prefill
 from implementations.gemma3n.preprocessing.audio_file import Clip
-from implementations.gemma3n.preprocessing.encoding import Turn, clips, images
+from implementations.gemma3n.preprocessing.encoding import Turn, clips, images, require_own_turns
 from implementations.gemma3n.preprocessing.image import Image
 from implementations.gemma3n.preprocessing.inputs import NOTHING, Media, media_of
 from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
@@ -86,6 +86,7 @@ class Dialogue:
     def _encode(self, dialogue: Sequence[Turn]) -> list[int]:
         """Token ids; a plain text, which is gone on from as it is, stands alone."""
         if all(turn.role != "text" for turn in dialogue):
+            require_own_turns(dialogue)
             return self._preprocessor.encode(dialogue)
         parts = [part for turn in dialogue for part in turn.parts]
         if len(dialogue) > 1 or not all(isinstance(part, str) for part in parts):

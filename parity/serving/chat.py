@@ -8,8 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from parity.generation import Message, Role, Sampling
+from parity.json_file import parse_json
 from parity.media import Part
 from parity.serving.attachments import Attachments
 from parity.serving.refusal import Refusal
@@ -86,7 +88,11 @@ AnyPart = Annotated[TextPart | ImagePart | AudioPart, Field(discriminator="type"
 
 
 def _as_parts(content: Any) -> Any:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    if not isinstance(content, list):
+        raise PydanticCustomError("content", "Input should be text or a list of parts")
+    return content
 
 
 class ChatMessage(_Strict):
@@ -182,16 +188,12 @@ def _part(part: TextPart | ImagePart | AudioPart, place: str, attachments: Attac
 
 def _parsed(body: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(body, parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        found = parse_json(body)
+    except ValueError as error:
         raise Refusal(400, f"the body is no JSON: {error}", code="invalid_json") from error
     if not isinstance(found, dict):
         raise Refusal(400, "the body is no JSON object", code="invalid_json")
     return found
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _heeded(given: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from parity.errors import DEBUG, debugging
-from parity.serving.refusal import Refusal
+from parity.serving.refusal import Refusal, ending
 from parity.serving.settings import KEY, Settings
 
 OPEN = ("/", "/health")
@@ -50,6 +50,9 @@ class Gate:
             await self._through(scope, receive, noted)
         except Refusal as refusal:
             await refuse(refusal, send)
+        except asyncio.CancelledError:  # the server ends; an answer that has begun said so itself
+            if not begun:
+                await refuse(ending(), send)
         except Exception:  # a fault of our own; the client is told that, and no more
             if debugging():
                 traceback.print_exc(file=sys.stderr)
@@ -86,7 +89,7 @@ class Gate:
         origin = headers.get("origin")
         if origin is None or origin in self._settings.origins:
             return
-        if urlsplit(origin).netloc != headers.get("host"):
+        if netloc(origin) != headers.get("host"):
             raise Refusal(403, f"pages of {origin} may not ask; --allow-origin lets them", code="unknown_origin")
 
     def _require_key(self, headers: Mapping[str, str]) -> None:
@@ -152,6 +155,14 @@ def hostname(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0]
     return host.partition(":")[0].lower()
+
+
+def netloc(origin: str) -> str | None:
+    """The host and port of an ``Origin`` header; None where it is no URL."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:  # a bracket without its other one, or what is no address between them
+        return None
 
 
 def is_address(host: str) -> bool:

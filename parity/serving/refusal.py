@@ -60,6 +60,11 @@ def refusal_of(error: Refusal | ParityError | TimeoutError) -> Refusal:
     return unavailable(str(error))
 
 
+def ending() -> Refusal:
+    """The server was told to end, and the time of answers is over."""
+    return Refusal(503, "the server is ending; ask again later", code="unavailable", headers={"Retry-After": "5"})
+
+
 def unavailable(reason: str) -> Refusal:
     """The model is not there."""
     return Refusal(503, f"the model is not available: {reason}", code="unavailable", headers={"Retry-After": "5"})

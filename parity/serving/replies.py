@@ -16,7 +16,7 @@ from parity.errors import ParityError
 from parity.generation import Finish
 from parity.serving.attachments import Attachments
 from parity.serving.desk import ClientGone, Desk, Ended, Order
-from parity.serving.refusal import Refusal, refusal_of
+from parity.serving.refusal import Refusal, ending, refusal_of
 from parity.serving.settings import Settings
 
 UNBUFFERED = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -51,12 +51,14 @@ class Answer:
         """The next piece, or the end.
 
         Raises:
-            Refusal: for what the client is told.
+            Refusal: for what the client is told, also where the server ends, which cancels whoever waits.
             ClientGone: where nobody waits.
         """
         try:
             async with asyncio.timeout_at(self.end):
                 return await self._order.event()
+        except asyncio.CancelledError as error:
+            raise ending() from error
         except (Refusal, ParityError, TimeoutError) as error:
             refusal = refusal_of(error)
             refusal.message = self._attachments.told(refusal.message)

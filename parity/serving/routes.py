@@ -98,7 +98,8 @@ class Routes:
 def application(settings: Settings, desk: Desk, home: Path) -> ASGIApp:
     """The server behind its gate."""
     routes = Routes(settings, desk, home)
-    app = FastAPI(openapi_url=None)  # its pages would fetch scripts from elsewhere
+    # The pages of its own would fetch scripts from elsewhere; a redirection says nothing to clients that read JSON.
+    app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.add_api_route("/", routes.page, response_model=None)
     app.add_api_route("/health", routes.health, response_model=None)
     app.add_api_route("/v1/models", routes.models)
@@ -126,5 +127,5 @@ async def _failed(request: Request, error: Exception) -> Response:
 async def _unknown(request: Request, error: Exception) -> Response:
     """A path or a method that there is not."""
     assert isinstance(error, HTTPException)
-    what = f"{request.method} {request.url.path}"
+    what = f"{request.method} {request.scope['path']}"  # a URL would be made with the host, which need not be one
     return await _refused(request, Refusal(error.status_code, f"{what}: {error.detail}", code="not_found"))

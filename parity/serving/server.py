@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import socket
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from parity.errors import UsageError
 from parity.running.single import Writer
@@ -19,6 +21,47 @@ from parity.serving.settings import KEY, Settings
 
 MOMENT = 10
 """Seconds that running answers have when the server is told to end."""
+LAST = 1.0
+"""Seconds that the others then have to read that it ends."""
+HEAD_SECONDS = 10.0
+"""For a request's line and headers, from where the connection begins or the last answer has ended."""
+
+
+class Connection(H11Protocol):
+    """One that ends where the head of a request does not come in time: uvicorn bounds only wholly silent ones."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        """Wait for the first request."""
+        super().connection_made(transport)
+        self._await_head()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next one, which may be there already."""
+        self._await_head()
+        super().on_response_complete()
+
+    def _await_head(self) -> None:
+        self.loop.call_later(HEAD_SECONDS, self._end_after, self.cycle)
+
+    def _end_after(self, last: RequestResponseCycle | None) -> None:
+        if self.cycle is last:
+            self.timeout_keep_alive_handler()
+
+
+class Server(uvicorn.Server):
+    """One that tells those who wait that it ends."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End within `MOMENT` and `LAST`, whether clients read or not; after a second SIGINT, within `LAST`."""
+        await super().shutdown(sockets)
+        for task in self.server_state.tasks:
+            task.cancel()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + LAST
+        while self.server_state.connections and loop.time() < end:
+            await asyncio.sleep(0.02)
+        for connection in self.server_state.connections:
+            connection.transport.abort()
 
 
 def bound(host: str, port: int, key: str | None) -> socket.socket:
@@ -63,10 +106,11 @@ def serve(
         server(application(settings, desk, home)).run(sockets=[listening])
 
 
-def server(app: object) -> uvicorn.Server:
+def server(app: object) -> Server:
     """An application's server, which says nothing by itself."""
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]  # uvicorn's own name for the same interface
+        http=Connection,
         lifespan="off",
         ws="none",
         log_config=None,
@@ -75,4 +119,4 @@ def server(app: object) -> uvicorn.Server:
         server_header=False,
         timeout_graceful_shutdown=MOMENT,
     )
-    return uvicorn.Server(config)
+    return Server(config)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -67,16 +69,29 @@ def test_it_ends_when_the_running_answer_has(tmp_path, number, code, line):
 
 
 def test_an_answer_that_does_not_end_has_a_moment(tmp_path):
-    """A second signal need not wait for it."""
+    """A second signal need not wait for it; each client is told, in a stream by its last event."""
     with started() as (port, process):
-        answer = wire(port, f"wait {tmp_path}")
+        stream = wire(port, f"wait {tmp_path}", stream=True)
         eventually((tmp_path / "begun").exists)
+        waiting = [wire(port, "Hi", stream=stream) for stream in (False, True)]
+        eventually(lambda: urlopen(f"http://127.0.0.1:{port}/health").read().endswith(b'"waiting":2}'))
+        assert stream.recv(9) == b"HTTP/1.1 "
         process.send_signal(signal.SIGINT)
         eventually(lambda: refuses(port))
         process.send_signal(signal.SIGINT)
+        told = [received(answer) for answer in (stream, *waiting)]
+        for answer in (stream, *waiting):
+            answer.close()
         _, err = process.communicate()
-        answer.close()
         assert process.returncode == 130
+        ending = "the server is ending; ask again later"
+        error = {"error": {"message": ending, "type": "server_error", "param": None, "code": "unavailable"}}
+        assert b"data: " + json.dumps(error).encode() + b"\n\n\r\n" in told[0]
+        assert told[0].endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        for whole in told[1:]:
+            head, _, body = whole.partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 503 ")
+            assert json.loads(body) == error
         assert err == "parity: interrupted\n"
 
 

@@ -27,8 +27,8 @@ SETTINGS = Settings("toy", "toy-float32-weights", seconds=120)
 class Served:
     """A running server."""
 
-    def __init__(self, port, desk, home, told):
-        self.port, self.desk, self.home, self.told = port, desk, home, told
+    def __init__(self, port, desk, home, told, runs):
+        self.port, self.desk, self.home, self.told, self.runs = port, desk, home, told, runs
         self.url = f"http://127.0.0.1:{port}"
         openai = pytest.importorskip("openai")
         self.client = openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", max_retries=0)
@@ -77,7 +77,7 @@ def serving(backend, checkpoint, grace=GRACE, **changed):
         thread = threading.Thread(target=runs.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            served = Served(listening.getsockname()[1], desk, home, told)
+            served = Served(listening.getsockname()[1], desk, home, told, runs)
             with served.client:
                 yield served
         finally:

@@ -91,6 +91,11 @@ class Speaking(Port):
             hear()
             yield "x" * (1 << 20)
 
+    def do_clog(self, rest, hear):
+        """Say more than a connection holds, and then nothing until told to stop."""
+        yield "x" * (16 << 20)
+        yield from self.do_read(rest, hear)
+
     def do_hold(self, rest, hear):
         """Wait until there is a file that lets it go on."""
         (folder := Path(rest)).joinpath("begun").touch()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from pathlib import Path
 
 import pytest
 
 from tests.running.test_process import eventually, is_alive
-from tests.serving.wire import received, wire
+from tests.serving.wire import HEAD, received, wire
 
 openai = pytest.importorskip("openai")
 
@@ -154,6 +155,36 @@ def test_a_model_that_does_not_stop_is_ended(serve, folder):
     assert served.say("next").choices[0].message.content == "next "
     assert not is_alive(process)
     assert served.told == ["the model did not stop within 0.1 s and was ended; it is started again"]
+
+
+def test_an_end_waits_for_nobody_who_does_not_read(toy, folder, monkeypatch):
+    """There is no telling them; the thread of the server has ended, which is what leaving the context waits for."""
+    from tests.serving.conftest import serving
+
+    monkeypatch.setattr("parity.serving.server.LAST", 0.1)
+    with serving("tests.serving.speaking:Speaking", toy) as served:
+        connection = wire(served.port, f"clog {folder}", stream=True)
+        is_there(folder / "begun")
+        with wire(served.port, "waits") as waiting:
+            eventually(lambda: served.desk.waiting == 1)
+            served.runs.should_exit = served.runs.force_exit = True
+            assert b"the server is ending" in received(waiting)
+    connection.close()
+
+
+def test_who_still_sends_a_body_is_told_of_the_end(toy):
+    from tests.serving.conftest import serving
+
+    with (
+        serving("tests.serving.speaking:Speaking", toy) as served,
+        socket.create_connection(("127.0.0.1", served.port)) as sending,
+    ):
+        sending.sendall(HEAD + b"Content-Length: 100\r\nExpect: 100-continue\r\n\r\n{")
+        assert sending.recv(1 << 16).startswith(b"HTTP/1.1 100 ")  # it is being read
+        served.runs.should_exit = served.runs.force_exit = True
+        said = received(sending)
+    assert said.startswith(b"HTTP/1.1 503 ")
+    assert b"the server is ending" in said
 
 
 def test_an_end_leaves_nothing(serve, toy, folder):

@@ -8,7 +8,7 @@ import socket
 import pytest
 
 from tests.running.test_process import eventually
-from tests.serving.wire import HEAD, received
+from tests.serving.wire import HEAD, received, wire
 
 openai = pytest.importorskip("openai")
 
@@ -53,8 +53,9 @@ def test_pages_of_other_sites(served, serve):
     """They may send what they cannot read the answer of; ours may, and those that are allowed."""
     json_ = {"Content-Type": "application/json"}
     body = json.dumps(ASK).encode()
-    for origin in ("https://evil.example", "null", "http://localhost:1"):
-        assert code(served.ask("POST", "/v1/chat/completions", body, {**json_, "Origin": origin}))[0] == 403
+    for origin in ("https://evil.example", "null", "http://localhost:1", "http://[bad", "http://[::1]x", ""):
+        refused = code(served.ask("POST", "/v1/chat/completions", body, {**json_, "Origin": origin}))
+        assert refused == (403, "unknown_origin")
     assert served.ask("POST", "/v1/chat/completions", body, {**json_, "Origin": served.url})[0] == 200
     plain = {"Content-Type": "text/plain", "Origin": served.url}
     assert code(served.ask("POST", "/v1/chat/completions", body, plain)) == (415, "unsupported_media_type")
@@ -77,10 +78,13 @@ def test_pages_of_other_sites(served, serve):
         (b"[" * 15_000, 400, "invalid_json"),
         (b'{"a": ' + b"9" * 5000 + b"}", 400, "invalid_json"),
         (b'{"temperature": NaN}', 400, "invalid_json"),
+        (b'{"model": "toy", "model": "other"}', 400, "invalid_json"),
+        (json.dumps(ASK).encode("utf-16"), 400, "invalid_json"),
+        (json.dumps(ASK).encode("utf-16-le"), 400, "invalid_json"),
         (b"{}", 400, "invalid_value"),
         (b" " * 20_001, 413, "too_large"),
     ],
-    ids=range(9),
+    ids=range(12),
 )
 def test_bodies_that_are_none(tiny, body, status, error):
     assert code(tiny.ask("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})) == (status, error)
@@ -125,6 +129,26 @@ def test_a_body_that_does_not_come(tiny, monkeypatch):
     assert raw(tiny.port, HEAD + b"Content-Length: 100\r\n\r\n{").startswith(b"HTTP/1.1 408 ")
 
 
+def test_a_head_that_does_not_come(tiny, monkeypatch):
+    """Neither the first one nor the next; who has asked is answered, however long that takes."""
+    monkeypatch.setattr("parity.serving.server.HEAD_SECONDS", 0.2)
+    head, asked = b"GET /health HTTP/1.1\r\nHost: localhost\r\n", b"\r\n"
+    assert raw(tiny.port, head) == raw(tiny.port) == b""
+    said = raw(tiny.port, head + asked, head)
+    assert said.startswith(b"HTTP/1.1 200 ")
+    assert said.endswith(b'"waiting":0}')
+    assert raw(tiny.port, (head + asked) * 2, head).count(b'"waiting":0}') == 2
+
+
+def test_an_answer_may_take_longer_than_its_head(tiny, monkeypatch, tmp_path):
+    monkeypatch.setattr("parity.serving.server.HEAD_SECONDS", 0.01)
+    with wire(tiny.port, f"hold {tmp_path}") as asked:
+        eventually((tmp_path / "begun").exists)
+        assert raw(tiny.port) == b""  # a connection made later is ended meanwhile
+        (tmp_path / "go").touch()
+        assert b'"content":"held"' in received(asked)
+
+
 def test_a_length_that_is_none(tiny):
     assert raw(tiny.port, HEAD + b"Content-Length: " + b"9" * 30 + b"\r\n\r\n").startswith(b"HTTP/1.1 4")
     assert raw(tiny.port, b"\x16\x03\x01 no HTTP\r\n\r\n").startswith(b"HTTP/1.1 400 ")
@@ -134,11 +158,16 @@ def test_a_length_that_is_none(tiny):
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [("GET", "/v1/nothing", 404), ("POST", "/v1/completions", 404), ("GET", "/v1/chat/completions", 405),
-     ("GET", "/docs", 404), ("GET", "/openapi.json", 404), ("GET", "/../../etc/passwd", 404), ("GET", "/%00", 404)],
+     ("GET", "/docs", 404), ("GET", "/openapi.json", 404), ("GET", "/../../etc/passwd", 404), ("GET", "/%00", 404),
+     ("POST", "/v1/chat/completions/", 404), ("GET", "/health/", 404)],
 )  # fmt: skip
 def test_what_there_is_not(served, method, path, status):
     headers = {"Content-Type": "application/json"}
     assert code(served.ask(method, path, b"{}" if method == "POST" else None, headers)) == (status, "not_found")
+
+
+def test_what_there_is_not_at_a_host_that_makes_no_url(served):
+    assert code(served.ask("GET", "/v1/nothing", headers={"Host": "[::1"})) == (404, "not_found")
 
 
 def test_an_upgrade_is_none(served):

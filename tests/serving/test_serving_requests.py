@@ -37,6 +37,12 @@ REFUSED = {
     "a role": ({"messages": [USER, {"role": "tool", "content": "x"}]}, "messages[1].role", "'system', 'developer'"),
     "no content": ({"messages": [{"role": "user"}]}, "messages[0].content", "Field required"),
     "empty content": ({"messages": [{"role": "user", "content": []}]}, "messages[0].content", "at least 1 item"),
+    "null for content": (
+        {"messages": [{"role": "user", "content": None}]}, "messages[0].content", "should be text or a list of parts",
+    ),
+    "a number for content": (
+        {"messages": [{"role": "user", "content": 5}]}, "messages[0].content", "should be text or a list of parts",
+    ),
     "half a pair": ({"messages": [{"role": "user", "content": "\ud800"}]}, "messages[0].content[0].text", "encode"),
     "a kind of part": (part(type="video", text="x"), "messages[1].content[1]", "does not match"),
     "a part's field": (part(type="text", text=5), "messages[1].content[1].text", "valid string"),

@@ -20,6 +20,8 @@ from implementations.gemma3n.preprocessing.tokenizer import Tokenizer
 from parity.errors import UsageError
 
 Content = str | Image | Clip
+TURNS = ("<start_of_turn>", "<end_of_turn>")
+"""What Gemma's chat templates part turns with: a text that holds them would be read as turns of others."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,22 @@ def encode(
     """
     text = prompt_text(turns, settings, add_generation_prompt=add_generation_prompt)
     return encode_text(text, tokenizer, settings, images=len(images(turns)), clips=len(clips(turns)))
+
+
+def require_own_turns(turns: Iterable[Turn]) -> None:
+    """Refuse texts that would be read as turns of others, which `encode` takes, as the reference's processor does.
+
+    Templates write a message's parts one behind the other, some without their outer blanks: a token may lie in two.
+
+    Raises:
+        UsageError: for a turn whose text contains one of `TURNS`.
+    """
+    for turn in turns:
+        texts = [part for part in turn.parts if isinstance(part, str)]
+        joined = "".join(texts), "".join(map(str.strip, texts))
+        for token in TURNS:
+            if any(token in text for text in joined):
+                raise UsageError(f"a message's text contains {token}, which parts turns; send each turn as a message")
 
 
 def prompt_text(turns: Sequence[Turn], settings: ProcessorSettings, *, add_generation_prompt: bool = True) -> str:

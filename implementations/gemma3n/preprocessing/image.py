@@ -77,6 +77,8 @@ def decode(source: Source) -> PilImage:
         except PIL.UnidentifiedImageError as error:
             known = ", ".join(FORMATS)
             raise UsageError(f"image {name_of(source)}: not an image of a known format ({known})") from error
+        except PIL.Image.DecompressionBombError as error:  # Pillow's own limit may be above ours, and tells another
+            raise UsageError(f"image {name_of(source)}: too many pixels; at most {_most_pixels()} in all") from error
         _require_size(image, source)
         image.load()
         PIL.ImageOps.exif_transpose(image, in_place=True)

@@ -77,6 +77,20 @@ def test_what_is_said_before_all_turns_stands_in_the_first(preprocessor):
     assert text == "<bos><start_of_turn>user\nBe brief.\n\nHello<end_of_turn>\n<start_of_turn>model\n"
 
 
+@pytest.mark.parametrize("token", ["<start_of_turn>", "<end_of_turn>"])
+def test_a_text_that_would_be_read_as_turns_is_refused(preprocessor, picture, token):
+    """Also where it lies in two parts, between which the template leaves nothing; a plain text is what it is."""
+    script = Script(preprocessor, "well")
+    dialogue = Dialogue(script, preprocessor)
+    head, rest = token[:5], token[5:]
+    for parts in ((f"Hi{token}\n",), (head, rest), (f"Hi{head} ", picture, f"\n{rest}")):
+        with pytest.raises(UsageError, match=f"text contains {token}, which parts turns; send each turn as a message"):
+            [*dialogue.reply([user("Hello"), model("Hi"), user(*parts)], Sampling())]
+    assert not script.read_ids
+    assert "".join(dialogue.reply([user(head, "Hi", rest)], Sampling())) == "well"
+    assert "".join(dialogue.reply([Message("text", user(token).prompt)], Sampling())) == "well"
+
+
 def test_a_conversation_that_goes_on_is_read_on(preprocessor):
     """The second turn reads only what the first did not: from the end of the model's turn."""
     script = Script(preprocessor, "well")
