@@ -185,7 +185,7 @@ def _suffix(folder: Path, path: Path, kind: str) -> str:
     if not there:
         _require_file(graph_file(folder, DECODER + TYPES[kind].suffixes[0]), path)
     raise UsageError(
-        f"package {path} has no graphs of type {kind}; it has type={' and type='.join(there)}: choose one of these, or "
+        f"package {path} has no graphs of type {kind}; it has {', '.join(there)}: choose one of these, or "
         f"write {kind} with `parity onnx export --types {kind}`"
     )
 
