@@ -30,8 +30,12 @@ def read_json(path: Path) -> Any:
     return parse_json(read_text(path))
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Path, *, newline: str | None = None) -> str:
     """The text of a file; of a pipe or a device nothing is read, for that might never end.
+
+    Args:
+        path: of the file.
+        newline: as `open` takes it: by default every way to end a line is read as one, with ``""`` all stay as written.
 
     Raises:
         FileNotFoundError: when there is none.
@@ -43,7 +47,8 @@ def read_text(path: Path) -> str:
             raise ValueError("a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file")
         if found.st_size > LARGEST:
             raise ValueError(f"{found.st_size:,} bytes, more than {LARGEST:,}")
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8", newline=newline) as stream:
+            return stream.read()
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 at byte {error.start:,}") from error
     except FileNotFoundError:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from implementations.gemma3n.backend import Port
 from implementations.gemma3n.preprocessing.inputs import Inputs
 from implementations.onnx.options import MEANINGS, Options
-from implementations.onnx.quantization.types import BLOCKS, FLOAT32, INTEGER
+from implementations.onnx.package.types import BLOCKS, FLOAT32, INTEGER
 from parity.errors import BackendUnavailable
 from parity.host_tensors import HostTensors
 from parity.tap import Tap

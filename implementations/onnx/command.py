@@ -10,7 +10,7 @@ import typer
 
 from implementations.gemma3n.new_folder import new_folder, require_new
 from implementations.onnx import Backend
-from implementations.onnx.quantization.types import FLOAT32, TYPES
+from implementations.onnx.package.types import FLOAT32, TYPES
 from parity.checkpoint import ADAPTER_CONFIG, DEFAULT, INDEX
 from parity.cli.options import names
 from parity.errors import BackendUnavailable, ExitCode, UsageError

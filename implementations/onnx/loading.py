@@ -22,11 +22,11 @@ from implementations.gemma3n.preprocessing.settings_reader import ProcessorSetti
 from implementations.onnx.export.weights import Weights, weight_names, write_graph
 from implementations.onnx.options import Options
 from implementations.onnx.package.folder import FOLDER, Package, Picture, graph_file, read_steps, write_steps
+from implementations.onnx.package.types import FLOAT32, TYPES
 from implementations.onnx.program import Program
 from implementations.onnx.quantization.converting import convert
 from implementations.onnx.quantization.products import arithmetic_of
 from implementations.onnx.quantization.rounding import believed
-from implementations.onnx.quantization.types import FLOAT32, TYPES
 from implementations.onnx.quantization.values import held
 from parity.errors import UsageError
 from parity.running.cache import Cache, Key, cache
@@ -77,10 +77,10 @@ def package_of(checkpoint: Path, options: Options) -> Package:
         UsageError: for another architecture, weights that do not fit it, or a package that cannot be run.
     """
     if options.package is not None:
-        return Package.read(options.package, options.format.suffixes)
+        return Package.read(options.package, options.type)
     path = _KEPT.enter_context(scratch())
     write_package(checkpoint, path, [options.type])
-    return Package.read(path, options.format.suffixes)
+    return Package.read(path, options.type)
 
 
 def write_weights(checkpoint: Path, options: Options, file: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from implementations.onnx.quantization.types import FLOAT32, TYPES, GraphType
+from implementations.onnx.package.types import FLOAT32, TYPES
 from parity.errors import BackendUnavailable, UsageError
 
 MEANINGS: dict[str, str] = {
@@ -70,11 +70,6 @@ class Options:
             _count(texts.get("threads")),
             _one_of("optimization", texts.get("optimization", "all"), LEVELS),
         )
-
-    @property
-    def format(self) -> GraphType:
-        """The number format of the graphs."""
-        return TYPES[self.type]
 
     def installed(self) -> str:
         """ONNX Runtime's name of the provider.

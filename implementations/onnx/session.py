@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, ValueInfoProto, helper
 
 from implementations.onnx.options import LEVELS, Options
+from implementations.onnx.package.folder import no_step
 from implementations.onnx.package.graph import Tapped, exposed
 from parity.errors import BackendUnavailable, UsageError
 from parity.tap import AS_IT_IS, Tap
@@ -93,11 +94,26 @@ class Graph:
         if self._tapped is None or self._tapped[0] != key:
             self._tapped = None  # first: two sessions at once would be twice the memory
             model = exposed(self.model, self._steps, answered=answered, factors=factors)
-            self._tapped = key, self._session(model)
+            self._tapped = key, self._exposing(model)
         session = self._tapped[1]
         given = {one.answer: np.ascontiguousarray(value, dtype=one.type) for one, value in answers.items()}
         names = [*dict.fromkeys([*self.outputs, *(one.tensor for one in self._steps)])]
         return dict(zip(names, session.run(names, {**self._fed(feeds), **given}), strict=True))
+
+    def _exposing(self, model: ModelProto) -> onnxruntime.InferenceSession:
+        """A session of an exposed graph; only the runtime knows what a tensor is of that the graph does not describe.
+
+        Raises:
+            UsageError: for a step of other numbers than its tensor's.
+        """
+        try:
+            return self._session(model)
+        except BackendUnavailable as error:
+            for one in self._steps:
+                if one.tensor not in self.outputs and f"output arg ({one.tensor})" in str(error):
+                    why = f"tensor {one.tensor!r} is not of {one.type}"
+                    raise no_step(one, self._folder / self.name, why) from error
+            raise
 
     def _fed(self, feeds: Feeds) -> Feeds:
         """The inputs in the number formats that the graph takes."""

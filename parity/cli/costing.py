@@ -6,13 +6,16 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from parity.cli.comparing import loadable, scenarios_of
 from parity.cli.options import Dtype, Json, Model, Page, Reference, Scenario, one_name
 from parity.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from parity.cost.measuring import Prompt
 
 Candidate = Annotated[str, typer.Argument(metavar="NAME", help="The backend, with its options: onnx@type=q4.")]
 Prompts = Annotated[
@@ -59,7 +62,7 @@ def cost(
     return ExitCode.PARITY
 
 
-def _lines(file: Path) -> tuple[str, ...]:
+def _lines(file: Path) -> tuple[Prompt, ...]:
     """The prompts of a file.
 
     Raises:
@@ -69,8 +72,9 @@ def _lines(file: Path) -> tuple[str, ...]:
 
     try:
         found = read_prompts(file)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--prompts {file} cannot be read ({error}); give a file of text in UTF-8") from error
+    except (FileNotFoundError, ValueError) as error:
+        reason = "it does not exist" if isinstance(error, FileNotFoundError) else error
+        raise UsageError(f"--prompts {file} cannot be read: {reason}; give a file of text in UTF-8") from error
     if not found:
         raise UsageError(f"--prompts {file} has no prompt; give one a line")
     return found

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 from parity.checkpoint import Checkpoint
 from parity.cost.result import Cost, rms, step_costs
 from parity.discovery import find_reference, require_dtype
+from parity.errors import UsageError
+from parity.json_file import read_text
 from parity.judging.greedy import choices, greedy_ids, logits_of
 from parity.running.parties import Parties
 from parity.running.party import both
-from parity.running.plan import require_prompt
+from parity.running.plan import plan_of, require_admitted
 from parity.running.progress import Progress
 from parity.scratch import scratch
 from parity.traces.measure import error_of
@@ -25,6 +28,20 @@ from parity.traces.runs import Runs
 from parity.traces.trace import Trace
 
 PART = "cost"
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is read.
+
+    Attributes:
+        text: of it.
+        where: it was found, for messages.
+    """
+
+    text: str
+    where: str
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,7 @@ class CostRequest:
     reference: str
     candidate: str
     dtype: str
-    prompts: tuple[str, ...]
+    prompts: tuple[Prompt, ...]
     scenario: str
 
 
@@ -52,24 +69,35 @@ def measure(request: CostRequest, progress: Progress) -> Cost:
     """Read every prompt with the original weights and with the candidate.
 
     Raises:
-        UsageError: for what cannot be run.
+        UsageError: for what cannot be run; prompts are all looked at before the first is read.
         BackendUnavailable: when either fails.
     """
-    for prompt in request.prompts:
-        require_prompt(prompt)
+    _each(request.prompts, lambda prompt: require_admitted(request.checkpoint, request.reference, prompt, ()))
     found = _Sums()
     with scratch() as folder, Parties(request.checkpoint, request.reference, progress) as parties:
         oracle, candidate = parties.oracle, parties.candidate(request.candidate, request.dtype)
         require_dtype(request.candidate, candidate.dtypes, request.dtype)
         for party in (candidate, oracle):
             parties.load(party)
-        for number, prompt in enumerate(request.prompts):
-            progress.start(PART, 0, f"prompt {number + 1:,} of {len(request.prompts):,}")
+        plans = _each(request.prompts, lambda prompt: plan_of(oracle, request.scenario, prompt, ()))
+        for number, plan in enumerate(plans):
+            progress.start(PART, 0, f"prompt {number + 1:,} of {len(plans):,}")
             place = folder / str(number)
-            true = parties.oracle_run(place, request.scenario, prompt, ())
+            true = oracle.run(place / "oracle", scenario=plan)
             found.add(true, both(candidate, place / "candidate", true))
             shutil.rmtree(place)
     return found.cost(request)
+
+
+def _each(prompts: Iterable[Prompt], look: Callable[[str], Found]) -> list[Found]:
+    """What is found of each prompt; what is said against one names it."""
+    found = []
+    for prompt in prompts:
+        try:
+            found.append(look(prompt.text))
+        except UsageError as error:
+            raise UsageError(f"{prompt.where}: {error}") from error
+    return found
 
 
 @dataclass
@@ -136,19 +164,23 @@ def _logarithms(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def drawn_prompts(reference: str, count: int, seed: int) -> tuple[str, ...]:
+def drawn_prompts(reference: str, count: int, seed: int) -> tuple[Prompt, ...]:
     """Prompts as the reference draws them for calibrations, those of text alone; the same seed draws the same."""
-    found: list[str] = []
+    found: list[Prompt] = []
     backend, draw = find_reference(reference), random.Random(seed)
     with scratch() as folder:
         while len(found) < count:
             given = backend.draw(draw, folder)
             if given.prompt and not given.media:
-                found.append(given.prompt)
+                found.append(Prompt(given.prompt, f"prompt {len(found) + 1:,} of seed {seed}"))
     return tuple(found)
 
 
-def read_prompts(file: Path) -> tuple[str, ...]:
-    """The lines of a file that are not empty."""
-    lines: Sequence[str] = file.read_text(encoding="utf-8").splitlines()
-    return tuple(line for line in lines if line.strip())
+def read_prompts(file: Path) -> tuple[Prompt, ...]:
+    """The lines of a file that are not empty; a line ends with a line feed, before which a carriage return may be.
+
+    Raises:
+        FileNotFoundError, ValueError: as `parity.json_file.read_text` does.
+    """
+    lines = (line.removesuffix("\r") for line in read_text(file, newline="").split("\n"))
+    return tuple(Prompt(line, f"{file}, line {number:,}") for number, line in enumerate(lines, 1) if line.strip())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import xml.etree.ElementTree as ET
 from io import StringIO
 
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from parity.cost.measuring import CostRequest, _Sums, divergence, drawn_prompts
+from parity.cost.measuring import CostRequest, Prompt, _Sums, divergence, drawn_prompts, read_prompts
 from parity.cost.result import Cost, StepCost, rms, step_costs
+from parity.errors import UsageError
 from parity.report.cost import markdown, print_cost
 from parity.report.html.cost import svg
+from parity.tap import SILENT
 from tests.toy import SCENARIO, Toy, runs, write
 
 TOKENS = 5
@@ -26,7 +29,7 @@ def measured(tmp_path, wrong, dtype="float32"):
     oracle = write(tmp_path, "oracle", Toy())
     found = _Sums()
     found.add(oracle, runs(tmp_path, "it", Toy(dtype, wrong), oracle, dtype))
-    return found.cost(CostRequest(Named(), "toy", "it", dtype, ("Hello",), SCENARIO.name))
+    return found.cost(CostRequest(Named(), "toy", "it", dtype, (Prompt("Hello", "here"),), SCENARIO.name))
 
 
 class Named:
@@ -116,7 +119,8 @@ def test_it_is_said():
 
 def test_the_same_seed_draws_the_same_prompts():
     prompts = drawn_prompts("transformers", 8, 1)
-    assert (len(prompts), all(prompts)) == (8, True)
+    assert (len(prompts), all(one.text for one in prompts)) == (8, True)
+    assert prompts[7].where == "prompt 8 of seed 1"
     assert prompts == drawn_prompts("transformers", 8, 1)
     assert prompts != drawn_prompts("transformers", 8, 2)
 
@@ -139,7 +143,10 @@ def test_the_command(parity, tmp_path):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--prompts", "nowhere"), "--prompts nowhere cannot be read"),
+        (("--prompts", "nowhere"), "--prompts nowhere cannot be read: it does not exist; give a file"),
+        (("--prompts", "tests"), "--prompts tests cannot be read: a folder; give a file of text in UTF-8"),
+        (("--markdown", "tests"), "cannot write tests: it is a folder; name a file"),
+        (("--markdown", f"{__file__}/cost.md"), f"cannot write to {__file__} (File exists); give another folder"),
         (("--scenario", "all"), "--scenario takes one name here"),
         (("--dtype", "int8"), "has no dtype 'int8'"),
     ],
@@ -157,3 +164,54 @@ def test_a_file_without_prompts(parity, tmp_path):
     code, _, told = parity(*ASKED, "--prompts", tmp_path / "empty")
     assert code == 2
     assert "has no prompt; give one a line" in told
+
+
+def test_a_pipe_is_not_waited_for(parity, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    code, _, told = parity(*ASKED, "--prompts", tmp_path / "pipe")
+    assert code == 2
+    assert "cannot be read: not a regular file; give a file of text in UTF-8" in told
+
+
+def test_a_line_ends_with_a_line_feed_alone(tmp_path):
+    """What else Python splits at is part of a prompt; a carriage return before the line feed is not."""
+    file = tmp_path / "prompts"
+    file.write_bytes("one\r\n\n \t\ntwo\x0b\x0c\u2028\x85and\rmore\r\r\nlast".encode())
+    assert [(one.text, one.where) for one in read_prompts(file)] == [
+        ("one", f"{file}, line 1"),
+        ("two\x0b\x0c\u2028\x85and\rmore\r", f"{file}, line 4"),
+        ("last", f"{file}, line 5"),
+    ]
+
+
+class Brief(Toy):
+    """Takes prompts of three characters: of four says so before it is loaded, of more when it plans."""
+
+    @classmethod
+    def admit(cls, checkpoint, prompt, media=()):
+        """Four are too many."""
+        if len(prompt) == 4:
+            raise UsageError("the prompt has 4 tokens, the context is 3; shorten the prompt")
+
+    def scenario(self, name, prompt, media=()):
+        """More are too."""
+        if len(prompt) > 4:
+            raise UsageError(f"scenario toy has {len(prompt)} tokens, the context is 3; shorten the prompt")
+        return super().scenario(name, prompt, media)
+
+    def forward(self, token_ids, *, prompts=(), tap=SILENT):
+        """Nothing is read before all prompts are looked at."""
+        raise RuntimeError("read")
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [("four", "line 3: the prompt has 4 tokens"), ("fiver", "line 3: scenario toy has 5 tokens")],
+)
+def test_all_prompts_are_looked_at_first(line, said, parity, tmp_path):
+    """By the checkpoint's configuration and by the loaded reference; the line is named."""
+    (tmp_path / "prompts").write_text(f"one\n\n{line}\n")
+    asked = ("cost", "tests.toy:Port", "--reference", "tests.cost.test_cost:Brief", "--scenario", "toy")
+    code, _, told = parity(*asked, "--prompts", tmp_path / "prompts")
+    assert code == 2
+    assert f"{tmp_path / 'prompts'}, {said}, the context is 3; shorten the prompt" in " ".join(told.split())

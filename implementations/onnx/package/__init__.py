@@ -1,1 +1,1 @@
-"""A package: its folder, and its graphs, in which every step is one tensor."""
+"""A package: its folder, its number formats, and its graphs, in which every step is one tensor."""

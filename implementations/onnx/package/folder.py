@@ -11,17 +11,19 @@ onnx/steps.json
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, TensorProto
 
-from implementations.onnx.package.graph import Tapped
+from implementations.onnx.package.graph import Tapped, tensors_of
+from implementations.onnx.package.tensors import require_whole
+from implementations.onnx.package.types import FLOAT32, TYPES
 from parity.errors import UsageError
 from parity.json_file import read_json
 
@@ -33,6 +35,13 @@ VISION, AUDIO = "vision_encoder", "audio_encoder"
 ENCODERS = (VISION, AUDIO)
 FORMAT = 2
 """Of the sidecar."""
+NUMBERS = {
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "int64": TensorProto.INT64,
+    "bool": TensorProto.BOOL,
+}
+"""What a step may be of, by NumPy's names."""
 
 Steps = Mapping[str, Sequence[Tapped]]
 """The steps of each graph, in the order in which it computes them."""
@@ -70,17 +79,15 @@ class Package:
     suffix: str = ""
 
     @classmethod
-    def read(cls, path: Path, suffixes: Sequence[str] = ("",)) -> Package:
-        """The package of a folder, which `parity onnx export` wrote; its graphs have the first suffix that is there.
+    def read(cls, path: Path, kind: str = FLOAT32) -> Package:
+        """The package of a folder, which `parity onnx export` wrote, in a number format of `TYPES`.
 
         Raises:
-            UsageError: for a file that is missing or malformed.
+            UsageError: for a file that is missing or malformed, or a number format that the package does not have.
         """
         folder = path / FOLDER
         _require_file(folder / SIDECAR, path)
-        there = (suffix for suffix in suffixes if graph_file(folder, DECODER + suffix).is_file())
-        suffix = next(there, suffixes[0])
-        _require_file(graph_file(folder, DECODER + suffix), path)
+        suffix = _suffix(folder, path, kind)
         steps = read_steps(folder, suffix)
         for name in steps:
             _require_file(graph_file(folder, name + suffix), path)
@@ -90,7 +97,7 @@ class Package:
         """A graph without its large tensors, whose files are whole.
 
         Raises:
-            UsageError: for a file that is no graph, or that is missing or cut off.
+            UsageError: for a file that is no graph, or that is missing or cut off, or a step whose tensor it lacks.
         """
         file = graph_file(self.folder, name + self.suffix)
         try:
@@ -98,6 +105,7 @@ class Package:
         except (DecodeError, OSError, ValueError) as error:
             raise UsageError(f"package file {file} is no ONNX graph ({error}); export it again") from error
         require_whole(model, file)
+        _require_steps(model, self.steps[name], file)
         return model
 
 
@@ -112,18 +120,51 @@ def read_steps(folder: Path, suffix: str = "") -> Steps:
     """What `write_steps` wrote of the graphs of a suffix, by their names without it.
 
     Raises:
-        UsageError: where it cannot be read.
+        UsageError: where it cannot be read, or says what cannot be.
     """
     file = folder / SIDECAR
     try:
-        content = read_json(file)
-        if content["format"] != FORMAT:
-            raise ValueError(f"format {content['format']!r} instead of {FORMAT}")
-        told = content["steps"]
+        told = _told(read_json(file))
         names = (*GRAPHS, *(name for name in ENCODERS if name + suffix in told))
-        return {name: tuple(Tapped(**one) for one in told[name + suffix]) for name in names}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"package file {file} cannot be read ({error!r}); export it again") from error
+        return {name: _tapped(told, name + suffix) for name in names}
+    except (OSError, ValueError) as error:
+        reason = "it is not there" if isinstance(error, FileNotFoundError) else error
+        raise UsageError(f"package file {file} cannot be read ({reason}); export it again") from error
+
+
+def _told(content: Any) -> dict[str, Any]:
+    """The lists of a sidecar by the graphs' names."""
+    if not isinstance(content, dict):
+        raise ValueError("it is no JSON object")
+    if (found := content.get("format")) != FORMAT:
+        raise ValueError(f"format {found!r} instead of {FORMAT}")
+    if not isinstance(told := content.get("steps"), dict):
+        raise ValueError("its steps are no JSON object")
+    return told
+
+
+def _tapped(told: Mapping[str, Any], name: str) -> tuple[Tapped, ...]:
+    """The steps of a graph, each once and each of a tensor of its own."""
+    if not isinstance(entries := told.get(name), list):
+        raise ValueError(f"it has no list of steps of graph {name}")
+    found = tuple(_one(entry, f"graph {name}, entry {number}") for number, entry in enumerate(entries, 1))
+    for what, names in (("step", [one.step for one in found]), ("tensor", [one.tensor for one in found])):
+        if twice := next((one for one, count in Counter(names).items() if count > 1), None):
+            raise ValueError(f"graph {name} has {what} {twice!r} twice")
+    return found
+
+
+def _one(entry: Any, where: str) -> Tapped:
+    if not isinstance(entry, dict) or entry.keys() != {"step", "tensor", "type"}:
+        raise ValueError(f"{where} is no object with step, tensor and type")
+    for key, value in entry.items():
+        if not isinstance(value, str) or not value:
+            raise ValueError(f"{where}, step {entry['step']!r}: the {key} is {value!r}, no name")
+    if entry["type"] not in NUMBERS:
+        raise ValueError(
+            f"{where}, step {entry['step']!r}: no type {entry['type']!r}; it is one of {', '.join(NUMBERS)}"
+        )
+    return Tapped(**entry)
 
 
 def _require_file(file: Path, path: Path) -> None:
@@ -131,33 +172,37 @@ def _require_file(file: Path, path: Path) -> None:
         raise UsageError(f"package {path}: no {FOLDER}/{file.name}; is it one that `parity onnx export` wrote?")
 
 
-def require_whole(model: ModelProto, file: Path) -> None:
-    """Check that the tensors of a graph which are in other files are there.
-
-    Raises:
-        UsageError: for a file that is missing, cut off or outside the package, or a tensor of another size.
-    """
-    for tensor, place in stored_outside(model):
-        data = file.parent / str(place.get("location", ""))
-        if data.parent != file.parent or not data.is_file():
-            raise UsageError(f"package file {file}: its tensors are in {data.name}, which is not there; fetch it again")
-        begin, length = int(place.get("offset", 0)), int(place.get("length", -1))
-        if length != size_of(tensor):
-            raise UsageError(f"package file {file}: {tensor.name} has {length} bytes for {size_of(tensor)}")
-        if begin + length > (there := data.stat().st_size):
-            raise UsageError(f"package file {data} is cut off: {there} bytes of at least {begin + length}")
-
-
-def stored_outside(model: ModelProto) -> Iterator[tuple[TensorProto, dict[str, Any]]]:
-    """The tensors that are in other files, and where."""
-    for tensor in model.graph.initializer:
-        if tensor.data_location == TensorProto.EXTERNAL:
-            yield tensor, {entry.key: entry.value for entry in tensor.external_data}
+def _suffix(folder: Path, path: Path, kind: str) -> str:
+    """What files of a number format end in, the first of its suffixes that is there."""
+    there = {
+        name: suffix
+        for name, told in TYPES.items()
+        for suffix in reversed(told.suffixes)
+        if graph_file(folder, DECODER + suffix).is_file()
+    }
+    if kind in there:
+        return there[kind]
+    if not there:
+        _require_file(graph_file(folder, DECODER + TYPES[kind].suffixes[0]), path)
+    raise UsageError(
+        f"package {path} has no graphs of type {kind}; it has {', '.join(there)}: choose one of these, or "
+        f"write {kind} with `parity onnx export --types {kind}`"
+    )
 
 
-def size_of(tensor: TensorProto) -> int:
-    """Bytes of a tensor, however it is kept; numbers of four bits are two a byte."""
-    count = math.prod(tensor.dims)
-    if tensor.data_type in (TensorProto.INT4, TensorProto.UINT4):
-        return -(-count // 2)
-    return int(count * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+def _require_steps(model: ModelProto, steps: Sequence[Tapped], file: Path) -> None:
+    """Check that a graph has the tensors of its steps, of the numbers that it says itself, where it says them."""
+    there = tensors_of(model.graph)
+    said = {value.name: value.type.tensor_type.elem_type for value in (*model.graph.value_info, *model.graph.output)}
+    for one in steps:
+        if one.tensor not in there:
+            raise no_step(one, file, f"the graph has no tensor {one.tensor!r}")
+        if (said.get(one.tensor) or NUMBERS[one.type]) != NUMBERS[one.type]:
+            raise no_step(one, file, f"tensor {one.tensor!r} is not of {one.type}")
+
+
+def no_step(step: Tapped, file: Path, why: str) -> UsageError:
+    """What is said of a step that a graph's file does not have as the sidecar says."""
+    return UsageError(
+        f"package file {file.parent / SIDECAR}: graph {file.name}, step {step.step!r}: {why}; export it again"
+    )

@@ -105,6 +105,11 @@ def readers_of(graph: GraphProto) -> dict[str, int]:
     return counts
 
 
+def tensors_of(graph: GraphProto) -> set[str]:
+    """Names of all that is given to a graph or computed in it."""
+    return {name for node in graph.node for name in node.output} | {value.name for value in graph.input}
+
+
 def rename(node: NodeProto, names: Mapping[str, str]) -> None:
     """Have a node read and give tensors by other names."""
     for place, name in enumerate(node.input):

@@ -10,10 +10,10 @@ import onnx
 from onnx import ModelProto
 
 from implementations.onnx.package.folder import EMBEDDER, graph_file, read_steps
-from implementations.onnx.package.graph import Tapped
+from implementations.onnx.package.graph import Tapped, tensors_of
+from implementations.onnx.package.types import TYPES
 from implementations.onnx.quantization.half import halved
 from implementations.onnx.quantization.integers import of_eight_bits, of_four_bits
-from implementations.onnx.quantization.types import TYPES
 from parity.errors import UsageError
 
 SMALL = 1024
@@ -73,7 +73,6 @@ CONVERSIONS: dict[str, Callable[[str, ModelProto, Sequence[Tapped]], Made]] = {
 
 
 def _require_steps(model: ModelProto, steps: Sequence[Tapped], file: Path) -> None:
-    graph = model.graph
-    there = {name for node in graph.node for name in node.output} | {value.name for value in graph.input}
+    there = tensors_of(model.graph)
     if lost := [one.step for one in steps if one.tensor not in there]:
         raise UsageError(f"{file.name} would have no tensor of step {lost[0]}; was it made by another ONNX Runtime?")

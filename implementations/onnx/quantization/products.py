@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper
 
-from implementations.onnx.quantization.types import BLOCKS, INTEGER
+from implementations.onnx.package.types import BLOCKS, INTEGER
 from parity.errors import UsageError
 
 NBITS, INTEGERS = "MatMulNBits", "MatMulInteger"

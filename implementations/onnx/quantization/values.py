@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto
 
 from implementations.onnx.export.weights import TURNED
+from implementations.onnx.package.tensors import array_of
 from implementations.onnx.quantization.products import NBITS
 from parity.weights.overlay import Codes
 
@@ -27,12 +28,12 @@ def held(model: ModelProto, folder: Path) -> Iterator[tuple[str, Held]]:
 
     Args:
         model: without its large tensors.
-        folder: where these are.
+        folder: where these are, whole.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
 
     def read(name: str) -> NDArray[Any]:
-        return numpy_helper.to_array(tensors[name], str(folder))
+        return array_of(tensors[name], folder)
 
     for node in model.graph.node:
         if node.op_type == NBITS:

@@ -1,5 +1,7 @@
 """What is made of a graph: steps that are tensors, seen from outside, answered and scaled; values decide."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -158,3 +160,14 @@ def test_what_the_runtime_does_not_know_is_one_line(tmp_path, operator, opset):
     with pytest.raises(BackendUnavailable, match=r"ONNX Runtime cannot load toy\.onnx: ") as raised:
         Graph("toy.onnx", model, tmp_path, steps, OPTIONS).run({"input": X})
     assert "\n" not in str(raised.value)
+
+
+def test_a_step_of_other_numbers_than_its_tensor(tmp_path):
+    """Only the runtime knows what a tensor inside is of; a session that fails for another reason says that."""
+    model, steps = toy()
+    told = [replace(one, type="int64") if one.step == "twice" else one for one in steps]
+    with pytest.raises(UsageError, match=r"steps.json: graph toy.onnx, step 'twice': tensor 'twice' is not of int64"):
+        Graph("toy.onnx", model, tmp_path, told, OPTIONS).observed({"input": X}, listening()[0])
+    model.graph.node[3].op_type = "Unknown"
+    with pytest.raises(BackendUnavailable, match=r"cannot load toy.onnx: .*Unknown"):
+        Graph("toy.onnx", model, tmp_path, steps, OPTIONS).observed({"input": X}, listening()[0])

@@ -1,7 +1,7 @@
-"""Weights in files, and packages that are not whole: one line that names the file and says what to do."""
+"""What is written into files, and packages that are not whole: one line that names the file and says what to do."""
 
 import json
-from dataclasses import replace
+import os
 
 import numpy as np
 import pytest
@@ -11,17 +11,13 @@ pytest.importorskip("onnx")
 import onnx
 from onnx import TensorProto, helper
 
-from implementations.gemma3n.config import Config
-from implementations.onnx.export.weights import TURNED, Weights, hard_table, write_graph
+from implementations.onnx.export.weights import write_graph
 from implementations.onnx.package.folder import FOLDER, GRAPHS, SIDECAR, VISION, Package, graph_file, write_steps
 from implementations.onnx.package.graph import Tapped
+from implementations.onnx.package.tensors import array_of
 from parity.errors import UsageError
-from parity.safetensors_header import read_header
-from reference.tiny import path
 
-OF_ENCODERS = ("model.vision_tower.", "model.audio_tower.", "model.embed_vision.soft_", "model.embed_audio.soft_")
-LARGE, SMALL = "norm.weight", "layers.0.altup.modality_router.weight"
-STEPS = {name: [Tapped("a.step", "tensor", "float32")] for name in GRAPHS}
+STEPS = {name: [Tapped("a.step", "output", "float32")] for name in GRAPHS}
 
 
 class Counted:
@@ -102,6 +98,46 @@ def elsewhere(file):
 DATA = f"{GRAPHS[1]}.onnx_data"
 
 
+def told(key, value):
+    """A graph that says so of the place of its first tensor in a file."""
+
+    def write(file):
+        found = onnx.load(file, load_external_data=False)
+        tensor = next(one for one in found.graph.initializer if one.data_location == TensorProto.EXTERNAL)
+        kept = [(entry.key, entry.value) for entry in tensor.external_data if entry.key != key]
+        del tensor.external_data[:]
+        for name, said in [*kept, (key, value)]:
+            tensor.external_data.add(key=name, value=said)
+        file.write_bytes(found.SerializeToString())
+
+    return spoiled(f"{GRAPHS[1]}.onnx", write)
+
+
+def of_numbers(**fields):
+    """A graph whose first tensor in a file is of other numbers or another shape."""
+
+    def write(file):
+        found = onnx.load(file, load_external_data=False)
+        tensor = next(one for one in found.graph.initializer if one.data_location == TensorProto.EXTERNAL)
+        tensor.MergeFrom(TensorProto(**fields))
+        file.write_bytes(found.SerializeToString())
+
+    return spoiled(f"{GRAPHS[1]}.onnx", write)
+
+
+def stepped(*entries):
+    """A sidecar with other steps of the first graph."""
+    return edited(lambda content: content["steps"].update({GRAPHS[0]: [*entries]}))
+
+
+def linked(file):
+    """A file as the cache of a hub has it."""
+    file.symlink_to(file.rename(file.with_name("blob")))
+
+
+STEP = {"step": "a.step", "tensor": "output", "type": "float32"}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -115,7 +151,36 @@ DATA = f"{GRAPHS[1]}.onnx_data"
         (edited(lambda content: content.update(format=9)), "format 9 instead of 2"),
         (edited(lambda content: content["steps"].pop(GRAPHS[0])), "steps.json cannot be read"),
         (edited(lambda content: content["steps"].update({VISION: []})), "no onnx/vision_encoder.onnx"),
-        (edited(lambda content: content["steps"][GRAPHS[0]].append({"step": 1})), "steps.json cannot be read"),
+        (spoiled(DATA, linked), r"onnx_data is a symbolic link, .* copy the package with `cp -rL`"),
+        (
+            told("offset", "x"),
+            r"decoder_model_merged.onnx: tensor 'large' has the offset 'x', which is no whole",
+        ),
+        (told("offset", "-1"), "tensor 'large' has the offset '-1'"),
+        (told("offset", "9" * 18), "is cut off"),
+        (told("length", "1e3"), "tensor 'large' has the length '1e3'"),
+        (told("length", "-4800"), "tensor 'large' has the length '-4800'"),
+        (told("length", "9" * 5000), "tensor 'large' has the length '999"),
+        (told("length", "4799"), "tensor 'large' has 4799 bytes for 4800"),
+        (of_numbers(data_type=99), "tensor 'large' has numbers of type 99"),
+        (of_numbers(data_type=TensorProto.STRING), "tensor 'large' has numbers of type 8"),
+        (of_numbers(dims=[-1, -1]), r"tensor 'large' has the shape \[40, 30, -1, -1\]"),
+        (spoiled(SIDECAR, lambda file: file.write_text("[]")), r"steps.json cannot be read \(it is no JSON object\)"),
+        (edited(lambda content: content.update(steps=[])), r"its steps are no JSON object\)"),
+        (edited(lambda content: content["steps"].update({GRAPHS[0]: 5})), "no list of steps of graph embed_tokens"),
+        (stepped(7), "graph embed_tokens, entry 1 is no object with step, tensor and type"),
+        (stepped({"step": 1}), "graph embed_tokens, entry 1 is no object with step, tensor and type"),
+        (stepped({**STEP, "type": 7}), r"steps.json .*entry 1, step 'a.step': the type is 7, no name"),
+        (stepped({**STEP, "tensor": 5}), r"steps.json .*step 'a.step': the tensor is 5, no name"),
+        (stepped({**STEP, "step": []}), r"steps.json .*step \[\]: the step is \[\], no name"),
+        (stepped({**STEP, "type": "i4,f4"}), "step 'a.step': no type 'i4,f4'; it is one of float32, "),
+        (stepped(STEP, {**STEP, "tensor": "other"}), "steps.json .*graph embed_tokens has step 'a.step' twice"),
+        (stepped(STEP, {**STEP, "step": "b.step"}), "steps.json .*graph embed_tokens has tensor 'output' twice"),
+        (
+            stepped({**STEP, "tensor": "lost"}),
+            "steps.json: graph embed_tokens.onnx, step 'a.step': .* tensor 'lost'",
+        ),
+        (stepped({**STEP, "type": "int64"}), "step 'a.step': tensor 'output' is not of int64; export it again"),
     ],
 )
 def test_a_package_that_is_not_whole(package, change, said):
@@ -126,87 +191,24 @@ def test_a_package_that_is_not_whole(package, change, said):
     assert "\n" not in str(raised.value)
 
 
-@pytest.fixture(scope="module")
-def weights():
-    return Weights(path(), Config.from_directory(path()))
+def test_a_number_format_that_is_not_there(package):
+    """Those that are there are named, and how to write the other; its second name counts too."""
+    for name in GRAPHS:
+        graph_file(package / FOLDER, f"{name}_int8").write_bytes(graph_file(package / FOLDER, name).read_bytes())
+    write_steps(package / FOLDER, STEPS | {f"{name}_int8": steps for name, steps in STEPS.items()})
+    assert (Package.read(package).suffix, Package.read(package, "int8").suffix) == ("", "_int8")
+    with pytest.raises(UsageError) as raised:
+        Package.read(package, "q4")
+    assert str(raised.value) == (
+        f"package {package} has no graphs of type q4; it has fp32, int8: choose one of these, or write q4 with "
+        "`parity onnx export --types q4`"
+    )
 
 
-def test_a_matrix_is_turned(weights):
-    plain, turned = weights.read(SMALL, (4, 128)), weights.read(SMALL + TURNED, (128, 4))
-    assert np.array_equal(plain.T, turned)
-    assert turned.flags.c_contiguous
-
-
-def test_the_head_is_the_embeddings_table(weights):
-    assert np.array_equal(weights.read("lm_head.weight", (768, 128)), weights.read("embed_tokens.weight", (768, 128)))
-
-
-def test_a_weight_of_another_shape(weights):
-    with pytest.raises(UsageError, match=r"norm.weight is \[128\]; its config.json needs \[64\]"):
-        weights.read(LARGE, (64,))
-
-
-def test_frequencies_are_the_configurations(weights):
-    assert weights.read("sliding_attention_inv_freq", (16,))[0] == 1
-
-
-def test_what_a_checkpoint_must_have(weights):
-    """All that the text path takes, and nothing that nobody knows; of towers all or nothing."""
-    names = {name.removeprefix("model.language_model.") for name in read_header(path() / "model.safetensors")}
-    text = {name for name in names if not name.startswith(("model.", "__"))}
-    shared = tuple(f"layers.{layer}.self_attn.{part}" for layer in range(20, 25) for part in "kv")
-    text = {name for name in text if not name.startswith(shared)}
-    hard = {"embed_vision.weight", "embed_audio.weight", "lm_head.weight"}
-    weights.require(text | hard)
-    towers = {name.removeprefix("model.") for name in names if name.startswith(OF_ENCODERS)}
-    weights.require(text | hard | towers)
-    one = "vision_tower.timm_model.conv_stem.conv.bias"
-    with pytest.raises(UsageError, match=rf"has an unknown tensor model.{one}"):
-        weights.require((text | hard | towers) - {one})
-    with pytest.raises(UsageError, match=r"lacks model.language_model.unheard.weight"):
-        weights.require(text | hard | {"unheard.weight"})
-    with pytest.raises(UsageError, match=r"has an unknown tensor model.language_model.norm.weight"):
-        weights.require((text | hard) - {LARGE})
-
-
-def test_encoders_weights_are_the_checkpoints(weights):
-    """And sines are the configuration's: the last of the keys is the query itself, whose cosines are 1."""
-    assert weights.read("embed_audio.embedding.weight", (128, 64)).shape == (128, 64)
-    assert (weights.read("audio_tower.timing", (1, 13, 64))[0, -1] == [0] * 32 + [1] * 32).all()
-
-
-def test_the_pictures_that_a_checkpoint_takes(tmp_path):
-    """As its processor makes them; without one it takes none."""
-    pytest.importorskip("onnxruntime")
-    from implementations.onnx.loading import picture_of
-
-    assert picture_of(path()) == (192, 192)
-    assert picture_of(tmp_path) is None
-
-
-def test_a_language_model_alone_has_no_encoders():
-    pytest.importorskip("torch")
-    pytest.importorskip("onnxscript")
-    from implementations.onnx.export import encoders
-
-    config = replace(Config.from_directory(path()), text_only=True)
-    assert not list(encoders.graphs(config, None))
-    assert not encoders.parameters(config, None)
-
-
-def test_a_scale_that_nothing_is_scaled_by_may_be_there(weights):
-    config = Config.from_directory(path())
-    idle = replace(config, text=replace(config.text, altup_correct_scale=False))
-    read = {name for name in weights._tensors if not name.endswith("correct_output_scale")}
-    other = Weights(path(), idle)
-    other._sources = lambda name: (name,)
-    other.require(read)
-
-
-def test_hard_embeddings_have_a_norm_without_a_gain_behind():
-    """Each row's root mean square is 1 but for the epsilon."""
-    draw = np.random.default_rng(0)
-    parts = draw.normal(size=(5, 8)), draw.normal(size=8), draw.normal(size=(6, 8))
-    table = hard_table(*parts, config=Config.from_directory(path()).vision)
-    assert table.shape == (5, 6)
-    assert np.allclose(np.square(table).mean(axis=1), 1, atol=1e-4)
+def test_tensors_are_read_from_a_file_of_two_names(package):
+    """As copies that share their room have them."""
+    file = package / FOLDER / DATA
+    os.link(file, package / "second")
+    tensors = Package.read(package).graph(GRAPHS[1]).graph.initializer
+    for tensor in tensors:
+        assert np.array_equal(array_of(tensor, file.parent), Counted().read(tensor.name, tuple(tensor.dims)))

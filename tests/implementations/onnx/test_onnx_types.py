@@ -16,13 +16,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from implementations.onnx.package.folder import DECODER, EMBEDDER, read_steps, write_steps
 from implementations.onnx.package.graph import Tapped
+from implementations.onnx.package.types import BLOCKS, INTEGER, TYPES
 from implementations.onnx.quantization.arithmetic import blocks, integer, per_block, per_tensor
 from implementations.onnx.quantization.converting import CONVERSIONS, convert
 from implementations.onnx.quantization.half import halved
 from implementations.onnx.quantization.integers import of_eight_bits, of_four_bits
 from implementations.onnx.quantization.products import arithmetic_of, with_accuracy
 from implementations.onnx.quantization.rounding import believed
-from implementations.onnx.quantization.types import BLOCKS, INTEGER, TYPES
 from implementations.onnx.quantization.values import held
 from parity.errors import UsageError
 from parity.weights.overlay import Codes
