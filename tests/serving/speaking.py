@@ -92,9 +92,8 @@ class Speaking(Port):
             yield "x" * (1 << 20)
 
     def do_clog(self, rest, hear):
-        """Say more than a connection holds, and then nothing until told to stop."""
+        """Say more than a connection holds, and end."""
         yield "x" * (16 << 20)
-        yield from self.do_read(rest, hear)
 
     def do_hold(self, rest, hear):
         """Wait until there is a file that lets it go on."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.running.test_process import eventually, is_alive
-from tests.serving.wire import HEAD, received, wire
+from tests.serving.wire import HEAD, asking, received, wire
 
 openai = pytest.importorskip("openai")
 
@@ -158,12 +158,13 @@ def test_a_model_that_does_not_stop_is_ended(serve, folder):
 
 
 def test_an_end_waits_for_nobody_who_does_not_read(toy, folder, monkeypatch):
-    """There is no telling them; the thread of the server has ended, which is what leaving the context waits for."""
+    """There is no telling them: the answer before fills the connection. Leaving the context waits for the server."""
     from tests.serving.conftest import serving
 
     monkeypatch.setattr("parity.serving.server.LAST", 0.1)
     with serving("tests.serving.speaking:Speaking", toy) as served:
-        connection = wire(served.port, f"clog {folder}", stream=True)
+        connection = socket.create_connection(("127.0.0.1", served.port))
+        connection.sendall(asking("clog").replace(b"Connection: close\r\n", b"") + asking(f"read {folder}"))
         is_there(folder / "begun")
         with wire(served.port, "waits") as waiting:
             eventually(lambda: served.desk.waiting == 1)

@@ -12,10 +12,15 @@ HEAD = (
 
 def wire(port, text, **fields):
     """A connection that has sent a request."""
-    body = json.dumps({"model": "toy", "messages": [{"role": "user", "content": text}], **fields}).encode()
     connection = socket.create_connection(("127.0.0.1", port))
-    connection.sendall(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    connection.sendall(asking(text, **fields))
     return connection
+
+
+def asking(text, **fields):
+    """A request's bytes."""
+    body = json.dumps({"model": "toy", "messages": [{"role": "user", "content": text}], **fields}).encode()
+    return HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
 def received(connection):
