@@ -163,9 +163,9 @@ class _Session:
     def _load(self) -> None:
         request = self.request
         wake = not self._parties.know(request.scenarios, request.prompt, request.media)
-        jobs = [self._pool.submit(self._load_party, party, wake=wake) for party in self._parties]
-        for job in reversed(jobs):  # what a user asked of a candidate is refused while the reference still loads
-            job.result()
+        jobs = {party: self._pool.submit(self._load_party, party, wake=wake) for party in self._parties}
+        for party in (*self._candidates, *jobs):  # what a user asked of one is refused while the reference still loads
+            jobs[party].result()
 
     def _hold_to(self, party: Party) -> None:
         """Give the reference the weights that a candidate computes with, where these are not the checkpoint's."""
