@@ -188,7 +188,7 @@ def passing(trace: Trace) -> Trace:
 def require_parity(judgement: Judgement) -> None:
     """Every step covered, none introduced, none beyond 4 floors from exact inputs or in the free run; exit 0.
 
-    What is coarse is as right: on some processors MLX's BLAS adds one after the other where the reference's does not.
+    What is coarse is as right: on a machine without an optimised BLAS MLX adds one after the other.
     """
     assert not judgement.missing
     assert judgement.first_divergence is None, judgement.first_divergence
