@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import IO, Final
 
@@ -26,6 +26,9 @@ from parity.errors import ParityError
 
 WORKER: Final = "parity.running.worker"
 FORK_SERVER: Final = "parity.running.fork_server"
+MOST: Final = 2
+"""Servers that wait for further workers: each holds what it has imported, most of a gigabyte. A comparison needs one,
+and a calibration a second one, of workers on another instruction set."""
 OF_A_TEST: Final = "PYTEST_CURRENT_TEST"
 """A variable that pytest changes for each test; no worker depends on it."""
 
@@ -82,6 +85,7 @@ class ForkServer:
     """A process that has imported a reference, and of which workers are forked."""
 
     def __init__(self, start: Start) -> None:
+        self._workers: list[Forked] = []
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.process = Spawned(start, theirs, subprocess.DEVNULL, FORK_SERVER)
@@ -102,10 +106,17 @@ class ForkServer:
             raise
         finally:
             os.close(of_the_server)
-        return Forked(self, status)
+        self._workers = [worker for worker in self._workers if not worker.ended]
+        self._workers.append(forked := Forked(self, status))
+        return forked
+
+    @property
+    def idle(self) -> bool:
+        """Whether each worker that was asked for has ended; who waits for one needs the server to tell of it."""
+        return all(worker.ended for worker in self._workers)
 
     def end(self) -> None:
-        """End it; the workers that it has forked live on."""
+        """End it; the workers that it has forked live on, and nothing is known of them any more."""
         self.process.end_group()
         self.process.wait()
         self._control.close()
@@ -118,6 +129,11 @@ class Forked:
         self._server, self._status = server, os.fdopen(status, "rb", buffering=0)
         self._told = b""
         self._ended: int | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is known how it ended; looks at nothing, so that any thread may ask."""
+        return self._ended is not None
 
     def poll(self) -> int | None:
         """How it ended, as `subprocess.Popen.poll` says it."""
@@ -176,8 +192,7 @@ def started(start: Start, theirs: socket.socket, output: IO[bytes]) -> Child:
 def end_servers() -> None:
     """End all processes of which workers are forked, for what they have imported may have changed on the disk."""
     with _LOCK:
-        while _SERVERS:
-            _SERVERS.popitem()[1].end()
+        _end([*_SERVERS])
 
 
 def end_group(pid: int) -> None:
@@ -206,9 +221,17 @@ def _server(start: Start) -> ForkServer:
     name = Choice.parse(start.backend).name
     key = json.dumps([name, start.group, start.variables()], sort_keys=True)
     with _LOCK:
-        if (found := _SERVERS.get(key)) and found.process.poll() is not None:
-            _SERVERS.pop(key).end()
-        return _SERVERS.get(key) or _SERVERS.setdefault(key, ForkServer(replace(start, backend=name)))
+        if (found := _SERVERS.get(key)) and found.process.poll() is None:
+            return found
+        _end([key] if found else [])
+        idle = [other for other, server in _SERVERS.items() if server.idle]
+        _end(idle[: max(0, len(_SERVERS) + 1 - MOST)])
+        return _SERVERS.setdefault(key, ForkServer(replace(start, backend=name)))
+
+
+def _end(keys: Iterable[str]) -> None:
+    for key in keys:
+        _SERVERS.pop(key).end()
 
 
 atexit.register(end_servers)

@@ -146,6 +146,18 @@ def test_another_environment_is_another_import(told):
     assert len(set(told())) == 2
 
 
+def test_servers_that_nobody_needs_end(told):
+    """The oldest, where there would be more than a comparison needs; none of which a worker lives."""
+    with party(environment={"GIVEN": "0"}) as living:
+        said(living)
+        for given in "123":
+            with party(environment={"GIVEN": given}) as other:
+                said(other)
+        assert said(living)["given"] == "0"
+    assert [is_alive(server) for server in told()] == [True, False, False, True]
+    assert len(told()) == 4
+
+
 def test_it_runs_as_one_that_started_alone(tmp_path, monkeypatch):
     oracle = write(tmp_path, "oracle", Toy())
     found = []
