@@ -113,7 +113,11 @@ class ForkServer:
     @property
     def idle(self) -> bool:
         """Whether each worker that was asked for has ended; who waits for one needs the server to tell of it."""
-        return all(worker.ended for worker in self._workers)
+        return self.serves_only()
+
+    def serves_only(self, *workers: Forked) -> bool:
+        """Whether each other worker that was asked for has ended."""
+        return all(worker.ended or worker in workers for worker in self._workers)
 
     def end(self) -> None:
         """End it; the workers that it has forked live on, and nothing is known of them any more."""
@@ -154,10 +158,18 @@ class Forked:
         return self._ended
 
     def end_group(self) -> None:
-        """Stop all of its group, at once; where the server imports still, it is of no use to anybody else."""
-        if self.poll() is None:
-            pid, told, _ = self._told.partition(b"\n")
+        """Stop all of its group, at once, and where it is not there yet the server, unless others wait for that too.
+
+        Then it ends when it comes, for nobody is at the other end of its socket.
+        """
+        if self.poll() is not None:
+            return
+        pid, told, _ = self._told.partition(b"\n")
+        if told or self._server.serves_only(self):
             end_group(int(pid) if told else self._server.process.pid)
+        else:
+            self._ended = -signal.SIGKILL
+            self._status.close()
 
     def _hear(self, more: bytes) -> None:
         """The id and, behind it, the exit code; where the server ended first, its own stands for the worker's."""

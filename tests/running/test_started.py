@@ -20,8 +20,8 @@ from tests.toy import Toy, write
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks are safe on Linux alone")
 
-TOLD = "TOLD"
-"""The variable with the file where a server tells of itself."""
+TOLD, GATE = "TOLD", "GATE"
+"""The variables with the files where a server tells of itself, and that it may wait for."""
 
 
 class Preloaded(Toy):
@@ -61,6 +61,17 @@ class Slow(Preloaded):
         """Says so, and waits."""
         super().preload()
         time.sleep(600)
+
+
+class Waiting(Preloaded):
+    """Takes as long to import as a file is not there."""
+
+    @classmethod
+    def preload(cls):
+        """Says that it began."""
+        super().preload()
+        while not Path(os.environ[GATE]).exists():
+            time.sleep(0.01)
 
 
 class Refusing(Preloaded):
@@ -209,6 +220,16 @@ def test_a_worker_that_is_ended_before_it_is_there(told):
     with party(Slow):
         server = eventually(told)[0]
     assert not is_alive(server)
+
+
+def test_one_of_two_that_is_ended_before_it_is_there(told, tmp_path, monkeypatch):
+    """At once too, and the other one is there in the end."""
+    monkeypatch.setenv(GATE, str(tmp_path / "gate"))
+    with party(Waiting) as other:
+        with party(Waiting):
+            eventually(told)
+        (tmp_path / "gate").touch()
+        assert int(said(other)["pid"].split()[1]) == told()[0]
 
 
 def test_ended_workers_are_gone(told):
