@@ -7,8 +7,8 @@ dtype; a qualified one (``float16-ane``) is how some device computes with it, an
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from parity.entries import make, targets
@@ -52,6 +52,29 @@ class Arithmetic(ABC):
     @abstractmethod
     def rounded(self, tensor: Any) -> Any:
         """A tensor (any shape) as this arithmetic holds it, in `storage`; integers and booleans stay what they are."""
+
+
+class Switched(Arithmetic):
+    """One that changes the framework's operations while it is on.
+
+    Attributes:
+        active: whether it is.
+    """
+
+    active = False
+
+    @contextmanager
+    def being(self, active: bool) -> Iterator[None]:
+        """On, or off, and what it was before behind it."""
+        before, self.active = self.active, active
+        try:
+            yield
+        finally:
+            self.active = before
+
+    def suspended(self) -> AbstractContextManager[None]:
+        """The host computes as the framework does."""
+        return self.being(False)
 
 
 class Plain(Arithmetic):

@@ -22,13 +22,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from implementations.ane.engine.limits import LIMIT
 from implementations.ane.engine.rounding import dithered, round_half, round_number
-from parity.arithmetic import Arithmetic
+from parity.arithmetic import Switched
 
 # Tensors made of Python's or NumPy's numbers enter through this one; its schema calls the result a view.
 _ENTRANCE = torch.ops.aten.lift_fresh.default
 
 
-class Float16Ane(Arithmetic):
+class Float16Ane(Switched):
     """The engine's arithmetic.
 
     Args:
@@ -41,20 +41,13 @@ class Float16Ane(Arithmetic):
 
     def __init__(self, limit: float | None = LIMIT) -> None:
         self.limit = limit
-        self.active = False
         self._draw: torch.Generator | None = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Every floating-point result is rounded, whatever dtype is asked for. Tensors from outside come rounded."""
         # attention's fused kernel would compute in float32 throughout: an island
-        with self._being(True), sdpa_kernel(SDPBackend.MATH), _Whole(self), _Rounding(self):
-            yield
-
-    @contextmanager
-    def suspended(self) -> Iterator[None]:
-        """Nothing is rounded, and dtypes are what is asked for."""
-        with self._being(False):
+        with self.being(True), sdpa_kernel(SDPBackend.MATH), _Whole(self), _Rounding(self):
             yield
 
     @contextmanager
@@ -76,14 +69,6 @@ class Float16Ane(Arithmetic):
         """A constant of the program, rounded; an exact one stays what it is, an integer an integer."""
         rounded = round_number(float(value), self.limit)
         return value if rounded == value else rounded
-
-    @contextmanager
-    def _being(self, active: bool) -> Iterator[None]:
-        before, self.active = self.active, active
-        try:
-            yield
-        finally:
-            self.active = before
 
 
 def baseline() -> Float16Ane:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from gguf import GGMLQuantizationType, quants
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from parity.arithmetic import Arithmetic
+from parity.arithmetic import Switched
 
 BLOCK = 32
 """Numbers of a row that have a scale together."""
@@ -27,7 +27,7 @@ SMALL = ("altup", "laurel", "per_layer_model_projection")
 """Parts of names of matrices that stay in float32: those of few numbers, and beside blocks all small ones."""
 
 
-class Products(Arithmetic):
+class Products(Switched):
     """Products of rounded operands; torch's tensors are float32.
 
     Args:
@@ -37,7 +37,7 @@ class Products(Arithmetic):
     weights = storage = "float32"
 
     def __init__(self, kept: Sequence[str]) -> None:
-        self._kept, self._suspended = kept, False
+        self._kept = kept
         self._met: dict[int, torch.Tensor] = {}
 
     def meet(self, parameters: Iterable[tuple[str, Any]]) -> None:
@@ -46,18 +46,11 @@ class Products(Arithmetic):
             if any(part in name for part in LANGUAGE) and not any(part in name for part in self._kept):
                 self._met[id(weight)] = weight  # as long as it is here, no other has its number
 
-    def running(self) -> AbstractContextManager[Any]:
-        """Operands of products are rounded, and rows that are looked up."""
-        return _Rounding(self)
-
     @contextmanager
-    def suspended(self) -> Iterator[None]:
-        """Nothing is rounded."""
-        before, self._suspended = self._suspended, True
-        try:
+    def running(self) -> Iterator[None]:
+        """Operands of products are rounded, and rows that are looked up."""
+        with self.being(True), _Rounding(self):
             yield
-        finally:
-            self._suspended = before
 
     def rounded(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor as it is: only an operand is rounded."""
@@ -65,7 +58,7 @@ class Products(Arithmetic):
 
     def rounds(self, weight: torch.Tensor) -> bool:
         """Whether a matrix, or a table, is rounded where it is used now."""
-        return not self._suspended and id(weight) in self._met
+        return self.active and id(weight) in self._met
 
     @abstractmethod
     def matrix(self, weight: torch.Tensor) -> torch.Tensor:

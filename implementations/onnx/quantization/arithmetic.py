@@ -17,13 +17,13 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from implementations.onnx.quantization.integers import BLOCK
-from parity.arithmetic import Arithmetic
+from parity.arithmetic import Switched
 
 Rounding = Callable[[Tensor], Tensor]
 """To the nearest integer, or to one of the two around."""
 
 
-class Int8(Arithmetic):
+class Int8(Switched):
     """Float32 whose products with weights take their other factor in 8 bits.
 
     Args:
@@ -34,19 +34,12 @@ class Int8(Arithmetic):
 
     def __init__(self, quantized: Callable[[Tensor, Rounding], Tensor]) -> None:
         self._quantized = quantized
-        self._active = False
         self._round: Rounding = torch.round
 
     @contextmanager
     def running(self) -> Iterator[None]:
         """Products with weights round their other factor."""
-        with self._being(active=True), _Products(self):
-            yield
-
-    @contextmanager
-    def suspended(self) -> Iterator[None]:
-        """The host computes in float32."""
-        with self._being(active=False):
+        with self.being(True), _Products(self):
             yield
 
     @contextmanager
@@ -65,15 +58,7 @@ class Int8(Arithmetic):
 
     def factor(self, x: Tensor) -> Tensor:
         """What a product with a weight takes of `x`, any shape, float32."""
-        return self._quantized(x, self._round) if self._active and x.is_floating_point() else x
-
-    @contextmanager
-    def _being(self, *, active: bool) -> Iterator[None]:
-        before, self._active = self._active, active
-        try:
-            yield
-        finally:
-            self._active = before
+        return self._quantized(x, self._round) if self.active and x.is_floating_point() else x
 
 
 def integer() -> Int8:
