@@ -62,7 +62,7 @@ class Checkpoint:
 
 
 def find_checkpoint(spec: str | None, adapter: Path | None = None) -> Checkpoint:
-    """The checkpoint that `spec` means: a local directory, a hub id, or (None) the embedded one.
+    """The checkpoint that `spec` means: a local directory, a hub id, or the embedded one (its name, or None).
 
     Args:
         spec: what the user wrote.
@@ -72,6 +72,7 @@ def find_checkpoint(spec: str | None, adapter: Path | None = None) -> Checkpoint
         UsageError: when it is missing, incomplete or truncated, or holds no safetensors.
         BackendUnavailable: for a hub id where no hub can be reached.
     """
+    spec = None if spec == DEFAULT and not _expanded(spec).exists() else spec
     found = _embedded() if spec is None else _directory(spec)
     require_kind(found)
     path = found if adapter is None else _with_adapter(found, adapter)

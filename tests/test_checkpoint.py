@@ -23,6 +23,14 @@ def test_embedded_checkpoint_is_the_default():
     assert find_checkpoint(None).path == path()
 
 
+def test_embedded_checkpoint_by_its_name(copy, monkeypatch):
+    """Unless a folder here has that name."""
+    monkeypatch.chdir(copy.parent)
+    assert find_checkpoint("tiny") == find_checkpoint(None)
+    copy.rename("tiny")
+    assert find_checkpoint("tiny").path.resolve() == copy.parent / "tiny"
+
+
 def test_digest_tells_weights_apart(copy):
     """Equal for a copy, different after one flipped bit."""
     assert find_checkpoint(str(copy)).weights == find_checkpoint(None).weights

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from implementations.gemma3n.option_texts import OptionTexts
 from parity.errors import UsageError
 
 DEFAULT_CONTEXT = 1024
@@ -38,9 +39,8 @@ class Options:
         Raises:
             UsageError: for an unknown name, or a value that is no positive number.
         """
-        if unknown := sorted(set(texts) - set(MEANINGS)):
-            raise UsageError(f"backend ane has no option {unknown[0]!r}; it has {', '.join(MEANINGS)}")
-        return cls(**{name: _number(name, text) for name, text in texts.items()})
+        given = OptionTexts("ane", MEANINGS, texts)
+        return cls(**{name: _number(name, text) for name, text in given.texts.items()})
 
     def fitted(self, positions: int) -> int:
         """The compiled context for a model of so many `positions`.

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from implementations.gemma3n.new_folder import new_folder, require_new
-from parity.checkpoint import DEFAULT
+from parity.cli.options import names
 from parity.errors import BackendUnavailable, ExitCode
 from parity.report.progress import TerminalProgress
 
@@ -39,9 +39,9 @@ def convert(
         from implementations.gguf.convert.kinds import kind_of
     except ImportError as error:
         raise BackendUnavailable(f"{INSTALL} ({error})") from error
-    kinds = {name: kind_of(name) for name in types.replace(" ", "").lower().split(",")}
+    kinds = {name: kind_of(name) for name in names(types.lower(), "--types")}
     require_new(folder)
-    checkpoint = find_checkpoint(None if model == DEFAULT and not Path(model).exists() else model)
+    checkpoint = find_checkpoint(model)
     conversion = Conversion.of(checkpoint.path, checkpoint.name, tower=mmproj)
     with TerminalProgress() as progress, new_folder(folder) as made:
         conversion.write(made, kinds, lambda what: progress.start("gguf", 0, what))

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from implementations.gemma3n.option_texts import OptionTexts
 from parity.errors import UsageError
 
 MEANINGS: dict[str, str] = {
@@ -46,33 +47,18 @@ class Options:
         Raises:
             UsageError: for an unknown name or a value that cannot be.
         """
-        if unknown := sorted(set(texts) - set(MEANINGS)):
-            raise UsageError(f"backend llama-cpp has no option {unknown[0]!r}; it has {', '.join(MEANINGS)}")
+        given = OptionTexts("llama-cpp", MEANINGS, texts)
         file = Path(texts["file"]).expanduser() if "file" in texts else None
         if file is not None and not file.is_file():
             raise UsageError(f"backend llama-cpp: file={file} is no file; name a GGUF file")
-        kv, flash = _one_of("kv", texts.get("kv", cls.kv), KV_TYPES), _one_of("flash", texts.get("flash", "off"), FLASH)
+        kv, flash = given.one_of("kv", cls.kv, KV_TYPES), given.one_of("flash", cls.flash, FLASH)
         if kv == "q8_0" and flash == "off":
             raise UsageError("backend llama-cpp: kv=q8_0 needs flash=on: its values cannot lie transposed")
         return cls(
             file,
             kv,
             flash,
-            _count("threads", texts, cls.threads, 1024),
-            _count("chunk", texts, cls.chunk, 1 << 16),
-            _count("context", texts, cls.context, 1 << 24),
+            given.count("threads", cls.threads, 1024),
+            given.count("chunk", cls.chunk, 1 << 16),
+            given.count("context", cls.context, 1 << 24),
         )
-
-
-def _one_of(name: str, value: str, known: Mapping[str, object]) -> str:
-    if value not in known:
-        raise UsageError(f"backend llama-cpp: {name}={value} is none of {', '.join(known)}")
-    return value
-
-
-def _count(name: str, texts: Mapping[str, str], default: int, most: int) -> int:
-    if (text := texts.get(name)) is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 9 and 0 < int(text) <= most):
-        raise UsageError(f"backend llama-cpp: {name}={text} is not a number from 1 to {most:,}")
-    return int(text)

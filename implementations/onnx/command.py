@@ -11,7 +11,7 @@ import typer
 from implementations.gemma3n.new_folder import new_folder, require_new
 from implementations.onnx import Backend
 from implementations.onnx.package.types import FLOAT32, TYPES
-from parity.checkpoint import ADAPTER_CONFIG, DEFAULT, INDEX
+from parity.checkpoint import ADAPTER_CONFIG, INDEX
 from parity.cli.options import names
 from parity.errors import BackendUnavailable, ExitCode, UsageError
 from parity.report.progress import TerminalProgress
@@ -45,7 +45,7 @@ def export(
     except ImportError as error:
         raise BackendUnavailable(f"{Backend.install} ({error})") from error
     require_new(folder)
-    checkpoint = find_checkpoint(None if model == DEFAULT and not Path(model).exists() else model)
+    checkpoint = find_checkpoint(model)
     with TerminalProgress() as progress, new_folder(folder) as package:
         write_package(checkpoint.path, package, kinds, lambda what: progress.start("onnx", 0, what))
         _copy_beside(checkpoint.path, package)

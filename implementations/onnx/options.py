@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from implementations.gemma3n.option_texts import OptionTexts
 from implementations.onnx.package.types import FLOAT32, TYPES
 from parity.errors import BackendUnavailable, UsageError
 
@@ -57,18 +58,17 @@ class Options:
         Raises:
             UsageError: for an unknown name or a value that cannot be.
         """
-        if unknown := sorted(set(texts) - set(MEANINGS)):
-            raise UsageError(f"backend onnx has no option {unknown[0]!r}; it has {', '.join(MEANINGS)}")
+        given = OptionTexts("onnx", MEANINGS, texts)
         package = Path(texts["package"]).expanduser() if "package" in texts else None
         if package is not None and not package.is_dir():
             raise UsageError(f"backend onnx: package={package} is no folder; `parity onnx export` writes one")
         return cls(
             package,
-            _one_of("type", texts.get("type", FLOAT32), TYPES),
-            ACCURACIES[_one_of("accuracy", texts["accuracy"], ACCURACIES)] if "accuracy" in texts else None,
-            _one_of("provider", texts.get("provider", "cpu"), PROVIDERS),
-            _count(texts.get("threads")),
-            _one_of("optimization", texts.get("optimization", "all"), LEVELS),
+            given.one_of("type", cls.type, TYPES),
+            ACCURACIES[given.one_of("accuracy", "", ACCURACIES)] if "accuracy" in texts else None,
+            given.one_of("provider", cls.provider, PROVIDERS),
+            given.count("threads", cls.threads, 1024),
+            given.one_of("optimization", cls.optimization, LEVELS),
         )
 
     def installed(self) -> str:
@@ -87,17 +87,3 @@ class Options:
                 f"pip install {package}"
             )
         return name
-
-
-def _one_of(name: str, value: str, known: Mapping[str, object]) -> str:
-    if value not in known:
-        raise UsageError(f"backend onnx: {name}={value} is none of {', '.join(known)}")
-    return value
-
-
-def _count(text: str | None) -> int:
-    if text is None:
-        return 0
-    if not (text.isascii() and text.isdigit() and 0 < int(text[:9]) <= 1024 and len(text) < 9):
-        raise UsageError(f"backend onnx: threads={text} is not a number of threads, 1 to 1024")
-    return int(text)

@@ -32,9 +32,9 @@ def test_who_has_weights_of_its_own():
         ({"optimization": "most"}, "optimization=most is none of off, basic"),
         ({"type": "q3"}, "type=q3 is none of fp32, fp16, q4"),
         ({"accuracy": "1"}, "accuracy=1 is none of 0, 4"),
-        ({"threads": "0"}, "threads=0 is not a number of threads"),
+        ({"threads": "0"}, "threads=0 is not a number from 1 to 1,024"),
         ({"threads": "-1"}, "threads=-1"),
-        ({"threads": "9" * 5000}, "is not a number of threads"),
+        ({"threads": "9" * 5000}, "is not a number from 1 to 1,024"),
         ({"package": "nowhere"}, "package=nowhere is no folder"),
     ],
 )
