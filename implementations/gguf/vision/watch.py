@@ -1,4 +1,4 @@
-"""The taps: what stands behind libmtmd's own callback, which sees every node before and after it is computed."""
+"""The taps of the vision tower: nodes of libmtmd's graph as steps, read and answered."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from implementations.gguf.engine.library import Library
+from implementations.gguf.engine.listening import Listener, unfit
 from implementations.gguf.engine.memory import Memory
 from implementations.gguf.engine.tensors import GraphTensors, Value
 from implementations.gguf.vision.graph import FLAT, INPUT, MAP, SOFT, TOKENS, Node
-from parity.errors import BackendUnavailable
 from parity.tap import SILENT, Tap
 
 READERS = ("CONV_2D", "MUL_MAT", "MUL", "ADD", "PAD")
@@ -33,8 +33,8 @@ class OnePicture:
         return {"image": slice(self._index, self._index + 1)}
 
 
-class VisionWatch:
-    """Listens to one graph after the other, each of one picture.
+class VisionWatch(Listener):
+    """Listens to graphs of one picture each.
 
     Args:
         library: llama.cpp.
@@ -47,17 +47,16 @@ class VisionWatch:
     def __init__(
         self, library: Library, nodes: Iterable[Node], tensors: GraphTensors, hidden: int, factor: float
     ) -> None:
-        self.callback = library.ffi.callback("callback", self._called)
-        self._library, self._tensors, self._hidden, self._factor = library, tensors, hidden, np.float32(factor)
+        super().__init__(library)
+        self._tensors, self._hidden, self._factor = tensors, hidden, np.float32(factor)
         self._nodes: dict[tuple[str, str], list[Node]] = {}
         for node in nodes:
             self._nodes.setdefault(node.address, []).append(node)
-        self._tap: Tap = SILENT
 
     def begin(self, tap: Tap, picture: int) -> None:
         """A picture is computed next; `picture`: its place among those of the chunk."""
-        self._tap, self._tensors.layout = tap, OnePicture(picture)
-        self._error: BaseException | None = None
+        self._listen(tap)
+        self._tensors.layout = OnePicture(picture)
         self._weight = ""
         self._since: set[str] = set()
         self._here: list[Node] = []
@@ -71,30 +70,18 @@ class VisionWatch:
             BackendUnavailable: where the graph lacks a node of the table.
         """
         self._tensors.layout = None
-        if self._error is not None:
-            raise self._error
+        self._raise()
         if self._tap is not SILENT and self._left:
             (node, *_), *_ = self._left.values()
-            raise BackendUnavailable(
-                f"libmtmd's graph does not fit: step {node.step} is {node.op} behind {node.weight}, and there is none. "
-                "Is it another build?"
-            )
+            raise unfit("libmtmd", node.step, f"{node.op} behind {node.weight}, and there is none")
 
-    def _called(self, tensor: Any, ask: bool, _: Any) -> bool:
-        """What libmtmd calls. What is raised is kept, for False here would end the graph."""
-        listening = self._tap is not SILENT and self._error is None
-        try:
-            if listening and ask:
-                self._before(tensor)
-            elif listening:
-                for node in self._here:
-                    if node.source is None:
-                        self._emit(node, tensor)
-        except BaseException as error:  # also an interrupt, which is raised where Python goes on
-            self._error = self._error or error
-        return listening or not ask
+    def behind(self, tensor: Any) -> None:
+        """Emit the steps that it is."""
+        for node in self._here:
+            if node.source is None:
+                self._emit(node, tensor)
 
-    def _before(self, tensor: Any) -> None:
+    def before(self, tensor: Any) -> None:
         """Find which steps a node is, and emit those that it is about to read."""
         op = self._op(tensor)
         if weight := self._read(tensor, op):
@@ -134,13 +121,5 @@ class VisionWatch:
         """The weight that a node reads, or the input; empty where it reads none."""
         if op not in READERS:
             return ""
-        sources = (source for source in (tensor.src[0], tensor.src[1]) if source != self._library.ffi.NULL)
-        names = (self._library.text(source.name).split(RESHAPED)[0] for source in sources)
+        names = (name.split(RESHAPED)[0] for name in self._sources(tensor))
         return next((name for name in names if name.endswith(NAMED)), "")
-
-    def _op(self, tensor: Any) -> str:
-        """What a node computes; of one that takes each value to another, by which function."""
-        op = self._library.text(self._library.c.ggml_op_name(tensor.op))
-        if op != "UNARY":
-            return op
-        return self._library.text(self._library.c.ggml_unary_op_name(tensor.op_params[0]))
