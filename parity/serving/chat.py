@@ -37,7 +37,7 @@ NEUTRAL: Mapping[str, Sequence[Any]] = {
 }
 """What this server cannot do, and the values that ask for nothing of it."""
 OF_REPLIES = frozenset(("annotations", "name", "refusal"))
-"""What clients hand back with a message of ours, or say of one, and no chat template of Gemma's has a place for."""
+"""What clients hand back with a message of ours, or say of one, and no turn of a conversation has a place for."""
 
 
 class _Strict(BaseModel):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from functools import cache
 from importlib import resources
+
+from parity.report.html.page import policy, static
 
 _STATIC = resources.files("parity.serving") / "static"
 
@@ -14,29 +14,18 @@ def _static(name: str) -> str:
     return (_STATIC / name).read_text(encoding="utf-8")
 
 
-def _source(text: str) -> str:
-    """What a policy calls an inline script or style."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+STYLE = static("palette.css") + _static("page.css")
+SCRIPT = _static("page.js")
 
 
 @cache
 def page() -> str:
     """The page, with its style and its script in it."""
-    return _static("page.html").replace("/* style */", _static("page.css")).replace("/* script */", _static("page.js"))
+    return _static("page.html").replace("/* style */", STYLE).replace("/* script */", SCRIPT)
 
 
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        f"style-src {_source(_static('page.css'))}",
-        f"script-src {_source(_static('page.js'))}",
-        "img-src data:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    )
-)
+POLICY = f"{policy(script=SCRIPT, style=STYLE)}; img-src data:; connect-src 'self'; frame-ancestors 'none'"
+"""As a report's, and besides: the pictures that a user chose, questions to this server, and no frame around it."""
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "Cache-Control": "no-store",

@@ -59,8 +59,8 @@ def render(report: Report) -> str:
     environment = require_templates()
     scale = LevelScale(next((one.allowed for one in report.comparison.judgements if one.allowed), ALLOWED))
     identified = identities(report)
-    script = "\n".join(_static(name) for name in SCRIPTS)
-    style = _static("style.css")
+    script = "\n".join(static(name) for name in SCRIPTS)
+    style = static("palette.css") + static("style.css")
     return environment.get_template("page.html").render(
         report=report,
         comparison=report.comparison,
@@ -115,7 +115,8 @@ def _safe(text: str) -> Any:
 
 
 @cache
-def _static(name: str) -> str:
+def static(name: str) -> str:
+    """One of the files that a page is made of."""
     return resources.files("parity.report.html").joinpath("static", name).read_text(encoding="utf-8")
 
 

@@ -7,6 +7,23 @@ import pytest
 from implementations.gemma3n.new_folder import new_folder
 from parity.errors import CannotWrite
 
+COMMANDS = {"onnx": "export", "gguf": "convert"}
+"""That write such a folder."""
+
+
+@pytest.mark.parametrize("command", COMMANDS.items())
+def test_a_folder_that_is_there(parity, tmp_path, command):
+    code, out, said = parity(*command, "tiny", tmp_path)
+    assert (code, out) == (2, "")
+    assert said == f"parity: {tmp_path} is there already; name a folder that is not\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS.items())
+def test_a_folder_in_no_folder(parity, tmp_path, command):
+    code, _, said = parity(*command, "tiny", tmp_path / "a" / "b")
+    assert code == 2
+    assert "there is no folder" in said
+
 
 def test_a_folder_that_is_whole(tmp_path):
     with new_folder(tmp_path / "it") as made:

@@ -37,18 +37,6 @@ def test_files_and_account(parity, tmp_path):
     assert len(GGUFReader(folder / "model-f32.gguf").tensors) == 607
 
 
-def test_a_folder_that_is_there(parity, tmp_path):
-    code, out, said = parity("gguf", "convert", "tiny", tmp_path)
-    assert (code, out) == (2, "")
-    assert said == f"parity: {tmp_path} is there already; name a folder that is not\n"
-
-
-def test_a_folder_in_no_folder(parity, tmp_path):
-    code, _, said = parity("gguf", "convert", "tiny", tmp_path / "a" / "b")
-    assert code == 2
-    assert "there is no folder" in said
-
-
 def test_a_type_that_is_not_known(parity, tmp_path):
     code, _, said = parity("gguf", "convert", "tiny", tmp_path / "files", "--types", "f32,q3")
     assert (code, said) == (2, "parity: no number type 'q3'; there are f32, bf16, f16, q8_0, q4_0, q4_k_m\n")

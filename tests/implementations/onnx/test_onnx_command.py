@@ -23,18 +23,6 @@ def checkpoint(folder, **changed):
     return folder
 
 
-def test_a_folder_that_is_there(parity, tmp_path):
-    code, out, said = parity("onnx", "export", "tiny", tmp_path)
-    assert (code, out) == (2, "")
-    assert said == f"parity: {tmp_path} is there already; name a folder that is not\n"
-
-
-def test_a_folder_in_no_folder(parity, tmp_path):
-    code, _, said = parity("onnx", "export", "tiny", tmp_path / "a" / "b")
-    assert code == 2
-    assert "there is no folder" in said
-
-
 def test_a_type_that_there_is_not(parity, tmp_path):
     code, _, said = parity("onnx", "export", "tiny", tmp_path / "package", "--types", "fp32,q3")
     assert (code, said) == (2, "parity: --types has no 'q3'; choose of fp32, fp16, q4, q4f16, int8, uint8, or all\n")
