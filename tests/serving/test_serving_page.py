@@ -33,8 +33,13 @@ def say(page, text):
 def test_its_policy(served):
     status, headers, text = served.ask("GET", "/")
     assert status == 200
-    assert headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
-    assert "unsafe" not in headers["Content-Security-Policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in headers["Content-Security-Policy"].split(";"))
+    assert all(re.fullmatch(r"'sha256-[^' ]+'", rules.pop(kind)) for kind in ("script-src", "style-src"))
+    assert rules == {
+        **dict.fromkeys(("default-src", "base-uri", "form-action", "frame-ancestors"), "'none'"),
+        "img-src": "data:",
+        "connect-src": "'self'",
+    }
     assert not re.search(rb"""(src|href|action)=["'](?!data:,)|style=|https?:|\son\w+=""", text)
 
 
