@@ -19,6 +19,7 @@ from reference.common.torch_tensors import TorchTensors
 from reference.common.woven import Woven
 from reference.gemma3n.steps.audio import audio_steps
 from reference.gemma3n.steps.contract import ALL_STEPS
+from tests.by_hand import MadeByHand
 
 SCENARIO = Scenario("audio", (Chunk("prefill", ((0,),)),))
 SOFT_TOKENS = 32
@@ -155,7 +156,7 @@ class Tower(Audio):
         self._model.audio_tower(mel, ~mask)
 
 
-class Listener(Backend):
+class Listener(MadeByHand, Backend):
     """What the implementations' parties have in common.
 
     Args:
@@ -169,19 +170,6 @@ class Listener(Backend):
         self.config = Config.from_directory(checkpoint)
         self.clips = clips
         self._checkpoint = checkpoint
-
-    @classmethod
-    def versions(cls):
-        """Of no interest here."""
-        return {}
-
-    @classmethod
-    def load(cls, checkpoint, dtype, **options):
-        """Parties are made around clips."""
-        raise NotImplementedError
-
-    def start(self, *, padding, cache):
-        """Nothing to forget."""
 
 
 class MlxTower(Listener):

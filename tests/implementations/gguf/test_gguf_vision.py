@@ -23,6 +23,7 @@ from parity.backend import Backend  # noqa: E402
 from parity.errors import BackendUnavailable, UsageError  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
 from reference.gemma3n.huggingface import Reference  # noqa: E402
+from tests.by_hand import MadeByHand  # noqa: E402
 from tests.implementations.gguf.seeing import SIDE, seeing  # noqa: E402
 from tests.marks import quick  # noqa: E402
 from tests.vision_parties import NO_LOGITS, Gallery, images  # noqa: E402
@@ -50,7 +51,7 @@ def nodes(checkpoint: Path) -> list[Node]:
     return list(table(Config.from_directory(checkpoint).vision.channel_multiplier))
 
 
-class Tower(Backend):
+class Tower(MadeByHand, Backend):
     """The tower alone, on the same pictures in every chunk."""
 
     name = "llama-cpp"
@@ -62,17 +63,6 @@ class Tower(Backend):
         watch = VisionWatch(seeing_library(), rows or nodes(checkpoint), self.tensors, HIDDEN, FACTOR)
         self.tower = VisionTower(folder / "mmproj.gguf", folder / "vocabulary.gguf", watch, 1)
         self.pixels = np.rint(255 * pixels.transpose(0, 2, 3, 1)).astype(np.uint8)
-
-    @classmethod
-    def versions(cls):
-        return {}
-
-    @classmethod
-    def load(cls, checkpoint, dtype, **options):
-        raise NotImplementedError
-
-    def start(self, *, padding, cache):
-        """There is no conversation."""
 
     def forward(self, token_ids, *, prompts=(), tap=SILENT):
         self.soft = self.tower.see(self.pixels, tap=tap)

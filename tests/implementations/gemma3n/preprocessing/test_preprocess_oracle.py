@@ -29,6 +29,7 @@ from parity.traces.trace import Trace
 from reference import tiny
 from reference.common.host_arithmetics import Instead
 from reference.gemma3n.steps.inputs import EXTRACTOR, INPUT_STEPS
+from tests.by_hand import MadeByHand
 
 pytest.importorskip("transformers", reason="needs the [hf] extra")
 
@@ -95,7 +96,7 @@ MEDIA = PICTURES | SOUNDS
 RESIZED, TONE = "landscape", "22 kHz stereo"
 
 
-class Processor(backend.Reference):
+class Processor(MadeByHand, backend.Reference):
     """The steps before a model, as a backend of their own; `make` emits them."""
 
     name = "processor"
@@ -105,22 +106,11 @@ class Processor(backend.Reference):
     def __init__(self, make):
         self._make = make
 
-    @classmethod
-    def versions(cls):
-        return {}
-
-    @classmethod
-    def load(cls, checkpoint, dtype, **options):
-        raise NotImplementedError
-
     def contract(self):
         return CONTRACT
 
     def scenario(self, name, prompt, media=()):
         raise NotImplementedError
-
-    def start(self, *, padding, cache):
-        pass
 
     def forward(self, token_ids, *, prompts=(), tap):
         self._make(prompts, tap=tap)
