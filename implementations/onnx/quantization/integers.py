@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import onnx
 from onnx import GraphProto, ModelProto
+
+from parity.scratch import scratch
 
 BLOCK = 32
 """Numbers that have a scale in common."""
@@ -50,10 +50,10 @@ def of_eight_bits(model: ModelProto, kinds: tuple[str, ...], *, signed: bool) ->
         kinds: of operators that are quantised: ``MatMul``, and ``Gather`` for tables.
         signed: whether the bits have a sign.
     """
-    with _silent(), tempfile.TemporaryDirectory() as name:
+    with _silent(), scratch() as folder:
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        before, behind = Path(name) / "before.onnx", Path(name) / "behind.onnx"
+        before, behind = folder / "before.onnx", folder / "behind.onnx"
         onnx.save(model, before, save_as_external_data=True, location=DATA)
         quantize_dynamic(
             before,
