@@ -9,6 +9,7 @@ MAY_BE_SKIPPED = {
     "the wheel's own BLAS takes a second for a product of 0.02": "libopenblas is the system's, as chromium is",
     "another BLAS is preloaded, or this is not Linux": "what errs is the BLAS of MLX's wheel, which then does not run",
     "only Linux preloads": "macOS has a fast BLAS of its own",
+    "no transformers.js: npm ci --ignore-scripts --prefix tests/transformers_js": "it needs Node; CI has both",
     "needs Linux's device that is always full": "nothing else writes to a full disk without filling one",
 }
 """Each reason that a test gives, and why there is none to do about it.
