@@ -66,14 +66,15 @@ class Backend(ABC):
         dtypes: names of the arithmetics that it can run in.
         options: what a user may set when it is loaded, name and one-line meaning; see `parity.discovery.Choice`.
         hidden: steps that it computes where no tap can stand, or not at all: their names, with ``*`` for any text, and
-            the reason. Such a step is counted as not observable, never as compared.
+            the reason. Such a step is counted as not observable, never as compared. One that depends on what is loaded
+            is told by the instance.
         tensors: translation between its tensors and NumPy's.
     """
 
     name: ClassVar[str]
     dtypes: ClassVar[tuple[str, ...]]
     options: ClassVar[Mapping[str, str]] = {}
-    hidden: ClassVar[Mapping[str, str]] = {}
+    hidden: Mapping[str, str] = MappingProxyType({})
     tensors: Tensors
 
     @classmethod

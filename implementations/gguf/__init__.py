@@ -9,6 +9,7 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class Backend(Port):
     name: ClassVar[str] = "llama-cpp"
     dtypes: ClassVar[tuple[str, ...]] = tuple(KINDS)
     options: ClassVar[Mapping[str, str]] = MEANINGS
-    hidden: ClassVar[Mapping[str, str]] = UNSEEN
+    hidden: Mapping[str, str] = MappingProxyType(UNSEEN)
     packages: ClassVar[tuple[str, ...]] = ("xllamacpp", "gguf")
     install: ClassVar[str] = "llama.cpp is not installed: pip install 'gemma3n-parity[gguf]'"
 

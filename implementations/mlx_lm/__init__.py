@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -30,11 +31,13 @@ class Backend(Package):
 
     name: ClassVar[str] = "mlx-lm"
     requirement: ClassVar[str] = "mlx-lm>=0.32.2,<0.33"
-    hidden: ClassVar[Mapping[str, str]] = {
-        "text.rope.*.inv_freq": "mx.fast.rope makes the frequencies of the base inside its kernel",
-        "embed_vision.hard": TEXT_ONLY,
-        "embed_audio.hard": TEXT_ONLY,
-    }
+    hidden: Mapping[str, str] = MappingProxyType(
+        {
+            "text.rope.*.inv_freq": "mx.fast.rope makes the frequencies of the base inside its kernel",
+            "embed_vision.hard": TEXT_ONLY,
+            "embed_audio.hard": TEXT_ONLY,
+        }
+    )
 
     def __init__(self, model: Model, patches: Sequence[Patch] = ()) -> None:
         from implementations.mlx.tensors import MlxTensors

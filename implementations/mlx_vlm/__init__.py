@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -31,12 +32,14 @@ class Backend(Package):
     name: ClassVar[str] = "mlx-vlm"
     requirement: ClassVar[str] = "mlx-vlm>=0.7.10,<0.8"
     media: ClassVar[tuple[Inputs, ...]] = AUDITED
-    hidden: ClassVar[Mapping[str, str]] = {
-        "text.position_ids": "each layer reads its cache's offset; attn.q_rope and attn.k_rope show what it comes to",
-        "text.rope.*.inv_freq": "mx.fast.rope makes the frequencies of the base inside its kernel",
-        "embed_vision.hard": UNEMBEDDED,
-        "embed_audio.hard": UNEMBEDDED,
-    }
+    hidden: Mapping[str, str] = MappingProxyType(
+        {
+            "text.position_ids": "each layer reads its cache's offset; attn.q_rope and attn.k_rope show where",
+            "text.rope.*.inv_freq": "mx.fast.rope makes the frequencies of the base inside its kernel",
+            "embed_vision.hard": UNEMBEDDED,
+            "embed_audio.hard": UNEMBEDDED,
+        }
+    )
 
     def __init__(self, model: Any, checkpoint: Path, patches: Sequence[Patch] = ()) -> None:
         from implementations.mlx.tensors import MlxTensors

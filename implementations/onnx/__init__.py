@@ -23,6 +23,9 @@ from parity.tap import Tap
 if TYPE_CHECKING:
     from implementations.onnx.program import Program
 
+UNMARKED = {"*": "the package has no steps.json, which would say where in its graphs it is"}
+"""Why a package of others shows what goes into its graphs and comes out of them, and no more."""
+
 
 class Backend(Port):
     """Our implementation for ONNX Runtime: the checkpoint's own export, or a package; see `MEANINGS` for options."""
@@ -35,6 +38,8 @@ class Backend(Port):
 
     def __init__(self, program: Program, checkpoint: Path) -> None:
         self._program = program
+        if not program.marked:
+            self.hidden = UNMARKED
         super().__init__(HostTensors(), program.config.ids, checkpoint)
 
     @classmethod

@@ -12,6 +12,7 @@ from parity.errors import BackendUnavailable, UsageError
 
 MEANINGS: dict[str, str] = {
     "package": "folder of a package to run in place of the checkpoint's own export",
+    "first_position": "of a package's positions: 0 by default, or 1",
     "type": "number format of the graphs: fp32 by default, or fp16, q4, q4f16, int8 or uint8",
     "accuracy": "of products of 4 bits: 0 in float32, 4 with factors of 8 bits; by default what the graphs say",
     "provider": "what computes: cpu by default, or cuda, coreml, directml, openvino, qnn or rocm, as installed",
@@ -30,6 +31,7 @@ PROVIDERS = {
     "rocm": ("ROCMExecutionProvider", "onnxruntime-rocm"),
 }
 """What ONNX Runtime calls each provider, and the package that has it."""
+FIRST = {"0": 0, "1": 1}
 ACCURACIES = {"0": 0, "4": 4}
 
 
@@ -45,6 +47,7 @@ class Options:
     """
 
     package: Path | None = None
+    first_position: int = 0
     type: str = FLOAT32
     accuracy: int | None = None
     provider: str = "cpu"
@@ -64,6 +67,7 @@ class Options:
             raise UsageError(f"backend onnx: package={package} is no folder; `parity onnx export` writes one")
         return cls(
             package,
+            FIRST[given.one_of("first_position", "0", FIRST)],
             given.one_of("type", cls.type, TYPES),
             ACCURACIES[given.one_of("accuracy", "", ACCURACIES)] if "accuracy" in texts else None,
             given.one_of("provider", cls.provider, PROVIDERS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,16 @@ from implementations.onnx.package.folder import DECODER, EMBEDDER, Package, past
 from implementations.onnx.quantization.products import with_accuracy
 from implementations.onnx.senses import INPUTS, Senses
 from implementations.onnx.session import Feeds, Graph, Values
+from implementations.onnx.whole_cache import Unseen, of_windows
 from parity.errors import UsageError
 from parity.tap import SILENT, Tap
 
 IDS = "text.input_ids"
 OF_LAST = ("text.lm_head", "text.logits")
 """Steps of which a conversation has the last token's values alone."""
+POSITIONS, MASK, COUNT = "position_ids", "attention_mask", "num_logits_to_keep"
+"""What some decoders take and others do not: a mask is 1 for each cached and new token of a row, 0 for padding; 0 for a
+count asks for all logits."""
 
 
 class Program:
@@ -30,6 +35,9 @@ class Program:
         config: the model's.
         package: its graphs.
         options: how they are run.
+
+    Attributes:
+        marked: whether the package says which of its tensors are steps.
 
     Raises:
         UsageError: for graphs that are not whole, or of another model.
@@ -47,15 +55,22 @@ class Program:
             )
             for name, steps in package.steps.items()
         }
+        self.marked, self._first = package.marked, options.first_position
         self._senses = Senses(config, self.graphs)
-        owners = range(config.text.first_shared_layer)
-        self._past = {one: other for layer in owners for one, other in zip(past(layer), present(layer), strict=True)}
-        self._sliding = {name for layer in owners for name in past(layer) if self._slides(layer)}
         self._require_inputs()
+        self._past = dict(self._pairs())
+        self._sliding = [layer for layer in range(config.text.first_shared_layer) if self._slides(layer)]
         self.start((0,))
 
     def start(self, padding: tuple[int, ...]) -> None:
-        """Begin a conversation of rows that are left-padded by so many tokens; the last one's keys are dropped."""
+        """Begin a conversation of rows that are left-padded by so many tokens; the last one's keys are dropped.
+
+        Raises:
+            UsageError: where there is padding, which nobody can tell the decoder of.
+        """
+        if any(padding) and not self.marked and MASK not in self.graphs[DECODER].inputs:
+            name = self.graphs[DECODER].name
+            raise UsageError(f"{name} takes no {MASK}, so that it sees padding: give it rows of one length")
         text = self.config.text
         nothing = np.zeros((len(padding), text.num_key_value_heads, 0, text.head_dim), np.float32)
         self._held = dict.fromkeys(self._past, nothing)
@@ -70,11 +85,15 @@ class Program:
             UsageError: for media that the package has no graph for, or that do not fit it or the ids.
         """
         embedded = self._embedded(token_ids, media, tap)
-        positions = self._begin[:, None] + np.arange(token_ids.shape[1])
-        feeds = {**embedded, "position_ids": positions, **self._held}
+        feeds = {**embedded, **self._places(token_ids.shape[1]), **self._held}
+        if tap is not SILENT and (unseen := self._unseen()):
+            tap = of_windows(tap, unseen)
         found = _given(self.graphs[DECODER], feeds, tap, last=OF_LAST if last_only else ())
         self._begin = self._begin + token_ids.shape[1]
-        self._held = {one: self._kept(one, found[other]) for one, other in self._past.items()}
+        self._held |= {one: found[other] for one, other in self._past.items() if other in found}
+        if self.marked:
+            cut = {name: np.ascontiguousarray(held[:, :, count:]) for name, held, count in self._beyond_windows()}
+            self._held |= cut
         return found["logits"][:, -1:] if last_only else found["logits"]
 
     def _embedded(self, token_ids: NDArray[np.int64], media: Media, tap: Tap) -> Values:
@@ -87,22 +106,54 @@ class Program:
         )
         return {**found, "inputs_embeds": embeds}
 
-    def _kept(self, name: str, seen: NDArray[Any]) -> NDArray[Any]:
-        """What later chunks still see: of a sliding layer all of a window but the query's own position."""
-        if name not in self._sliding:
-            return seen
-        return np.ascontiguousarray(seen[:, :, max(0, seen.shape[2] - self.config.text.sliding_window + 1) :])
+    def _places(self, count: int) -> Feeds:
+        """Where the next tokens are, as the decoder takes it."""
+        positions = self._begin[:, None] + np.arange(count)
+        size = self._held[next(iter(self._past))].shape[2] + count
+        seen = np.arange(size) >= size - 1 - positions[:, -1:]
+        if MASK in self.graphs[DECODER].inputs:
+            positions = np.maximum(positions, 0)
+        told = {POSITIONS: positions + self._first, MASK: seen, COUNT: np.array(0)}
+        return {name: value for name, value in told.items() if name in self.graphs[DECODER].inputs}
+
+    def _beyond_windows(self) -> Iterator[tuple[str, NDArray[Any], int]]:
+        """Each input for keys and values of a sliding layer, and how many of them no later token sees.
+
+        It sees all of a window but its own position.
+        """
+        for layer in self._sliding:
+            for name in past(layer):
+                held = self._held[name]
+                yield name, held, max(0, held.shape[2] - self.config.text.sliding_window + 1)
+
+    def _unseen(self) -> Unseen:
+        """Keys and values beyond their windows, which only a loop of others goes on giving."""
+        steps = {one.tensor: one.step for one in self.graphs[DECODER].steps}
+        return {
+            steps[self._past[name]]: held[:, :, :count]
+            for name, held, count in self._beyond_windows()
+            if count and self._past[name] in steps
+        }
+
+    def _pairs(self) -> Iterator[tuple[str, str]]:
+        """Inputs for keys and values, and the outputs that go on as them; some decoders have them for all layers."""
+        for layer in range(self.config.text.num_hidden_layers):
+            for one, other in zip(past(layer), present(layer), strict=True):
+                if one in self.graphs[DECODER].inputs:
+                    yield one, other
 
     def _slides(self, layer: int) -> bool:
         return self.config.text.layer_types[layer] == SLIDING
 
     def _require_inputs(self) -> None:
-        taken = ("inputs_embeds", "per_layer_inputs", "position_ids", *self._past)
-        wanted = {EMBEDDER: ("input_ids",), DECODER: taken, **INPUTS}
+        layers = [past(layer) for layer in range(self.config.text.num_hidden_layers)]
+        owned = [name for pair in layers[: self.config.text.first_shared_layer] for name in pair]
+        known = {POSITIONS, MASK, COUNT, *(name for pair in layers for name in pair)}
+        wanted = {EMBEDDER: ("input_ids",), DECODER: ("inputs_embeds", "per_layer_inputs", *owned), **INPUTS}
         for name, graph in self.graphs.items():
-            names = set(wanted[name])
-            if other := sorted(set(graph.inputs) ^ names):
-                what = "takes no" if other[0] in names else "takes an unknown"
+            needed, may = set(wanted[name]), known if name == DECODER else set()
+            if other := sorted(needed - {*graph.inputs} | {*graph.inputs} - needed - may):
+                what = "takes no" if other[0] in needed else "takes an unknown"
                 raise UsageError(f"{graph.name} {what} {other[0]}; is it of the model that config.json describes?")
 
 

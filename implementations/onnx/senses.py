@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.preprocessing.inputs import Media, Sound
-from implementations.onnx.package.folder import AUDIO, VISION
+from implementations.onnx.package.folder import AUDIO, EMBEDDER, VISION
 from implementations.onnx.session import Feeds, Graph, Values
 from parity.errors import UsageError
 from parity.tap import Tap
@@ -48,7 +48,7 @@ class Senses:
             embedded = text("merged.image", filled(embedded, places, self._see(media.pixels, run)))
         if media.sound is not None:
             places = token_ids == self._config.audio_token_id
-            embedded = text("merged.audio", filled(embedded, places, self._hear(media.sound, run)))
+            embedded = text("merged.audio", filled(embedded, places, self._hear(media.sound, run, tap)))
         return embedded
 
     def _see(self, pixels: NDArray[np.float32], run: Run) -> NDArray[Any]:
@@ -59,14 +59,26 @@ class Senses:
             raise UsageError(f"{graph.name} takes pictures of {_times(wanted)}, not of {_times(given)}")
         return run(graph, {"pixel_values": pixels})["image_features"]
 
-    def _hear(self, sound: Sound, run: Run) -> NDArray[Any]:
-        """Soft tokens of clips: ``[clip, token, hidden]``, of each as many as the prompt has places for."""
+    def _hear(self, sound: Sound, run: Run, tap: Tap) -> NDArray[Any]:
+        """Soft tokens of clips: ``[clip, token, hidden]``, of each as many as the prompt has places for.
+
+        Some encoders pad a clip's to that number, others leave it to the loop.
+        """
         graph, audio = self._graph(AUDIO, "sounds"), self._config.audio
         strides = (*(time for time, _ in audio.sscp_conv_stride_size), audio.conf_reduction_factor)
         frames = -(-sound.mask.shape[1] // math.prod(strides))
         if frames > (count := self._config.audio_soft_tokens_per_image):  # the graph would cut them off
             raise UsageError(f"a clip makes {frames} soft tokens, the prompt has places for {count}; shorten the sound")
-        return run(graph, {"input_features": sound.mel, "input_features_mask": sound.mask})["audio_features"]
+        soft = run(graph, {"input_features": sound.mel, "input_features_mask": sound.mask})["audio_features"]
+        if soft.shape[1] == count:
+            return soft
+        heard = sound.mask[:, :: math.prod(strides)].astype(bool)
+        return tap("embed_audio.soft_tokens", padded(soft, heard, self._silence(), count))
+
+    def _silence(self) -> NDArray[Any]:
+        """What stands in places that have no sound: the embedding of the last audio id, ``[hidden]``."""
+        last = np.array([[self._config.audio.last_id]])
+        return self._graphs[EMBEDDER].run({"input_ids": last})["inputs_embeds"][0, 0]
 
     def _graph(self, name: str, what: str) -> Graph:
         if name not in self._graphs:
@@ -91,6 +103,20 @@ def filled(embedded: NDArray[Any], places: NDArray[np.bool_], soft: NDArray[Any]
     merged = embedded.copy()
     merged[places] = rows
     return merged
+
+
+def padded(soft: NDArray[Any], heard: NDArray[np.bool_], silence: NDArray[Any], count: int) -> NDArray[Any]:
+    """As many soft tokens of each clip as the prompt has places for.
+
+    Args:
+        soft: of its frames, ``[clip, frame, hidden]``.
+        heard: which frames are sound, ``[clip, frame]``.
+        silence: what stands for the others and behind them, ``[hidden]``.
+        count: of places.
+    """
+    found = np.broadcast_to(silence, (len(soft), count, len(silence))).copy()
+    found[:, : soft.shape[1]][heard] = soft[heard]
+    return found
 
 
 def _times(sizes: tuple[int, ...]) -> str:

@@ -38,6 +38,7 @@ class Graph:
 
     Attributes:
         model: as it was given.
+        steps: as they were given.
     """
 
     def __init__(self, name: str, model: ModelProto, folder: Path, steps: Sequence[Tapped], options: Options) -> None:
@@ -46,7 +47,8 @@ class Graph:
         self.inputs = [value.name for value in model.graph.input]
         self.outputs = [value.name for value in model.graph.output]
         self._types = {value.name: _numpy(value) for value in model.graph.input}
-        self._folder, self._steps, self._options = folder, steps, options
+        self._folder, self.steps, self._options = folder, steps, options
+        self._inside = [one for one in steps if one.tensor not in self.inputs]
         self._plain: onnxruntime.InferenceSession | None = None
         self._tapped: tuple[object, onnxruntime.InferenceSession] | None = None
 
@@ -72,13 +74,15 @@ class Graph:
             tap: where steps go.
             last: names of steps of which the last token alone is emitted.
         """
-        ahead = {one: tap.ahead(one.step) for one in self._steps}
+        taken = [one for one in self.steps if one.tensor in self.inputs]
+        feeds = {**feeds, **{one.tensor: tap(one.step, feeds[one.tensor]) for one in taken}}
+        ahead = {one: tap.ahead(one.step) for one in self._inside}
         answers = {one: value for one, value in ahead.items() if not isinstance(value, float)}
         factors = {one.step: value for one, value in ahead.items() if isinstance(value, float) and value != AS_IT_IS}
         values = self._look(feeds, answers, factors)
         if not answers and not factors:
             values |= self.run(feeds)
-        for one in self._steps:
+        for one in self._inside:
             value = values[one.tensor]
             value = value[:, -1:] if one.step in last else value
             changes = one in answers or one.step in factors
@@ -93,11 +97,11 @@ class Graph:
         key = (frozenset(answered), tuple(factors.items()))
         if self._tapped is None or self._tapped[0] != key:
             self._tapped = None  # first: two sessions at once would be twice the memory
-            model = exposed(self.model, self._steps, answered=answered, factors=factors)
+            model = exposed(self.model, self._inside, answered=answered, factors=factors)
             self._tapped = key, self._exposing(model)
         session = self._tapped[1]
         given = {one.answer: np.ascontiguousarray(value, dtype=one.type) for one, value in answers.items()}
-        names = [*dict.fromkeys([*self.outputs, *(one.tensor for one in self._steps)])]
+        names = [*dict.fromkeys([*self.outputs, *(one.tensor for one in self._inside)])]
         return dict(zip(names, session.run(names, {**self._fed(feeds), **given}), strict=True))
 
     def _exposing(self, model: ModelProto) -> onnxruntime.InferenceSession:
@@ -109,7 +113,7 @@ class Graph:
         try:
             return self._session(model)
         except BackendUnavailable as error:
-            for one in self._steps:
+            for one in self._inside:
                 if one.tensor not in self.outputs and f"output arg ({one.tensor})" in str(error):
                     why = f"tensor {one.tensor!r} is not of {one.type}"
                     raise no_step(one, self._folder / self.name, why) from error

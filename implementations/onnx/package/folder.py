@@ -5,12 +5,13 @@ onnx/embed_tokens.onnx, onnx/embed_tokens.onnx_data
 onnx/decoder_model_merged.onnx, onnx/decoder_model_merged.onnx_data
 onnx/vision_encoder.onnx, onnx/audio_encoder.onnx ...    where the model sees and hears
 onnx/decoder_model_merged_q4.onnx ...    the same graphs in other number formats
-onnx/steps.json
+onnx/steps.json    where we exported it
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import ModelProto, TensorProto
 
+from implementations.gemma3n.config import Config
+from implementations.onnx.package.borders import border_steps
 from implementations.onnx.package.graph import Tapped, tensors_of
 from implementations.onnx.package.tensors import require_whole
 from implementations.onnx.package.types import FLOAT32, TYPES
@@ -72,26 +75,29 @@ class Package:
         folder: where they are.
         steps: of each graph.
         suffix: what the names of their files end in.
+        marked: whether `steps.json` says which tensors are steps, as of those that we export; else they are known by
+            the names of what goes in and comes out.
     """
 
     folder: Path
     steps: Steps
     suffix: str = ""
+    marked: bool = True
 
     @classmethod
     def read(cls, path: Path, kind: str = FLOAT32) -> Package:
-        """The package of a folder, which `parity onnx export` wrote, in a number format of `TYPES`.
+        """The package of a folder, in a number format of `TYPES`.
 
         Raises:
             UsageError: for a file that is missing or malformed, or a number format that the package does not have.
         """
         folder = path / FOLDER
-        _require_file(folder / SIDECAR, path)
         suffix = _suffix(folder, path, kind)
-        steps = read_steps(folder, suffix)
+        marked = os.path.lexists(folder / SIDECAR)
+        steps = read_steps(folder, suffix) if marked else _borders(path, suffix)
         for name in steps:
             _require_file(graph_file(folder, name + suffix), path)
-        return cls(folder, steps, suffix)
+        return cls(folder, steps, suffix, marked)
 
     def graph(self, name: str) -> ModelProto:
         """A graph without its large tensors, whose files are whole.
@@ -100,10 +106,7 @@ class Package:
             UsageError: for a file that is no graph, or that is missing or cut off, or a step whose tensor it lacks.
         """
         file = graph_file(self.folder, name + self.suffix)
-        try:
-            model = onnx.load(file, load_external_data=False)
-        except (DecodeError, OSError, ValueError) as error:
-            raise UsageError(f"package file {file} is no ONNX graph ({error}); export it again") from error
+        model = _graph(file)
         require_whole(model, file)
         _require_steps(model, self.steps[name], file)
         return model
@@ -130,6 +133,23 @@ def read_steps(folder: Path, suffix: str = "") -> Steps:
     except (OSError, ValueError) as error:
         reason = "it is not there" if isinstance(error, FileNotFoundError) else error
         raise UsageError(f"package file {file} cannot be read ({reason}); export it again") from error
+
+
+def _borders(path: Path, suffix: str) -> Steps:
+    """The steps of graphs that are not marked."""
+    folder, owners = path / FOLDER, Config.from_directory(path).text.first_shared_layer
+    there = (*GRAPHS, *(name for name in ENCODERS if graph_file(folder, name + suffix).is_file()))
+    for name in there:
+        _require_file(graph_file(folder, name + suffix), path)
+    return {name: border_steps(_graph(graph_file(folder, name + suffix)).graph, owners) for name in there}
+
+
+def _graph(file: Path) -> ModelProto:
+    """A graph without its large tensors."""
+    try:
+        return onnx.load(file, load_external_data=False)
+    except (DecodeError, OSError, ValueError) as error:
+        raise UsageError(f"package file {file} is no ONNX graph ({error}); export it again") from error
 
 
 def _told(content: Any) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def test_a_fault_is_found_at_its_step(fault, backend, judge, monkeypatch):
     right, model = backend._program.graphs[name], ModelProto()
     model.CopyFrom(right.model)
     plant(model.graph)
-    monkeypatch.setitem(backend._program.graphs, name, Graph("it", model, right._folder, right._steps, right._options))
+    monkeypatch.setitem(backend._program.graphs, name, Graph("it", model, right._folder, right.steps, right._options))
     judgement = judge()
     assert judgement.exit_code is ExitCode.DIVERGED
     assert judgement.first_divergence.step == step

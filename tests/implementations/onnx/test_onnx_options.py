@@ -8,13 +8,13 @@ from parity.errors import BackendUnavailable, UsageError
 
 
 def test_defaults():
-    assert Options.parse({}) == Options(None, "fp32", None, "cpu", 0, "all")
+    assert Options.parse({}) == Options(None, 0, "fp32", None, "cpu", 0, "all")
 
 
 def test_values(tmp_path):
     given = {"package": str(tmp_path), "provider": "cuda", "threads": "2", "optimization": "off"}
-    assert Options.parse(given) == Options(tmp_path, "fp32", None, "cuda", 2, "off")
-    assert Options.parse({"type": "q4", "accuracy": "4"}) == Options(None, "q4", 4)
+    assert Options.parse(given) == Options(tmp_path, 0, "fp32", None, "cuda", 2, "off")
+    assert Options.parse({"type": "q4", "accuracy": "4"}) == Options(type="q4", accuracy=4)
 
 
 def test_who_has_weights_of_its_own():

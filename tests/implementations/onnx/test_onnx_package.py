@@ -146,7 +146,7 @@ STEP = {"step": "a.step", "tensor": "output", "type": "float32"}
         (spoiled(f"{GRAPHS[0]}.onnx", elsewhere), "its tensors are in outside, which is not there"),
         (spoiled(DATA, lambda file: file.unlink()), "which is not there; fetch it again"),
         (spoiled(DATA, lambda file: file.write_bytes(file.read_bytes()[:-1])), "is cut off"),
-        (spoiled(SIDECAR, lambda file: file.unlink()), "no onnx/steps.json"),
+        (spoiled(SIDECAR, lambda file: file.unlink()), "config.json"),
         (spoiled(SIDECAR, lambda file: file.write_text("[")), "steps.json cannot be read"),
         (edited(lambda content: content.update(format=9)), "format 9 instead of 2"),
         (edited(lambda content: content["steps"].pop(GRAPHS[0])), "steps.json cannot be read"),

@@ -16,6 +16,7 @@ from onnx import ModelProto, helper, numpy_helper
 from implementations.onnx import Backend
 from implementations.onnx.package.folder import DECODER, EMBEDDER
 from implementations.onnx.package.graph import exposed
+from implementations.onnx.package.tensors import array_of
 from implementations.onnx.session import Graph
 from parity.errors import ExitCode, UsageError
 from parity.tap import SILENT, ScopedTap
@@ -73,10 +74,10 @@ def inputs(backend, tokens):
 def test_every_answer_is_read(backend):
     """Lockstep judges what follows a step only if its answer is used: all but the logits' are."""
     for graph in backend._program.graphs.values():
-        model = exposed(graph.model, graph._steps, answered=[one.step for one in graph._steps])
+        model = exposed(graph.model, graph.steps, answered=[one.step for one in graph.steps])
         read = {name for node in model.graph.node for name in node.input}
-        unread = {one.step for one in graph._steps if one.answer not in read}
-        assert unread <= {one.step for one in graph._steps if one.tensor in graph.outputs}
+        unread = {one.step for one in graph.steps if one.answer not in read}
+        assert unread <= {one.step for one in graph.steps if one.tensor in graph.outputs}
         assert "text.layers.24.out" not in unread
 
 
@@ -85,11 +86,11 @@ def test_a_step_begins_from_its_answer(backend):
     backend.begin()
     graph, feeds = backend._program.graphs[DECODER], inputs(backend, [[2, 600, 700]])
     own = graph._look(feeds, {}, {})
-    answers = {one: own[one.tensor] for one in graph._steps}
+    answers = {one: own[one.tensor] for one in graph.steps}
     right = graph._look(feeds, answers, {})
     wrong = {one: value + 0.1 if one.step == "text.layers.3.mlp.gate_mean" else value for one, value in answers.items()}
     found = graph._look(feeds, wrong, {})
-    changed = [one.step for one in graph._steps if not np.array_equal(found[one.tensor], right[one.tensor])]
+    changed = [one.step for one in graph.steps if not np.array_equal(found[one.tensor], right[one.tensor])]
     assert changed == ["text.layers.3.mlp.cutoff"]
 
 
@@ -115,7 +116,7 @@ def weight_scaled(graph, folder):
     tensor = next(
         tensor for tensor in graph.initializer if tensor.name == "layers.3.laurel.linear_left.weight.transposed"
     )
-    scaled = numpy_helper.to_array(tensor, str(folder)) * np.float32(1.001)
+    scaled = array_of(tensor, folder) * np.float32(1.001)
     tensor.CopyFrom(numpy_helper.from_array(scaled, tensor.name))
 
 
@@ -187,7 +188,7 @@ def test_a_fault_is_found_at_its_step(fault, backend, harness, monkeypatch):
     model.CopyFrom(right.model)
     plant(model.graph, right._folder)
     monkeypatch.setitem(
-        backend._program.graphs, DECODER, Graph("it", model, right._folder, right._steps, right._options)
+        backend._program.graphs, DECODER, Graph("it", model, right._folder, right.steps, right._options)
     )
     judgement = harness.judge(backend, "float32", scenario)
     assert judgement.exit_code is ExitCode.DIVERGED
