@@ -87,7 +87,8 @@ def write_weights(checkpoint: Path, options: Options, file: Path) -> None:
     """Write the weights that the graphs compute with, as far as they are a checkpoint's, rounded.
 
     Raises:
-        UsageError: for another architecture, weights that do not fit it, or a package that cannot be run.
+        UsageError: for another architecture, weights that do not fit it, a package that cannot be run, or one that does
+            not say which of its tensors is which.
     """
     package = package_of(checkpoint, options)
     weights, found = Weights(checkpoint, Config.from_directory(options.package or checkpoint)), {}
@@ -95,6 +96,11 @@ def write_weights(checkpoint: Path, options: Options, file: Path) -> None:
         for name, values in held(graph, package.folder):
             if (stored := weights.source(name)) is not None:
                 found[name] = believed(values, stored)
+    if not found:
+        raise UsageError(
+            f"package {package.folder.parent}: its tensors have other names than a checkpoint's, so that what its "
+            "number format costs cannot be told from a fault; judge its fp32"
+        )
     write_overlay(file, found)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -12,10 +13,14 @@ import onnx
 from onnx import TensorProto, helper
 
 from implementations.onnx.export.weights import write_graph
+from implementations.onnx.loading import write_weights
+from implementations.onnx.options import Options
+from implementations.onnx.package.borders import border_steps
 from implementations.onnx.package.folder import FOLDER, GRAPHS, SIDECAR, VISION, Package, graph_file, write_steps
 from implementations.onnx.package.graph import Tapped
 from implementations.onnx.package.tensors import array_of
 from parity.errors import UsageError
+from reference.tiny import path
 
 STEPS = {name: [Tapped("a.step", "output", "float32")] for name in GRAPHS}
 
@@ -212,3 +217,28 @@ def test_tensors_are_read_from_a_file_of_two_names(package):
     tensors = Package.read(package).graph(GRAPHS[1]).graph.initializer
     for tensor in tensors:
         assert np.array_equal(array_of(tensor, file.parent), Counted().read(tensor.name, tuple(tensor.dims)))
+
+
+def test_weights_of_other_names(package):
+    """Which of them is which of the checkpoint's, nobody says."""
+    shutil.copy(path() / "config.json", package)
+    with pytest.raises(UsageError, match=r"its tensors have other names than a checkpoint's, .* judge its fp32"):
+        write_weights(path(), Options(package=package), package / "weights.safetensors")
+    assert not (package / "weights.safetensors").exists()
+
+
+def test_borders_of_a_graph_that_is_not_marked(package):
+    """Of the layers that have keys of their own; what else goes in and comes out is no step."""
+    names = "present.3.key", "present.20.key", "present.03.key", "logits", "audio_features", "other"
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["clip", "frame"]) for name in names]
+    given = helper.make_tensor_value_info("inputs_embeds", TensorProto.FLOAT16, None)
+    graph = helper.make_graph([], "toy", [given], outputs)
+    assert [(one.step, one.tensor, one.type) for one in border_steps(graph, 20)] == [
+        ("text.inputs_embeds", "inputs_embeds", "float16"),
+        ("text.layers.3.attn.keys", "present.3.key", "float32"),
+        ("text.logits", "logits", "float32"),
+        ("embed_audio.soft", "audio_features", "float32"),
+    ]
+    outputs[4].type.tensor_type.shape.dim[1].dim_value = 188
+    padded = helper.make_graph([], "toy", [], outputs)
+    assert border_steps(padded, 20)[-1].step == "embed_audio.soft_tokens"
