@@ -31,12 +31,15 @@ LENGTHY = ("decode", "chunked", "warm", "grown", "generate")
 WITHIN = ("decode", "warm")
 """A conversation (`generate`) reads, replies and reads on, as these do."""
 
+ALIKE = ("cached", "square", "outside")
+"""Other ids or another first chunk: they find what float32 shows as well."""
+
 
 def cases():
     """Every scenario in every arithmetic."""
     for name, dtype in itertools.product(MEANINGS, DTYPES):
         lengthy = (dtype != "float32" and name in LENGTHY) or (dtype == "float16" and name != "one-shot")
-        lengthy = lengthy or name in WITHIN
+        lengthy = lengthy or name in WITHIN or (dtype != "float32" and name in ALIKE)
         marks = pytest.mark.exhaustive if lengthy else () if (name, dtype) in QUICK else pytest.mark.slow
         yield pytest.param(name, dtype, marks=marks)
 

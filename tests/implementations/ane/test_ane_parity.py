@@ -24,7 +24,7 @@ def ane(harness):
 
 def marks(scenario):
     """What a newcomer's tests leave out, and what those of each change do."""
-    if scenario in ("decode", "warm", "grown"):  # a conversation (`generate`) reads, replies and reads on, as these do
+    if scenario in ("cached", "decode", "warm", "grown"):  # a conversation (`generate`) does what these do
         return pytest.mark.exhaustive
     return () if scenario == "one-shot" else pytest.mark.slow
 
