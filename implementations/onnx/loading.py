@@ -10,7 +10,7 @@ import atexit
 import functools
 import shutil
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -134,11 +134,12 @@ def write_graphs(checkpoint: Path, path: Path, told: Told = lambda what: None) -
     config, folder = Config.from_directory(checkpoint), path / FOLDER
     weights, picture = Weights(checkpoint, config), picture_of(checkpoint)
     store, key = cache(), key_of(config, picture)
-    if store is None or not _copied(store, key, folder):
-        folder.mkdir()
-        _export(config, picture, weights, folder, told)
-        if store is not None:
-            store.keep(key, lambda content: _copy(folder, content))
+    with nullcontext() if store is None else store.making(key):
+        if store is None or not _copied(store, key, folder):
+            folder.mkdir()
+            _export(config, picture, weights, folder, told)
+            if store is not None:
+                store.keep(key, lambda content: _copy(folder, content))
     models = {name: onnx.load(graph_file(folder, name)) for name in read_steps(folder)}
     weights.require(set().union(*map(weight_names, models.values())))
     for name, model in models.items():

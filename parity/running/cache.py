@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -23,7 +24,7 @@ GIGABYTES = 8.0
 """What the size is where none is set."""
 _FORMAT = 1
 """Of the entries: another number begins anew."""
-_KEY, _CONTENT, _PARTIAL = "key.json", "content", ".partial-"
+_KEY, _CONTENT, _PARTIAL, _MAKING = "key.json", "content", ".partial-", ".making-"
 _HOUR = 3600
 
 Key = Mapping[str, Any]
@@ -85,6 +86,17 @@ class Cache:
                 (entry / _KEY).write_text(json.dumps(key, indent=1), encoding="utf-8")
                 entry.rename(place)
             self.shrink()
+
+    @contextlib.contextmanager
+    def making(self, key: Key) -> Iterator[None]:
+        """Inside it no other process makes this entry: what takes minutes is made once; who waited finds it there."""
+        file = self.folder / f"{_MAKING}{self._place(key).name}"
+        with contextlib.ExitStack() as held:
+            with contextlib.suppress(OSError):  # where nothing can be written, each makes its own
+                self.folder.mkdir(parents=True, exist_ok=True)
+                held.callback(file.unlink, missing_ok=True)
+                fcntl.flock(held.enter_context(file.open("w")), fcntl.LOCK_EX)
+            yield
 
     def entries(self) -> Iterator[Kept]:
         """All, those first that were not asked for longest."""

@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import shutil
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -45,6 +47,30 @@ def test_the_oldest_go_first(tmp_path):
     kept.find({"n": 0})
     kept.keep({"n": 3}, fill("x" * 3000))
     assert [number for number in range(4) if kept.find({"n": number})] == [0, 2, 3]
+
+
+def test_one_makes_it_and_the_others_wait(tmp_path):
+    """What it made is then there for them; nothing else is left."""
+    kept, key, entered = Cache(tmp_path / "cache"), {"n": 1}, threading.Event()
+
+    def ask():
+        with kept.making(key):
+            entered.set()
+            return kept.find(key)
+
+    with ThreadPoolExecutor(1) as other:
+        with kept.making(key):
+            asked = other.submit(ask)
+            assert not entered.wait(0.2)
+            kept.keep(key, fill("made"))
+        assert asked.result().read_text() == "made"
+    assert [path.name for path in kept.folder.iterdir()] == [kept.find(key).parent.name]
+
+
+def test_where_nothing_can_be_written_each_makes_its_own(tmp_path):
+    (tmp_path / "file").touch()
+    with Cache(tmp_path / "file").making({"n": 1}), Cache(tmp_path / "file").making({"n": 1}):
+        pass
 
 
 def test_clear_removes_its_own_alone(tmp_path):
