@@ -7,14 +7,12 @@ import functools
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX = "parity-run-"
-_LOCK, _NEW = ".lock", ".lock.new"
-_HOUR = 3600
+_LOCK = ".lock"
 
 
 @contextmanager
@@ -23,16 +21,41 @@ def scratch() -> Iterator[Path]:
 
     Its lock is held by this process alone, and the system gives it back at any death, even at SIGKILL.
     """
-    with tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        lock = os.open(folder / _NEW, os.O_CREAT | os.O_RDWR, 0o600)
+    folder, lock = _locked()
+    try:
+        sweep(folder.parent)
+        yield folder
+    finally:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            (folder / _NEW).rename(folder / _LOCK)  # so a lock that can be seen is held
-            sweep(folder.parent)
-            yield folder
+            with suppress(OSError):  # what cannot be removed now is left to the next run
+                _remove(folder)
         finally:
             os.close(lock)
+
+
+def _locked() -> tuple[Path, int]:
+    """A new folder, and its lock, which is held.
+
+    Until it is, another run may take the folder for a dead one's and remove it: then there is one more.
+    """
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        with suppress(FileNotFoundError):
+            lock = os.open(folder / _LOCK, os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if (folder / _LOCK).exists():
+                return folder, lock
+            os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder, its lock last: whoever dies meanwhile leaves one that is known by it, or is empty."""
+    for inside in folder.iterdir():
+        if inside.is_dir() and not inside.is_symlink():
+            shutil.rmtree(inside)
+        elif inside.name != _LOCK:
+            inside.unlink()
+    shutil.rmtree(folder)
 
 
 @functools.cache  # once a process: a diagnosis asks for hundreds of folders
@@ -40,25 +63,23 @@ def sweep(among: Path) -> None:
     """Remove this user's folders whose process is gone; others', and what is no folder of a run, stay."""
     for folder in among.glob(f"{PREFIX}*"):
         with suppress(OSError):  # another process may remove it at the same moment
-            if folder.lstat().st_uid != os.getuid():
-                continue
-            if _is_orphan(folder):
-                shutil.rmtree(folder)
-            elif time.time() - folder.lstat().st_mtime > _HOUR:
-                (folder / _NEW).unlink(missing_ok=True)
-                folder.rmdir()  # of a run that died before it had its lock: it is empty, and where it is not it stays
+            if folder.lstat().st_uid == os.getuid():
+                _remove_orphan(folder)
 
 
-def _is_orphan(folder: Path) -> bool:
-    """Whether the folder has a lock that nobody holds."""
+def _remove_orphan(folder: Path) -> None:
+    """Remove a folder whose lock nobody holds, while it is held here; or an empty one, whose run died before its lock.
+
+    Raises:
+        OSError: where it is no such folder.
+    """
     try:
         lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
-    except OSError:
-        return False
+    except FileNotFoundError:
+        folder.rmdir()
+        return
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        _remove(folder)
     finally:
         os.close(lock)
-    return True

@@ -32,11 +32,14 @@ class Reading(Misbehaving):
 
 
 class Sleeping(Misbehaving):
-    """Waits for ever; tells a file who it is."""
+    """Waits for ever; tells a file who it is, before the first step, behind which it may be ended."""
+
+    def start(self, *, padding, cache):
+        """Tell it."""
+        note(os.getpid())
 
     def misbehave(self):
         """As a deadlock does."""
-        note(os.getpid())
         time.sleep(600)
 
 

@@ -12,6 +12,7 @@ from parity.errors import ExitCode, UsageError
 from parity.judging.judge import judge
 from parity.judging.verdict import Status
 from parity.report.gather import Gatherer
+from parity.report.sentences import verdict
 from parity.running.progress import Silent
 from parity.running.single import write_trace
 from parity.traces.runs import Runs
@@ -92,6 +93,7 @@ def test_a_failure_is_the_candidates_verdict(checkpoint):
     *failed, good = compare(request(checkpoint, *names, TOY), progress=Silent()).judgements
     for name, said, judgement in zip(names, FAILING.values(), failed, strict=True):
         assert judgement.crash.startswith(f"{name} {said}")
+        assert verdict(judgement).startswith(said)
         assert "\n" not in judgement.crash
         assert len(judgement.crash) <= 500
         assert judgement.exit_code is ExitCode.UNAVAILABLE

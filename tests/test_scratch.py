@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -56,16 +56,49 @@ def test_what_a_killed_run_left_goes_with_the_next(temporary):
 
 
 def test_a_run_that_died_before_its_lock(temporary):
-    """Its folder is empty and goes after an hour; before, it may be one that begins."""
+    """Its folder is empty."""
     early = temporary / f"{PREFIX}early"
     early.mkdir()
     sweep(temporary)
-    assert early.exists()
-    an_hour_ago = time.time() - 3700
-    os.utime(early, (an_hour_ago, an_hour_ago))
+    assert not early.exists()
+
+
+@pytest.mark.parametrize("when", ["before its lock is made", "before it is held"])
+def test_a_new_folder_may_be_taken_for_a_dead_runs(temporary, monkeypatch, when):
+    """Whoever begins makes another one."""
+    taken = []
+
+    def sweeping(name, call):
+        def first(*given):
+            if not taken:
+                taken.append(left(temporary))
+                sweep(temporary)
+            return call(*given)
+
+        monkeypatch.setattr(name, first)
+
+    sweeping("os.open", os.open) if "made" in when else sweeping("fcntl.flock", fcntl.flock)
+    with scratch() as folder:
+        monkeypatch.undo()
+        assert left(temporary) == [folder.name]
+        assert taken != [[folder.name]]
+
+
+def test_a_run_that_died_while_it_removed_its_folder(temporary, monkeypatch):
+    """What is left is known by its lock, which goes last."""
+
+    def dies(*given):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), scratch() as folder:  # noqa: PT012 - what is removed is made there
+        for name in ("a", "b", "c"):
+            (folder / name).mkdir()
+        monkeypatch.setattr("shutil.rmtree", dies)
+    monkeypatch.undo()
+    assert (folder / ".lock").exists()
     sweep.cache_clear()
     sweep(temporary)
-    assert not early.exists()
+    assert not folder.exists()
 
 
 def test_a_link_of_that_name_is_not_followed(temporary):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from parity.errors import DEBUG, ExitCode, ParityError, cut, debugging
+from parity.native import tamed
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -19,7 +20,8 @@ def guarded(action: Callable[[], int]) -> int:
     128 + a signal's number, as shells have it, stands for an interrupt and for a reader that closed the pipe.
     """
     try:
-        code = action()
+        with tamed():
+            code = action()
         sys.stdout.flush()
     except Exception as error:  # every failure of a command, its own faults included
         return _failed(error)

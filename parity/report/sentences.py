@@ -133,9 +133,12 @@ def _hidden(judgement: Judgement) -> str:
 
 
 def _crashed(judgement: Judgement) -> str:
-    """The crash as the party told it (``mlx crashed at text.norm: SIGSEGV``), without what the title says already."""
+    """As the party told it (``mlx crashed at text.norm: SIGSEGV``, ``mlx failed: no weights``), without the name.
+
+    The title has said that already.
+    """
     told = plain(judgement.crash).removeprefix(f"{plain(judgement.candidate)} ")
-    return told if told.startswith("crashed") else f"crashed: {told}"
+    return told if told.startswith(("crashed", "failed", "is ")) else f"crashed: {told}"
 
 
 def hides(step: StepVerdict, allowed: float) -> str:

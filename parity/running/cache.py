@@ -59,7 +59,7 @@ class Cache:
 
     Args:
         folder: made when it is first written to.
-        limit: bytes; beyond, the entries that were not asked for longest go.
+        limit: bytes; beyond, the entries go that hold most room for longest.
     """
 
     def __init__(self, folder: Path, limit: float = GIGABYTES * 1e9) -> None:
@@ -108,14 +108,18 @@ class Cache:
         yield from sorted(found, key=lambda entry: entry.used)
 
     def shrink(self) -> None:
-        """Remove what was not asked for longest, until the rest is within the limit."""
+        """Remove what holds most bytes for longest, until the rest is within the limit.
+
+        Bytes times seconds without being asked for. By seconds alone a graph of 1 MB, whose export takes minutes, went
+        for runs of 100 MB, which take seconds.
+        """
         for dead in self.folder.glob(f"{_PARTIAL}*"):  # of a process that was killed while it wrote
             with contextlib.suppress(OSError):
                 if time.time() - dead.stat().st_mtime > _HOUR:
                     shutil.rmtree(dead)
-        entries = [*self.entries()]
+        now, entries = time.time(), [*self.entries()]
         size = sum(entry.size for entry in entries)
-        for entry in entries:
+        for entry in sorted(entries, key=lambda entry: entry.size * (entry.used - now)):
             if size <= self.limit:
                 return
             _remove(entry.path)

@@ -115,12 +115,13 @@ class Process:
         return self._errors.read().decode(errors="replace").strip()
 
     def end(self) -> None:
-        """End it and what it forked, whatever they are doing."""
+        """End it and what it forked, whatever they are doing; again, nothing."""
         self.kill()
         self._child.wait()
         self._socket.close()
         self._errors.close()
 
     def kill(self) -> None:
-        """Stop all of its group, at once."""
-        self._child.end_group()
+        """Stop all of its group, at once; not once it has ended, for its number may be another's by then."""
+        if self._socket.fileno() >= 0:
+            self._child.end_group()

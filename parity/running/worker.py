@@ -29,6 +29,7 @@ from parity.dtypes import name_of, working_dtype
 from parity.errors import ParityError, UsageError
 from parity.generation import Message, Sampling
 from parity.media import parse
+from parity.native import tamed
 from parity.running.execute import Run, execute, measured_run
 from parity.running.process import STOP
 from parity.running.started import WORKER, Start
@@ -89,7 +90,9 @@ class Worker:
         """Do one job, or say why not."""
         try:
             operation: Callable[[Job], Any] = getattr(self, f"do_{job['op']}")
-            self.tell("done", result=operation(job))
+            with tamed():
+                result = operation(job)
+            self.tell("done", result=result)
         except ParityError as error:
             self.tell("error", kind=type(error).__name__, message=str(error))
         except (Exception, MemoryError) as error:  # whatever a runtime throws is its verdict

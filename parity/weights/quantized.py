@@ -118,8 +118,10 @@ def _matrix(
             "config.json says no bits and group_size of" if codes and biases else "there are no codes or biases of"
         )
         raise UsageError(f"checkpoint {checkpoint}: {missing} {layer}.scales, which MLX's affine quantisation has")
-    words = group * bits * scales.shape[-1] // 32 if len(scales.shape) == 2 else 0
-    fits = words and codes.shape == (scales.shape[0], words) and biases.shape == scales.shape and bits in BITS
+    words, left = divmod(group * bits * scales.shape[-1], 32) if len(scales.shape) == 2 else (0, 0)
+    fits = (
+        words and not left and codes.shape == (scales.shape[0], words) and biases.shape == scales.shape and bits in BITS
+    )
     if not fits or of_layer.get("mode", AFFINE) != AFFINE:
         packed = f"{list(codes.shape)} words and {list(scales.shape)} scales"
         raise UsageError(f"checkpoint {checkpoint}: {layer} has {packed}; not {bits} bits in groups of {group}")

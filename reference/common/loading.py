@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrained
 from parity.arithmetic import Arithmetic
 from parity.checkpoint import config_of
 from parity.errors import BackendUnavailable, UsageError
+from parity.native import tamed
 from parity.weights.names import Spelling
 from parity.weights.stored import stored
 from reference.common.deferred import Places
@@ -115,7 +116,8 @@ def tokenize(checkpoint: Path, text: str, ids: int, special: bool) -> list[int]:
     if not any((checkpoint / name).is_file() for name in TOKENIZERS):  # transformers would make up an empty one
         raise UsageError(f"checkpoint {checkpoint}: no tokenizer: neither {' nor '.join(TOKENIZERS)}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
+        with tamed():
+            tokenizer = AutoTokenizer.from_pretrained(checkpoint, local_files_only=True)
     except Exception as error:  # the loader raises many unrelated types
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"checkpoint {checkpoint}: its tokenizer cannot be loaded ({reason})") from error

@@ -17,6 +17,7 @@ from transformers.audio_utils import load_audio
 from parity.checkpoint import config_of, is_text_only
 from parity.errors import UsageError
 from parity.media import Part, Prompt
+from parity.native import tamed
 from parity.tap import SILENT, Tap
 from reference.common.clips import Limit
 from reference.common.conversation import Role
@@ -98,14 +99,15 @@ class Processing:
 
     def _templated(self, dialogues: Sequence[Sequence[Mapping[str, Any]]]) -> Any:
         try:
-            return self._load().apply_chat_template(
-                dialogues,
-                tokenize=True,
-                return_dict=True,
-                return_tensors="pt",
-                add_generation_prompt=True,
-                **self._padded,
-            )
+            with tamed():
+                return self._load().apply_chat_template(
+                    dialogues,
+                    tokenize=True,
+                    return_dict=True,
+                    return_tensors="pt",
+                    add_generation_prompt=True,
+                    **self._padded,
+                )
         except UsageError:
             raise
         except Exception as error:  # a template is a program, and makes any error that one can make
@@ -147,7 +149,7 @@ class Processing:
     def _load(self) -> Any:
         if self._processor is None:
             try:
-                with self._arithmetic():  # the window and the mel filters are made here
+                with self._arithmetic(), tamed():  # the window and the mel filters are made here
                     loader = AutoTokenizer if self._text_only else AutoProcessor
                     processor = loader.from_pretrained(self._checkpoint, local_files_only=True)
                 tokenizer = processor if self._text_only else processor.tokenizer

@@ -11,6 +11,7 @@ from parity.checkpoint import config_of
 from parity.errors import UsageError
 from parity.json_file import read_json, read_text
 from parity.media import Medium, Part
+from parity.native import quiet, tamed
 from reference.common.clips import Limit
 from reference.gemma3n import MODEL_TYPES
 
@@ -99,9 +100,8 @@ def _require_context(checkpoint: Path, config: Mapping[str, Any], tokens: int, t
 
 def _tokens(checkpoint: Path, text: str) -> int:
     """Tokens of a text; none where that cannot be known here, and the model is to say so."""
-    with suppress(
-        Exception
-    ):  # the library raises plain Exception; a tokenizer of another form is the reference's to read
+    # The library raises plain Exception, and panics; a tokenizer of another form is the reference's to read.
+    with suppress(Exception), quiet(), tamed():
         import tokenizers
 
         return len(tokenizers.Tokenizer.from_str(read_text(checkpoint / "tokenizer.json")).encode(text).ids)

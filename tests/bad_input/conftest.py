@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import parity.running.started  # noqa: F401  # its classes are of the real `Popen`, whichever row imports it first
 from tests.bad_input.table import FRAMEWORKS, Runner
 
 

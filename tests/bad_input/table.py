@@ -99,7 +99,7 @@ class Runner:
         faulthandler.cancel_dump_traceback_later()
         assert (code, complaint.count("\n"), complaint[-1:]) == (given.code, 1, "\n"), complaint + said
         assert "Traceback" not in complaint
-        assert "internal error" not in complaint
+        assert "internal error" not in complaint, complaint
         assert len(complaint) - 1 <= LONGEST
         for word in given.words:
             assert word in complaint, complaint

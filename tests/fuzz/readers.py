@@ -43,8 +43,8 @@ def settings() -> None:
 
 def words() -> None:
     """A text becomes tokens, and these a text again."""
-    Tokenizer.from_directory(MODEL)
-    Preprocessor(MODEL).encode([Preprocessor(MODEL).turn(Message("user", (Part("text", "Hi, é😀"),)))])
+    made = Preprocessor(MODEL)
+    Tokenizer.from_directory(MODEL).decode(made.encode([made.turn(Message("user", (Part("text", "Hi, é😀"),)))]))
 
 
 def weights() -> None:

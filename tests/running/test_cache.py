@@ -73,6 +73,16 @@ def test_where_nothing_can_be_written_each_makes_its_own(tmp_path):
         pass
 
 
+def test_what_is_small_outlasts_what_is_large(tmp_path):
+    """Exported graphs went for runs a hundred times as large, and took minutes again."""
+    kept = Cache(tmp_path, limit=10_000)
+    for number, size in enumerate((50, 4000, 4000)):
+        kept.keep({"n": number}, fill("x" * size))
+        os.utime(kept.find({"n": number}).parent, (1000 + number, 1000 + number))
+    kept.keep({"n": 3}, fill("x" * 4000))
+    assert [number for number in range(4) if kept.find({"n": number})] == [0, 2, 3]
+
+
 def test_clear_removes_its_own_alone(tmp_path):
     kept = Cache(tmp_path)
     kept.keep({"n": 1}, fill("x"))

@@ -119,6 +119,17 @@ def test_a_worker_ends_with_its_harness(tmp_path, noted, number):
         assert (harness.returncode, said.splitlines()[-1]) == (130, "parity: interrupted")
 
 
+def test_what_has_ended_is_not_killed_again(monkeypatch):
+    """Its number may be another process's by then."""
+    party = Party("it", TOY, progress=Silent())
+    party.close()
+    killed = []
+    monkeypatch.setattr("os.killpg", lambda *who: killed.append(who))
+    party.close()
+    party.kill()
+    assert not killed
+
+
 def test_a_worker_has_the_environment_that_its_backend_asks_for(tmp_path):
     """From its start, for the linker reads some then alone; what the harness gives is on top of it."""
     oracle = write(tmp_path, "oracle", Toy())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from functools import partial
 
 import pytest
 
@@ -129,27 +130,50 @@ def test_a_body_that_does_not_come(tiny, monkeypatch):
     assert raw(tiny.port, HEAD + b"Content-Length: 100\r\n\r\n{").startswith(b"HTTP/1.1 408 ")
 
 
+HEALTH, END = b"GET /health HTTP/1.1\r\nHost: localhost\r\n", b"\r\n"
+
+
+@pytest.fixture
+def deadlines(monkeypatch):
+    """What ends each wait for a head, in the order in which they began; called in place of a clock."""
+    found = []
+
+    def await_head(connection):
+        found.append(partial(connection.loop.call_soon_threadsafe, connection._end_after, connection.cycle))
+
+    monkeypatch.setattr("parity.serving.server.Connection._await_head", await_head)
+    return found
+
+
 def test_a_head_that_does_not_come(tiny, monkeypatch):
-    """Neither the first one nor the next; who has asked is answered, however long that takes."""
-    monkeypatch.setattr("parity.serving.server.HEAD_SECONDS", 0.2)
-    head, asked = b"GET /health HTTP/1.1\r\nHost: localhost\r\n", b"\r\n"
-    assert raw(tiny.port, head) == raw(tiny.port) == b""
+    monkeypatch.setattr("parity.serving.server.HEAD_SECONDS", 0.01)
+    assert raw(tiny.port, HEALTH) == raw(tiny.port) == b""
+
+
+def test_the_next_head_does_not_come(tiny, deadlines):
+    """The deadlines of those that came end nothing."""
     with socket.create_connection(("127.0.0.1", tiny.port), timeout=60) as connection:
-        for _ in range(2):
-            connection.sendall(head + asked)
+        for number in range(2):
+            connection.sendall(HEALTH + END)
             said = b""
             while not said.endswith(b'"waiting":0}'):
                 said += (part := connection.recv(1 << 16))
                 assert part
-        connection.sendall(head)
+            deadlines[number]()
+        connection.sendall(HEALTH)
+        eventually(lambda: len(deadlines) == 3)
+        deadlines[2]()
         assert received(connection) == b""
 
 
-def test_an_answer_may_take_longer_than_its_head(tiny, monkeypatch, tmp_path):
-    monkeypatch.setattr("parity.serving.server.HEAD_SECONDS", 0.01)
+def test_an_answer_may_take_longer_than_its_head(tiny, deadlines, tmp_path):
     with wire(tiny.port, f"hold {tmp_path}") as asked:
         eventually((tmp_path / "begun").exists)
-        assert raw(tiny.port) == b""  # a connection made later is ended meanwhile
+        deadlines[0]()
+        with socket.create_connection(("127.0.0.1", tiny.port), timeout=60) as silent:
+            eventually(lambda: len(deadlines) == 2)
+            deadlines[1]()
+            assert received(silent) == b""  # one that was made later is ended meanwhile
         (tmp_path / "go").touch()
         assert b'"content":"held"' in received(asked)
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import io
 import os
 import stat
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from parity.errors import BackendUnavailable, UsageError
+from parity.native import quiet
 
 Source = Path | bytes
 """A file, or its content."""
-STANDARD_ERROR = 2
-"""The descriptor that C libraries print on, whatever `sys.stderr` is."""
-_QUIET = threading.Lock()
 
 
 @contextmanager
@@ -58,22 +55,6 @@ def opened(source: Source, kind: str) -> Iterator[BinaryIO]:
         raise UsageError(f"{where}: too large for this machine's memory") from error
     except Exception as error:  # decoders meet malformed content with errors of every kind
         raise UsageError(f"{where}: cannot be read ({_line(error)})") from error
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """What C libraries print on standard error inside this block, as libmpg123 does of a broken frame, goes nowhere.
-
-    One thread at a time: of two that overlap, the second would take the first one's nowhere for standard error.
-    """
-    with _QUIET, open(os.devnull, "wb") as nowhere:
-        kept = os.dup(STANDARD_ERROR)
-        try:
-            os.dup2(nowhere.fileno(), STANDARD_ERROR)
-            yield
-        finally:
-            os.dup2(kept, STANDARD_ERROR)
-            os.close(kept)
 
 
 class Steady:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from parity.checkpoint import object_of, text_of
 from parity.errors import BackendUnavailable, UsageError
+from parity.native import Panic, quiet, tamed
 
 if TYPE_CHECKING:
     import tokenizers
@@ -49,7 +50,8 @@ class Tokenizer:
             raise BackendUnavailable(f"tokenizers is not installed: pip install tokenizers ({error})") from error
         file = checkpoint / "tokenizer.json"
         try:
-            return cls(tokenizers.Tokenizer.from_str(text_of(file)))
+            with quiet(), tamed():
+                return cls(tokenizers.Tokenizer.from_str(text_of(file)))
         except FileNotFoundError as error:
             raise UsageError(f"checkpoint {checkpoint}: {file.name} is not there; fetch it again") from error
         except UsageError:
@@ -60,8 +62,16 @@ class Tokenizer:
             ) from error
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of `text` behind exactly one beginning-of-sequence token, whether or not the text writes it."""
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        """Token ids of `text` behind exactly one beginning-of-sequence token, whether or not the text writes it.
+
+        Raises:
+            UsageError: where the library cannot do what tokenizer.json says.
+        """
+        try:
+            with quiet(), tamed():
+                ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
+        except Exception as error:  # the library raises plain Exception
+            raise UsageError(f"tokenizer.json cannot cut the text into tokens ({error}); fetch it again") from error
         return ids if ids[:1] == [self.bos] else [self.bos, *ids]
 
     def definition(self) -> dict[str, Any]:
@@ -75,8 +85,16 @@ class Tokenizer:
         return found
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of token ids; control tokens have none."""
-        text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        """Text of token ids; control tokens have none.
+
+        Raises:
+            UsageError: where the library cannot do what tokenizer.json says.
+        """
+        try:
+            with tamed():
+                text: str = self._tokenizer.decode(list(ids), skip_special_tokens=True)
+        except Panic as error:
+            raise UsageError(f"tokenizer.json cannot make text of tokens ({error}); fetch it again") from error
         return text
 
     def stream(self, ids: Iterable[int]) -> Iterator[str]:
