@@ -7,6 +7,7 @@ another's. So one run of the model serves all.
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from parity.judging.judge import ALLOWED, Judge
 from parity.traces.measure import Scale, error_of, exact
 from parity.traces.runs import Runs
 from parity.traces.scale import layout_of
+from parity.traces.trace import Key
 from reference.gemma3n.variants import catalogue
 from tests.harness import PROMPT
 
@@ -112,23 +114,37 @@ def index(key, axes, oracle, draw):
     return dict(layout.where(kept, int(group)))
 
 
+@pytest.fixture(scope="module")
+def judged(oracle, harness):
+    """Judges the baseline's lockstep run in an arithmetic, with other tensors at some of its steps."""
+
+    @cache
+    def lockstep(dtype):
+        return harness.trace(harness.baseline(dtype), dtype, oracle=oracle.path, mode="lockstep")
+
+    def judge(dtype, wrong):
+        run = lockstep(dtype)
+
+        def measure(key, *, oracle, candidate):
+            if key not in wrong:
+                return error_of(key, oracle=oracle, candidate=candidate)
+            made = wrong[key](candidate.tensor(key), candidate.records[key].axes)
+            scale = Scale.of(key, oracle=oracle, dtype=dtype)
+            return exact(oracle=as_float64(oracle.tensor(key)), candidate=as_float64(made), scale=scale)
+
+        floors = Floors(oracle=oracle, free=None, lockstep=run)
+        judging = Judge(oracle=oracle, candidate=Runs(None, run), floors=floors, allowed=ALLOWED, measure=measure)
+        return {verdict.key: verdict for verdict in judging.verdicts()}
+
+    return judge
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", SIZES)
-def test_each_is_introduced_at_its_step_and_told_where(dtype, oracle, harness):
+def test_each_is_introduced_at_its_step_and_told_where(dtype, oracle, judged):
     """Of 50 faults and more; where a place, head or channel decides, it is the one that is wrong."""
-    lockstep = harness.trace(harness.baseline(dtype), dtype, oracle=oracle.path, mode="lockstep")
-    floors = Floors(oracle=oracle, free=None, lockstep=lockstep)
     plants = drawn(oracle, dtype)
-
-    def measure(key, *, oracle, candidate):
-        if key not in plants:
-            return error_of(key, oracle=oracle, candidate=candidate)
-        wrong = plants[key].put(candidate.tensor(key), candidate.records[key].axes)
-        scale = Scale.of(key, oracle=oracle, dtype=dtype)
-        return exact(oracle=as_float64(oracle.tensor(key)), candidate=as_float64(wrong), scale=scale)
-
-    judging = Judge(oracle=oracle, candidate=Runs(None, lockstep), floors=floors, allowed=ALLOWED, measure=measure)
-    said = {verdict.key: verdict for verdict in judging.verdicts()}
+    said = judged(dtype, {key: plant.put for key, plant in plants.items()})
     introduced = {key for key, verdict in said.items() if verdict.status.origin}
     showing = {key for key, plant in plants.items() if can_show(plant, said[key].lockstep)}
     assert len(plants) >= 40
@@ -137,6 +153,42 @@ def test_each_is_introduced_at_its_step_and_told_where(dtype, oracle, harness):
     for key in introduced:
         decides, at = said[key].lockstep.decides, plants[key].at
         assert not decides or all(at.get(axis, number) == number for axis, number in decides.where)
+
+
+def cut(made, axes):
+    """With 6 bits of mantissa for bfloat16's 8, the leading one among them."""
+    return (made.view(np.uint16) & 0xFFFC).view(made.dtype)
+
+
+def raised(made, axes):
+    """One logit of all, of one token."""
+    wrong = made.copy()
+    wrong[0, -1, 100] = as_float64(made)[0, -1, 100] + 1.0
+    return wrong
+
+
+PASSED = {
+    "a head": ("bfloat16", "text.layers.3.attn.context", Plant({"head": 1}, 0.03, "part").put, True),
+    "a channel": ("bfloat16", "text.layers.5.mlp.down_proj", Plant({"hidden": 7}, 0.1, "channel").put, True),
+    "a logit": ("bfloat16", "text.lm_head", raised, True),
+    "few bits": ("bfloat16", "text.layers.7.mlp.down_proj", cut, False),
+    "a pixel": (
+        "float32", "processor.pixels", Plant({"image": 1, "height": 90, "width": 90}, 1e-4, "place").put, True,
+    ),
+}  # fmt: skip
+"""Wrong candidates that passed once: the arithmetic, the step, what is wrong with it, and whether it is found now."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", SIZES)
+def test_what_passed_once_is_found_or_its_size_is_told(dtype, oracle, judged):
+    """What is not found is no larger than an ok may hide, which the report says of the step."""
+    wrong = {Key("prefill", step, 0): (put, found) for form, step, put, found in PASSED.values() if form == dtype}
+    said = judged(dtype, {key: put for key, (put, _) in wrong.items()})
+    for key, (_, found) in wrong.items():
+        verdict = said[key]
+        assert bool(verdict.status.origin) == found
+        assert found or verdict.lockstep.error <= verdict.hides(ALLOWED)
 
 
 def can_show(plant, deviation):
