@@ -51,8 +51,7 @@ MEANING = {
     "without a lockstep run it may err by itself",
     Status.INTRODUCED: "beyond K floors from exact inputs (or below, and proven by many values): the step itself errs",
     Status.NONFINITE: "NaN or infinity where the oracle has none, or none where it has",
-    Status.CONTRACT: "wrong shape, axes or kind; where a shape is on purpose, Tensors.to_numpy takes the part that counts, "
-    "and Tensors.place says which part of the step it is",
+    Status.CONTRACT: "wrong shape, axes or kind",
     Status.UNCOVERED: "in the contract, not emitted by the candidate",
     Status.UNEXPECTED: "emitted by the candidate, not in the contract (or emitted twice)",
     Status.HIDDEN: "not observable, as the candidate declares with a reason; not compared",

@@ -18,6 +18,8 @@ from parity.report.table import Table
 
 MOST_ROWS = 12
 WORST_ROWS = 5
+ON_PURPOSE = "if it is so on purpose: Tensors.to_numpy takes what counts of it, Tensors.place says which part that is"
+"""Of a shape: a cache with room behind its keys, logits of the last token alone, one stream of several."""
 
 
 def heading(out: Console, text: str) -> None:
@@ -37,6 +39,8 @@ def divergence(comparison: Comparison, judgement: Judgement, first: StepVerdict,
                 print_line(out, (f"{label:<8}", "dim"), plain(text), indent=2)
     if first.note:
         print_line(out, (f"{'found':<8}", "dim"), plain(first.note), indent=2)
+    if first.status is Status.CONTRACT and first.note.startswith("shape"):
+        print_line(out, (f"{'cure':<8}", "dim"), ON_PURPOSE, indent=2)
     if first.free or first.lockstep:
         exact = step is not None and step.kind != "float"
         _runs(first, exact=exact).print(out)

@@ -76,38 +76,34 @@ def merged(checkpoint: Path, tensors: Mapping[str, Stored]) -> dict[str, Merged]
     if not (checkpoint / ADAPTER_CONFIG).is_file():
         return {}
     config = object_of(checkpoint / ADAPTER_CONFIG)
-    _require_lora(checkpoint, config)
+    file = checkpoint / ADAPTER_CONFIG
+    adapter = file.resolve().parent if file.is_symlink() else checkpoint  # `--adapter` has links to the user's folder
+    _require_lora(adapter, config)
     parts = {bare(part.name.removeprefix(WRAPPER)): part for part in tensors_of(checkpoint / ADAPTER_WEIGHTS)}
     if other := sorted(name for name in parts if not name.endswith((DOWN, UP))):
-        raise UsageError(
-            f"adapter {checkpoint}: {other[0]} is no lora_A or lora_B of a linear layer; merge it with PEFT"
-        )
+        raise UsageError(f"adapter {adapter}: {other[0]} is no lora_A or lora_B of a linear layer; merge it with PEFT")
     layers = {name.removesuffix(DOWN) for name in parts if name.endswith(DOWN)}
     if not layers or len(parts) != 2 * len(layers):
-        raise UsageError(
-            f"adapter {checkpoint}: {ADAPTER_WEIGHTS} has no lora_A and lora_B for each layer; save it again"
-        )
-    return {f"{layer}.weight": _layer(checkpoint, config, layer, parts, tensors) for layer in sorted(layers)}
+        raise UsageError(f"adapter {adapter}: {ADAPTER_WEIGHTS} has no lora_A and lora_B for each layer; save it again")
+    return {f"{layer}.weight": _layer(adapter, config, layer, parts, tensors) for layer in sorted(layers)}
 
 
 def _layer(
-    checkpoint: Path, config: Mapping[str, Any], layer: str, parts: Mapping[str, Written], tensors: Mapping[str, Stored]
+    adapter: Path, config: Mapping[str, Any], layer: str, parts: Mapping[str, Written], tensors: Mapping[str, Stored]
 ) -> Merged:
     down, up, base = parts[layer + DOWN], parts.get(layer + UP), tensors.get(f"{layer}.weight")
     if up is None or base is None:
-        raise UsageError(
-            f"adapter {checkpoint}: the checkpoint has no {layer}.weight to add to; is it of another model?"
-        )
+        raise UsageError(f"adapter {adapter}: the checkpoint has no {layer}.weight to add to; is it of another model?")
     root = 0.5 if config.get("use_rslora") else 1.0
     scale = config["lora_alpha"] / down.shape[0] ** root
     found = Merged(base, down, up, scale, bool(config.get("fan_in_fan_out")))
     if not found.fits:
         shapes = f"{list(up.shape)} by {list(down.shape)}"
-        raise UsageError(f"adapter {checkpoint}: {layer} is {list(found.shape)}, and the adapter {shapes}")
+        raise UsageError(f"adapter {adapter}: {layer} is {list(found.shape)}, and the adapter {shapes}")
     return found
 
 
-def _require_lora(checkpoint: Path, config: Mapping[str, Any]) -> None:
+def _require_lora(adapter: Path, config: Mapping[str, Any]) -> None:
     """Refuse what is more than a sum of products."""
     kind = str(config.get("peft_type", config.get("fine_tune_type", "of no known type")))
     ways = [way for field, way in OTHER_WAYS.items() if config.get(field)]
@@ -115,6 +111,6 @@ def _require_lora(checkpoint: Path, config: Mapping[str, Any]) -> None:
         ways.append("biases")
     if kind.upper() != "LORA" or ways:
         what = f"LoRA with {ways[0]}" if kind.upper() == "LORA" else kind
-        raise UsageError(f"adapter {checkpoint} is {what}; only plain LoRA is merged here: merge it with PEFT")
+        raise UsageError(f"adapter {adapter} is {what}; only plain LoRA is merged here: merge it with PEFT")
     if type(config.get("lora_alpha")) not in (int, float):
-        raise UsageError(f"adapter {checkpoint}: {ADAPTER_CONFIG} says no lora_alpha; is it PEFT's?")
+        raise UsageError(f"adapter {adapter}: {ADAPTER_CONFIG} says no lora_alpha; is it PEFT's?")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-import parity.running.started  # noqa: F401  # its classes are of the real `Popen`, whichever row imports it first
+import parity.running.party  # noqa: F401  # its workers are of the real `Popen`, whichever row imports it first
 from tests.bad_input.table import FRAMEWORKS, Runner
 
 
@@ -18,6 +18,7 @@ def refused(tmp_path, parity, capfd, monkeypatch):
     for name in FRAMEWORKS:
         monkeypatch.setitem(__import__("sys").modules, name, None)
     monkeypatch.setattr("subprocess.Popen", no_worker)
+    monkeypatch.setattr("parity.running.party.Process", no_worker)
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "160")
     return Runner(tmp_path, parity, capfd, monkeypatch)

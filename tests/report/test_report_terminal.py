@@ -101,6 +101,15 @@ def test_errors_that_add_up_are_told_from_a_fault():
     )
 
 
+def test_a_shape_on_purpose_has_a_cure():
+    """A port with logits of the last token alone is told how it says so; one of another kind is not."""
+    for note, told in (("shape [1, 1, 768], the contract's (batch token vocabulary) is [1, 9, 768]", True),
+                       ("int64 is integer, the contract asks for float", False)):  # fmt: skip
+        change = samples.change("prefill", "text.logits", Status.CONTRACT, note=note)
+        text = printed(samples.comparison(samples.judgement(change)), 400)
+        assert ("Tensors.place says which part that is" in text) == told
+
+
 def test_nothing_compared_is_not_parity():
     """No judgement at all reads as incomplete."""
     assert printed(samples.comparison()).startswith("incomplete: nothing was compared")
