@@ -38,22 +38,34 @@ def read_misses(paths: Iterable[Path]) -> tuple[Misses, ...]:
     Raises:
         UsageError: for a file that cannot be read or holds none.
     """
-    return tuple(_of(score) for path in paths for score in _scores(path))
+    return tuple(misses for path in paths for misses in _read(path))
 
 
-def _scores(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> list[Misses]:
     try:
         data = read_json(path)
         found = data if isinstance(data, list) else [data]
-        if all(score["schema"] == SCORES and score["scores"] for score in found):
-            return found
+        if found and all(score["schema"] == SCORES and score["scores"] for score in found):
+            return [_of(score) for score in found]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} holds no scores of variants ({error}); write it with score --json") from error
     raise UsageError(f"{path} holds no scores of variants; write it with parity variants score --json")
 
 
 def _of(score: dict[str, Any]) -> Misses:
-    """A flagged bug without a finite ratio is beyond any K; one that was not flagged and not measured is within any."""
+    """Of one arithmetic.
+
+    Raises:
+        KeyError: for a field that is missing; TypeError, ValueError for one that the command does not write so.
+    """
     bugs = [row for row in score["scores"] if not row["equivalent"]]
-    ratios = (row["ratio"] if row["ratio"] is not None else (math.inf if row["flagged"] else 0.0) for row in bugs)
-    return Misses(score["dtype"], tuple(ratios), sum(bool(row["sigmas"]) for row in bugs))
+    if not bugs or not isinstance(score["dtype"], str):
+        raise ValueError("no bugs in an arithmetic")
+    return Misses(score["dtype"], tuple(map(_ratio, bugs)), sum(bool(row["sigmas"]) for row in bugs))
+
+
+def _ratio(row: dict[str, Any]) -> float:
+    """A flagged bug without a finite ratio is beyond any K; one that was not flagged and not measured is within any."""
+    if row["ratio"] is None:
+        return math.inf if row["flagged"] else 0.0
+    return float(row["ratio"])

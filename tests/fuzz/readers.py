@@ -11,6 +11,7 @@ from implementations.gemma3n.preprocessing.audio_file import load_clip
 from implementations.gemma3n.preprocessing.image import load_image
 from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
 from implementations.gemma3n.preprocessing.tokenizer import Tokenizer, stop_ids
+from parity.calibration.misses import read_misses
 from parity.checkpoint import find_checkpoint
 from parity.contract import Contract
 from parity.generation import Message
@@ -68,6 +69,11 @@ def golden() -> None:
     records(found, contract)
     for dtype in found.manifest.dtypes:
         stored_floors(found, contract, dtype)
+
+
+def scores() -> None:
+    """Of known bugs, which a calibration reads."""
+    assert all(0 <= misses.missed(4.0) <= 1 for misses in read_misses([Path("scores.json")]))
 
 
 def image() -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from parity.calibration.misses import SCORES
 from parity.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, WHOLE
 from tests.bad_input import inputs
 from tests.bad_input.table import nothing
 from tests.bad_input.test_spoilt_media import picture, sound
-from tests.fuzz.readers import clip, configuration, golden, image, settings, weights, words
+from tests.fuzz.readers import clip, configuration, golden, image, scores, settings, weights, words
 from tests.fuzz.spoiling import Way, blindly, of_header, of_json, of_lines, of_png, of_table
 
 
@@ -70,6 +71,15 @@ def looked_at(folder: Path) -> None:
     inputs.text(dumps_report(made))(folder / "report" / "report.json")
 
 
+def scored(folder: Path) -> None:
+    """Scores of known bugs: one that was flagged, one that was not, an equivalent."""
+    rows = [
+        {"equivalent": same, "flagged": flagged, "ratio": ratio, "sigmas": 0.0}
+        for same, flagged, ratio in ((False, True, 9.0), (False, False, None), (True, False, 0.5))
+    ]
+    inputs.text(json.dumps([{"schema": SCORES, "dtype": "float32", "scores": rows}]))(folder / "scores.json")
+
+
 JSON, LINES, HEADER = (blindly, of_json, of_json), (blindly, of_lines, of_lines), (blindly, of_header, of_header)
 """What is in a file is changed twice as often as its bytes, of which most changes are refused at once."""
 TABLE = (blindly, of_table, of_table)
@@ -112,6 +122,7 @@ TARGETS = {
     "tokenizer": Target("model/tokenizer.json", inputs.checkpoint, words, JSON),
     "special-tokens": Target("model/special_tokens_map.json", inputs.checkpoint, words, JSON),
     "template": Target("model/chat_template.jinja", inputs.checkpoint, words, (blindly,)),
+    "scores": Target("scores.json", scored, scores, JSON),
     **{f"image-{form.lower()}": media(picture(form), image) for form in PICTURES},
     **{f"audio-{form.lower()}": media(sound(2000, form=form), clip) for form in SOUNDS},
 }
