@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 pytest.importorskip("onnx")
+pytest.importorskip("torch")
 
 from implementations.gemma3n.config import Config
 from implementations.onnx.export.weights import TURNED, Weights, hard_table
 from parity.errors import UsageError
 from parity.safetensors_header import read_header
 from reference.tiny import path
+from tests import found
 
 OF_ENCODERS = ("model.vision_tower.", "model.audio_tower.", "model.embed_vision.soft_", "model.embed_audio.soft_")
 LARGE, SMALL = "norm.weight", "layers.0.altup.modality_router.weight"
@@ -30,6 +32,15 @@ def test_a_matrix_is_turned(weights):
 
 def test_the_head_is_the_embeddings_table(weights):
     assert np.array_equal(weights.read("lm_head.weight", (768, 128)), weights.read("embed_tokens.weight", (768, 128)))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_head_of_its_own_is_read(tmp_path, tied):
+    """Whatever `tie_word_embeddings` says, as transformers does."""
+    own = {found.HEAD: found.other_head()}
+    folder = found.write_text(tmp_path / "own", weights=own, tie_word_embeddings=tied)
+    read = Weights(folder, Config.from_directory(folder)).read("lm_head.weight", (768, 128))
+    assert np.array_equal(read, own[found.HEAD].float().numpy())
 
 
 def test_a_weight_of_another_shape(weights):
