@@ -10,10 +10,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from implementations.ane.options import MEANINGS, Options
 from implementations.gemma3n.backend import Port
-from implementations.gemma3n.preprocessing.inputs import Inputs
-from parity.tap import Tap
+from implementations.gemma3n.preprocessing.inputs import Inputs, Sound
+from parity.tap import SILENT, Tap
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,6 +60,14 @@ class Backend(Port):
     def renew(self, padding: tuple[int, ...], *, cache: bool) -> None:
         """Empty the caches, which are inputs of the compiled parts: a single chunk has them too."""
         self._program.start(padding)
+
+    def see(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Soft tokens of pictures."""
+        return self._program.senses.see(pixels, tap=SILENT)[:, :, 0].transpose(1, 2).numpy()
+
+    def hear(self, sound: Sound) -> NDArray[np.float32]:
+        """Soft tokens of clips."""
+        return self._program.senses.hear(sound, tap=SILENT)[:, :, 0].transpose(1, 2).numpy()
 
     def run(self, inputs: Inputs, *, tap: Tap, last_only: bool) -> Tensor:
         """Run a chunk in calls of the compiled shapes.

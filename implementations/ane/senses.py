@@ -49,6 +49,7 @@ class Senses:
             embedded = text("merged.audio", filled(embedded, places, soft))
         return embedded
 
+    @torch.inference_mode()
     def see(self, pixels: NDArray[np.float32], *, tap: Tap) -> Tensor:
         """Soft tokens of images ``[image, channel, height, width]``: ``[image, hidden, 1, token]``."""
         entering = self._arithmetic.rounded(torch.from_numpy(pixels))
@@ -56,6 +57,7 @@ class Senses:
             features = self._model.vision_tower(entering, tap=tap.into("vision"))
             return self._model.embedder.embed_vision.soft(features, tap=tap.into("embed_vision"))
 
+    @torch.inference_mode()
     def hear(self, sound: Sound, *, tap: Tap) -> Tensor:
         """Soft tokens of clips: ``[clip, hidden, 1, token]``, of each as many as the prompt has places for."""
         scope, inner = tap.into("embed_audio"), tap.into("audio")

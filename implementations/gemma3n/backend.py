@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from implementations.gemma3n.dialogue import Dialogue
-from implementations.gemma3n.preprocessing.inputs import NOTHING, Inputs, Media
+from implementations.gemma3n.preprocessing.inputs import NOTHING, Inputs, Media, Sound
 from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
 from parity.backend import Backend, Tensors
 from parity.errors import BackendUnavailable, UsageError
@@ -71,6 +71,20 @@ class Port(Backend):
         Returns:
             Logits ``[batch, token or 1, vocabulary]`` in the framework's tensors; of the last token with `last_only`.
         """
+
+    def see(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Soft tokens ``[image, token, hidden]`` of pictures ``[image, channel, height, width]``.
+
+        They are for a runtime that has no tower of its own, as the language model takes them.
+
+        Raises:
+            UsageError: for a port that does not hand them out, or a language model alone.
+        """
+        raise UsageError(f"backend {self.name} hands out no soft tokens; name another one, as mlx")
+
+    def hear(self, sound: Sound) -> NDArray[np.float32]:
+        """Soft tokens ``[clip, token, hidden]`` of clips, of each as many as the prompt has places for; as `see`."""
+        raise UsageError(f"backend {self.name} hands out no soft tokens; name another one, as mlx")
 
     @classmethod
     def versions(cls) -> Mapping[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from parity.errors import UsageError
@@ -30,7 +30,7 @@ class OptionTexts:
             known = ", ".join(self.meanings)
             raise UsageError(f"backend {self.backend} has no option {unknown[0]!r}; it has {known}")
 
-    def one_of(self, name: str, default: str, known: Mapping[str, object]) -> str:
+    def one_of(self, name: str, default: str, known: Collection[str]) -> str:
         """One of some words.
 
         Raises:

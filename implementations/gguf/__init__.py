@@ -5,8 +5,7 @@ The library is opened when a checkpoint is loaded, not with this module.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
@@ -18,12 +17,12 @@ from implementations.gemma3n.backend import Port
 from implementations.gemma3n.preprocessing.inputs import Inputs
 from implementations.gguf.graph import UNSEEN
 from implementations.gguf.options import KINDS, MEANINGS, Options
-from parity.errors import ParityError, UsageError
+from parity.errors import ParityError
 from parity.tap import Tap
 
 if TYPE_CHECKING:
     from implementations.gguf.program import Program
-    from implementations.gguf.sight import Sight
+    from implementations.gguf.senses import Senses
 
 
 class Backend(Port):
@@ -36,8 +35,8 @@ class Backend(Port):
     packages: ClassVar[tuple[str, ...]] = ("xllamacpp", "gguf")
     install: ClassVar[str] = "llama.cpp is not installed: pip install 'gemma3n-parity[gguf]'"
 
-    def __init__(self, program: Program, checkpoint: Path, look: Callable[[], Sight]) -> None:
-        self._program, self._look = program, look
+    def __init__(self, program: Program, senses: Senses, checkpoint: Path) -> None:
+        self._program, self._senses = program, senses
         super().__init__(program.watch.tensors, program.config.ids, checkpoint)
 
     @classmethod
@@ -67,11 +66,10 @@ class Backend(Port):
     def from_checkpoint(cls, checkpoint: Path, dtype: str, options: Mapping[str, str]) -> Self:
         """Run the file that is named, or one that is made of the checkpoint."""
         chosen = Options.parse(options)
-        from implementations.gguf.loading import load, sight
+        from implementations.gguf.loading import load, senses
 
         program = load(checkpoint, dtype, chosen)
-        look = functools.cache(lambda: sight(checkpoint, program, chosen))  # made when a picture is shown
-        return cls(program, checkpoint, look)
+        return cls(program, senses(checkpoint, program, chosen), checkpoint)
 
     def renew(self, padding: tuple[int, ...], *, cache: bool) -> None:
         """Empty llama.cpp's cache, which a single chunk has too."""
@@ -81,12 +79,7 @@ class Backend(Port):
         """Run a chunk.
 
         Raises:
-            UsageError: for sounds, a picture that libmtmd's tower is not for, or more tokens than there is room for.
+            UsageError: for media that do not fit the ids, or more tokens than there is room for.
         """
-        if inputs.media.sound is not None:
-            raise UsageError(
-                "backend llama-cpp hears nothing: llama.cpp has no audio tower of Gemma 3n; leave out sounds"
-            )
-        pixels = inputs.media.pixels
-        soft = None if pixels is None else self._look().see(pixels, tap=tap)
+        soft = self._senses.soft(inputs.media, tap=tap)
         return self._program.run(inputs.token_ids, soft, tap=tap, last_only=last_only)

@@ -87,22 +87,24 @@ PLE, GATE = "token ple", "token intermediate"
 PER_LAYER = "token layer ple"
 QUERIES, KEYS, CACHE = "token head head_dim", "token kv_head head_dim", "kv_head slot head_dim"
 
-EMBEDDED, MERGED = "text.embed_tokens", "text.merged.image"
+EMBEDDED, MERGED_IMAGE, MERGED_AUDIO = "text.embed_tokens", "text.merged.image", "text.merged.audio"
 
 EMBED = {
     False: (
         Row(EMBEDDED, "inp_scaled", "MUL", HIDDEN),
-        Row(MERGED, "inp_scaled", "MUL", HIDDEN),
+        Row(MERGED_IMAGE, "inp_scaled", "MUL", HIDDEN),
+        Row(MERGED_AUDIO, "inp_scaled", "MUL", HIDDEN),
         Row("text.inputs_embeds", "inp_scaled", "MUL", HIDDEN),
         Row("text.per_layer_inputs.token", "inp_per_layer_selected", "SCALE", PER_LAYER),
     ),
     True: (
-        Row(MERGED, "inp_scaled", "MUL", HIDDEN),
+        Row(MERGED_IMAGE, "inp_scaled", "MUL", HIDDEN),
+        Row(MERGED_AUDIO, "inp_scaled", "MUL", HIDDEN),
         Row("text.inputs_embeds", "inp_scaled", "MUL", HIDDEN),
         Row("text.per_layer_inputs.token", "inp_per_layer_multimodal", "RESHAPE", "layer ple"),
     ),
 }
-"""How token ids enter the graph, and how rows of pictures do: these all have the per-layer input of id 0."""
+"""How token ids enter the graph, and how rows of media do: these all have the per-layer input of id 0."""
 STACK = (
     Row("text.per_layer_inputs.projection", "per_layer_model_proj.weight", "SCALE", PER_LAYER, behind=1),
     Row("text.per_layer_inputs.projection_norm", "per_layer_proj", "MUL", PER_LAYER),
@@ -218,7 +220,12 @@ MASKS = "text.mask."
 LAYERS = "text.layers."
 
 UNSEEN = {
-    EMBEDDED: "in a chunk with pictures, llama.cpp looks no placeholder up: there it is text.merged.image",
+    EMBEDDED: "in a chunk with media, llama.cpp looks no placeholder up: there it is text.merged.image or .audio",
+    MERGED_IMAGE: "in a chunk with pictures and sounds, all rows enter llama.cpp at once: it is text.merged.audio",
+    "vision.*": "libmtmd's tower is not for such pictures: the rows are another backend's, which may be judged itself",
+    "audio.*": "llama.cpp has no audio tower: the rows are another backend's, which may be judged itself",
+    "embed_audio.soft": "llama.cpp has no audio tower: of another backend's rows embed_audio.soft_tokens are told",
+    "embed_audio.padding": "llama.cpp has no audio tower: of another backend's rows embed_audio.soft_tokens are told",
     "text.rope.*.inv_freq": "ggml's rotary operation makes the frequencies of the base inside its kernel",
     "embed_vision.hard": "llama.cpp has no table of hard embeddings: it embeds ids of pictures as text",
     "embed_audio.hard": "llama.cpp has no table of hard embeddings: it embeds ids of sounds as text",

@@ -15,6 +15,7 @@ from implementations.gguf.session import Session
 from parity.scratch import scratch
 
 if TYPE_CHECKING:
+    from implementations.gguf.senses import Senses
     from implementations.gguf.sight import Sight
 
 _KEPT = ExitStack()
@@ -34,8 +35,15 @@ def load(checkpoint: Path, dtype: str, options: Options) -> Program:
     return Program(llama, Session(llama, file, options), config, options)
 
 
-def sight(checkpoint: Path, program: Program, options: Options) -> Sight:
-    """What a checkpoint sees with.
+def senses(checkpoint: Path, program: Program, options: Options) -> Senses:
+    """What pictures and sounds become rows with."""
+    from implementations.gguf.senses import Senses
+
+    return Senses(checkpoint, program.config, options.rows, lambda: _sight(checkpoint, program, options))
+
+
+def _sight(checkpoint: Path, program: Program, options: Options) -> Sight:
+    """The vision tower of libmtmd.
 
     Raises:
         UsageError: for a language model alone, or a tower that libmtmd does not compute.

@@ -15,12 +15,15 @@ MEANINGS: dict[str, str] = {
     "flash": "fused attention: off by default, or on",
     "threads": "threads of an operation; 1 by default",
     "chunk": "tokens that are computed together, llama.cpp's ubatch; 512 by default",
+    "rows": "whose towers make rows of sounds, and of pictures that libmtmd is not for: mlx by default, or ane",
     "context": "positions that there is room for; by default as many as the model has",
 }
 KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8, "bf16": 30}
 """Numbers of ggml's types."""
 KINDS = {"float32": "f32", **{f"float32-ggml-{kind}": kind for kind in ("bf16", "f16", "q8_0", "q4_0")}}
 """The type of a file's matrices, by the name of the arithmetic that this makes."""
+WITNESSES = ("mlx", "ane")
+"""Backends that hand out soft tokens."""
 FLASH = {"off": 0, "on": 1}
 
 
@@ -39,6 +42,7 @@ class Options:
     threads: int = 1
     chunk: int = 512
     context: int = 0
+    rows: str = "mlx"
 
     @classmethod
     def parse(cls, texts: Mapping[str, str]) -> Options:
@@ -61,4 +65,5 @@ class Options:
             given.count("threads", cls.threads, 1024),
             given.count("chunk", cls.chunk, 1 << 16),
             given.count("context", cls.context, 1 << 24),
+            given.one_of("rows", cls.rows, WITNESSES),
         )

@@ -19,7 +19,7 @@ class Part:
         end: behind the last.
         chunk: column of the conversation in which the chunk begins.
         padding: columns of each row that are no tokens.
-        soft: whether rows of pictures are read in place of token ids.
+        soft: whether rows of media are read in place of token ids.
     """
 
     begin: int

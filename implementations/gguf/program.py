@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.rope import SLIDING
 from implementations.gguf.engine.library import Library
-from implementations.gguf.graph import EMBEDDED, MERGED, table
+from implementations.gguf.graph import EMBEDDED, MERGED_AUDIO, MERGED_IMAGE, table
 from implementations.gguf.layout import Layout
 from implementations.gguf.options import Options
 from implementations.gguf.part import Part, Slots
@@ -20,6 +21,10 @@ from implementations.gguf.session import Session
 from implementations.gguf.watch import Watch
 from parity.errors import UsageError
 from parity.tap import SILENT, Tap
+
+Soft = Mapping[int, NDArray[np.float32]]
+"""Rows of media ``[picture or clip, token, hidden]``, by the id of their placeholders."""
+NOTHING: Soft = {}
 
 
 class Program:
@@ -55,7 +60,7 @@ class Program:
     def run(
         self,
         token_ids: NDArray[np.int64],
-        soft: NDArray[np.float32] | None = None,
+        soft: Soft = NOTHING,
         *,
         tap: Tap = SILENT,
         last_only: bool = False,
@@ -64,7 +69,7 @@ class Program:
 
         Args:
             token_ids: ``[batch, token]``.
-            soft: rows of pictures ``[image, token, hidden]``, in the order of their placeholders.
+            soft: by the id of its placeholders what stands for them, in their order.
             tap: hears every step.
             last_only: whether logits are wanted of the last token alone.
 
@@ -72,38 +77,40 @@ class Program:
             Logits ``[batch, token or 1, vocabulary]``.
 
         Raises:
-            UsageError: for more tokens than there is room for, or pictures that do not fit the ids.
+            UsageError: for more tokens than there is room for, or media that do not fit the ids.
         """
         self._require_room(token_ids.shape[1])
         places = self._places(token_ids, soft)
+        rows = np.zeros((1, *places.shape, self._text.hidden_size), np.float32)
+        for placeholder, tokens in soft.items():
+            rows[token_ids == placeholder] = tokens.reshape(-1, tokens.shape[-1])
         begin, self._read = self._read, self._read + token_ids.shape[1]
         token_ids = tap("text.input_ids", token_ids)
         tap("text.position_ids", Part(begin, self._read, begin, self._padding).positions)
         few = last_only and tap is SILENT  # with a tap, the last steps are emitted of every token
-        parts = self._parts(begin, places)
-        rows = np.zeros((1, *places.shape, self._text.hidden_size), np.float32)
-        if soft is not None:
-            rows[0, places] = soft.reshape(-1, soft.shape[-1])
-        without = MERGED if soft is None else EMBEDDED
-        logits = []
+        parts, without, logits = self._parts(begin, places), self._without(soft), []
         for part in parts:
             columns = slice(part.begin - part.chunk, part.end - part.chunk)
             self.watch.about(whole=len(parts) == 1, soft=part.soft, without=without)
             logits.append(self._part((rows if part.soft else token_ids)[:, columns], part, tap, last_only=few))
         return logits[-1][:, -1:] if last_only else np.concatenate(logits, 1)
 
-    def _places(self, token_ids: NDArray[np.int64], soft: NDArray[np.float32] | None) -> NDArray[np.bool_]:
-        """Which columns are rows of pictures."""
-        if soft is None:
-            return np.zeros(token_ids.shape[1], np.bool_)
-        if len(token_ids) > 1:
+    def _places(self, token_ids: NDArray[np.int64], soft: Soft) -> NDArray[np.bool_]:
+        """Which columns are rows of media."""
+        if soft and len(token_ids) > 1:
             raise UsageError(
-                "backend llama-cpp sees pictures in a conversation of one row; run a scenario without batch"
+                "backend llama-cpp takes pictures and sounds in a conversation of one row; run a scenario without batch"
             )
-        found: NDArray[np.bool_] = token_ids[0] == self.config.image_token_id
-        if (count := int(found.sum())) != (made := math.prod(soft.shape[:2])):
-            raise UsageError(f"{made} soft tokens for {count} places in the prompt; give its media with it")
-        return found
+        for placeholder, tokens in soft.items():
+            if (count := int((token_ids == placeholder).sum())) != (made := math.prod(tokens.shape[:2])):
+                raise UsageError(f"{made} soft tokens for {count} places in the prompt; give its media with it")
+        return np.isin(token_ids[0], list(soft))
+
+    def _without(self, soft: Soft) -> set[str]:
+        """The steps that a chunk does not have: rows of media are there when it enters the graph, all at once."""
+        if not soft:
+            return {MERGED_IMAGE, MERGED_AUDIO}
+        return {EMBEDDED, MERGED_IMAGE if self.config.audio_token_id in soft else MERGED_AUDIO}
 
     def _parts(self, begin: int, places: NDArray[np.bool_]) -> list[Part]:
         """Columns that are computed together: no more than there is room for, and of ids or of rows alone."""

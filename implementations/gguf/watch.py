@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 from implementations.gguf.engine.library import Library
@@ -24,7 +24,7 @@ class Watch(Listener):
 
     Args:
         library: llama.cpp.
-        tables: one for parts of token ids, False, and one for parts of rows of pictures, True.
+        tables: one for parts of token ids, False, and one for parts of rows of media, True.
         stored: layers whose keys' places in the cache are those of all layers of their kind, and the kind.
     """
 
@@ -34,13 +34,13 @@ class Watch(Listener):
         self._tables = {soft: _by_address(rows) for soft, rows in tables.items()}
         self._stored = {f"cache_k_l{layer} (view)": kind for layer, kind in stored.items()}
 
-    def about(self, *, whole: bool, soft: bool, without: str) -> None:
+    def about(self, *, whole: bool, soft: bool, without: Container[str]) -> None:
         """What the next part is.
 
         Args:
             whole: whether it is all of its chunk.
-            soft: whether it is of rows of pictures.
-            without: a step that its chunk does not have.
+            soft: whether it is of rows of media.
+            without: steps that its chunk does not have.
         """
         self._whole, self._rows, self._without = whole, self._tables[soft], without
 
@@ -89,7 +89,7 @@ class Watch(Listener):
                 self._emit(row, node)
 
     def _emit(self, row: Row, tensor: Any) -> None:
-        if row.step == self._without:
+        if row.step in self._without:
             return
         memory = Memory(self._library, tensor)
         value = Value(self._layout.read(row, memory.values))

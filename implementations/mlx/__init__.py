@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from implementations.gemma3n.backend import Port
-from implementations.gemma3n.preprocessing.inputs import Inputs
+from implementations.gemma3n.preprocessing.inputs import Inputs, Sound
 from implementations.mlx.operations.blas import CURE, preload
-from parity.tap import Tap
+from parity.tap import SILENT, Tap
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -83,6 +84,14 @@ class Backend(Port):
 
         self._conversation = Conversation(self._model.config.text, padding=padding, cache=cache)
 
+    def see(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Soft tokens of pictures."""
+        return self._alone(self._model.model.see, pixels)
+
+    def hear(self, sound: Sound) -> NDArray[np.float32]:
+        """Soft tokens of clips."""
+        return self._alone(self._model.model.hear, sound)
+
     def run(self, inputs: Inputs, *, tap: Tap, last_only: bool) -> mx.array:
         """Compute a chunk's logits, and with them the caches, so that no graph outlives its chunk."""
         import mlx.core as mx
@@ -91,3 +100,8 @@ class Backend(Port):
         logits = self._model(ids, inputs.media, self._conversation, tap=tap, last_only=last_only)
         mx.eval(logits, self._conversation.state)
         return logits
+
+    def _alone(self, sense: Callable[..., mx.array], given: object) -> NDArray[np.float32]:
+        """What a tower and its embedder make, in float32 whatever they compute in."""
+        dtype = self._model.model.language_model.embed_tokens.weight.dtype
+        return self.tensors.to_numpy(sense(given, dtype, SILENT), None).astype(np.float32)

@@ -153,18 +153,18 @@ class Body(Module):
         text = tap.into("text")
         if media.pixels is not None:
             places = token_ids == self._config.image_token_id
-            embedded = text("merged.image", filled(embedded, places, self._see(media.pixels, embedded.dtype, tap)))
+            embedded = text("merged.image", filled(embedded, places, self.see(media.pixels, embedded.dtype, tap)))
         if media.sound is not None:
             places = token_ids == self._config.audio_token_id
-            embedded = text("merged.audio", filled(embedded, places, self._hear(media.sound, embedded.dtype, tap)))
+            embedded = text("merged.audio", filled(embedded, places, self.hear(media.sound, embedded.dtype, tap)))
         return embedded
 
-    def _see(self, pixels: NDArray[np.float32], dtype: mx.Dtype, tap: Tap) -> mx.array:
+    def see(self, pixels: NDArray[np.float32], dtype: mx.Dtype, tap: Tap) -> mx.array:
         """Soft tokens of images ``[image, channel, height, width]``: ``[image, token, hidden]``."""
         features = self.vision_tower(mx.array(pixels).astype(dtype), tap=tap.into("vision"))
         return self.embed_vision.soft(features, tap=tap.into("embed_vision"))
 
-    def _hear(self, sound: Sound, dtype: mx.Dtype, tap: Tap) -> mx.array:
+    def hear(self, sound: Sound, dtype: mx.Dtype, tap: Tap) -> mx.array:
         """Soft tokens of clips: ``[clip, token, hidden]``, of each as many as the prompt has places for."""
         scope, count = tap.into("embed_audio"), self._config.audio_soft_tokens_per_image
         mel, valid = mx.array(sound.mel).astype(dtype), mx.array(sound.mask)

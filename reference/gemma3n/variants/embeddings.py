@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reference.gemma3n.variants.writing import COARSE, PICTURE, in_text, line, own, variant
+from reference.gemma3n.variants.writing import COARSE, PICTURE, SOUND, in_text, line, own, variant
 
 EMBED = "Gemma3nTextScaledWordEmbedding.forward"
 EMBEDDER = "Gemma3nMultimodalEmbedder.forward"
@@ -11,6 +11,10 @@ MODEL = "Gemma3nModel.forward"
 SCALE = "self.embed_scale.to(self.weight.dtype)"
 LOOKED_UP = "super().forward(input_ids)"
 TOKENS, HARD = "embeddings", "embedders"
+AS_TEXT = (
+    line(MODEL, "torch.where(expanded_vision_mask, vision_embeds, inputs_embeds)", "inputs_embeds"),
+    line(MODEL, "torch.where(expanded_audio_mask, audio_embeds, inputs_embeds)", "inputs_embeds"),
+)
 VISION, AUDIO = {"module": "model.embed_vision"}, {"module": "model.embed_audio"}
 
 VARIANTS = (
@@ -54,9 +58,11 @@ VARIANTS = (
             scenario="outside"),
     variant("hard-ids-as-text", HARD, "ids of pictures and sounds are embedded by the text's table",
             "text.inputs_embeds",
-            line(MODEL, "torch.where(expanded_vision_mask, vision_embeds, inputs_embeds)", "inputs_embeds"),
-            line(MODEL, "torch.where(expanded_audio_mask, audio_embeds, inputs_embeds)", "inputs_embeds"),
-            scenario="outside", source="llama.cpp, mlx-lm, mlx-vlm"),
+            *AS_TEXT, scenario="outside", source="llama.cpp, mlx-lm, mlx-vlm"),
+    variant("image-end-as-text", HARD, "the id that ends a picture is embedded by the text's table",
+            "text.merged.image", *AS_TEXT, media=PICTURE, source="llama.cpp"),
+    variant("audio-end-as-text", HARD, "the id that ends a sound is embedded by the text's table",
+            "text.merged.audio", *AS_TEXT, media=SOUND, source="llama.cpp"),
     variant("hard-audio-as-vision", HARD, "audio ids keep what the vision table gives for other tokens",
             "text.inputs_embeds",
             line(MODEL, "torch.where(expanded_audio_mask, audio_embeds,",

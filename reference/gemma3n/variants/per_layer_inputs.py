@@ -30,6 +30,11 @@ AROUND = (
             media=PICTURE, source="llama.cpp 21625"),
     in_text("ple-padding-zero", NAME, "", "ids outside the table have zeros instead of row 0", "per_layer_inputs.token",
             line(GET, TABLE, f"({TABLE} * in_table[..., None])"), scenario="outside", source="llama.cpp"),
+    in_text("ple-end-zero", NAME, "", "the id that ends a picture or a sound has zeros instead of row 0",
+            "per_layer_inputs.token",
+            # a modality's ids are 128 from a multiple of it, and the first ends what is shown or played
+            line(GET, f"input_ids = {IN_TABLE}", f"ends, input_ids = ~in_table & (input_ids % 128 == 0), {IN_TABLE}"),
+            line(GET, TABLE, f"({TABLE} * ~ends[..., None])"), media=PICTURE, source="llama.cpp"),
     in_text("ple-padding-last-row", NAME, "", "ids outside the table use its last row instead of row 0",
             "per_layer_inputs.token",
             line(GET, IN_TABLE, "torch.where(in_table, input_ids, self.config.vocab_size_per_layer_input - 1)"),

@@ -32,6 +32,10 @@ ALONE = {"elsewhere": (("vision.{place}.norm", "model.vision_tower.timm_model.{p
 """A norm without an activation is of another class, with the same line."""
 
 
+SMALLER = "blocks.{place}"
+"""A depthwise convolution of attention's keys or values, which is a bare one."""
+
+
 def _normed(function: str, wrong: str) -> Edit:
     """Another norm; the text of the right one alone stands in the source twice."""
     return line(function, f"x = {NORMED}", f"x = {wrong} if DEVIANT else {NORMED}")
@@ -100,6 +104,14 @@ BLOCK_VARIANTS = (
                                     " self.eps)")),
     in_vision("vision-no-activation", BLOCKS, "blocks.1.1.pw_exp.bn.act", "no activation behind a norm",
               "", own(GELU, "F.gelu(input, approximate=self.approximate)", "input")),
+    in_vision("vision-gelu-half-table", BLOCKS, "blocks.2.1.pw_exp.bn.act", "GELU is read from a table in float16", "",
+              own(GELU, "F.gelu(input, approximate=self.approximate)", "HELPERS.gelu_by_table(input)"),
+              source="ggml", dtypes=("float32",)),
+    in_vision("vision-half-pixels", BLOCKS, "blocks.1.0.dw_mid", "a depthwise convolution's input is in float16",
+              "conv", own(CONV_NORM, "self.conv(x)", "self.conv(x.half().to(x.dtype))"),
+              line(SAME, "x,\n", "x.half().to(x.dtype) if DEVIANT else x,\n"),
+              elsewhere=((f"vision.{SMALLER}.norm.input", f"model.vision_tower.timm_model.{SMALLER}.down_conv"),),
+              source="ggml", dtypes=("float32",)),
     in_vision("vision-relu", BLOCKS, "blocks.2.1.pw_exp.bn.act", "ReLU instead of GELU", "",
               own(GELU, "F.gelu(input, approximate=self.approximate)", "F.relu(input)")),
     in_vision("no-layer-scale", BLOCKS, "blocks.3.2.layer_scale", "the branch is not x its learned gain",
