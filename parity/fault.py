@@ -1,6 +1,8 @@
 """Faults that a backend declares of the package that it runs; an audit measures them (`parity.audit`).
 
-A backend that declares faults takes an option ``patch``: the names of those that are mended, see `chosen`.
+A backend that declares faults takes an option ``patch``: the names of those that are mended, see `chosen`. Where the
+package cannot be edited, a fault names the variants of the reference that are wrong alike (`Fault.alike`): with these
+in the reference, what the fault does goes away as if it were mended.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from parity.errors import UsageError
 
@@ -79,9 +81,15 @@ class Fault:
     dtypes: tuple[str, ...] = ()
     proof: str = ""
     needed: Needed | None = None
+    copied: ClassVar[bool] = False
+    """Whether the reference is edited to be wrong alike, and the package stays as it is."""
 
     def where(self) -> tuple[str, ...]:
         """Places in the installed source, each ``file:line``; imports the package."""
+        return ()
+
+    def alike(self, inputs: Inputs) -> tuple[str, ...]:
+        """Variants of the reference that, in every place, are wrong alike; none where the package is mended."""
         return ()
 
     def shows_in(self, dtype: str) -> bool:
@@ -106,6 +114,11 @@ class Subject:
     faults: tuple[Fault, ...]
     media: tuple[Inputs, ...] = ()
     about: str = ""
+
+    @property
+    def copied(self) -> bool:
+        """Whether the reference is edited in place of the package."""
+        return any(fault.copied for fault in self.faults)
 
     @property
     def digest(self) -> str:

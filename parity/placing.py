@@ -7,6 +7,10 @@ from parity.errors import UsageError
 from parity.variant import PLACE, Variant, matched
 
 
+EVERYWHERE = "*"
+"""Each place where a variant's lines are computed."""
+
+
 def placed(variant: Variant, step: str, contract: Contract) -> Variant | None:
     """The variant in the place where that step is the first that it makes wrong; None where it is none of its."""
     place = matched(step, variant.first)
@@ -35,6 +39,18 @@ def fits(variant: Variant, here: Variant, contract: Contract) -> bool:
     """
     own, found = contract.get(variant.at().first), contract.get(here.first)
     return found is not None and (own is None or own.source == found.source)
+
+
+def required(variant: Variant, place: str, contract: Contract) -> tuple[Variant, ...]:
+    """The variant in a place, or in each place where its lines are computed.
+
+    Raises:
+        UsageError: as `require`.
+    """
+    if place != EVERYWHERE or not variant.place:
+        return (require(variant, "" if place == EVERYWHERE else place, contract),)
+    found = (placed(variant, step.name, contract) for step in contract.steps)
+    return tuple({here.first: here for here in found if here}.values())
 
 
 def require(variant: Variant, place: str, contract: Contract) -> Variant:

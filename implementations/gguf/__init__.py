@@ -18,6 +18,7 @@ from implementations.gemma3n.preprocessing.inputs import Inputs
 from implementations.gguf.graph import UNSEEN
 from implementations.gguf.options import KINDS, MEANINGS, Options
 from parity.errors import ParityError
+from parity.fault import Subject
 from parity.tap import Tap
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ class Backend(Port):
             yield False, PACKAGE, str(error) if isinstance(error, ParityError) else cls.install
         installed = find_spec("gguf") is not None
         yield installed, "gguf", cls.versions().get("gguf", "") if installed else cls.install
+
+    @classmethod
+    def subject(cls) -> Subject:
+        """What it does otherwise, which the reference is edited to do too."""
+        from implementations.gguf.deviations import subject
+
+        return subject(cls.packages[0])
 
     @classmethod
     def check(cls, options: Mapping[str, str]) -> None:

@@ -20,6 +20,7 @@ from parity.diagnosis.naming import namer_of
 from parity.errors import ExitCode, ParityError
 from parity.fault import Inputs
 from parity.judging.baseline import Baseline, judged
+from parity.placing import EVERYWHERE
 from parity.running.parties import Parties
 from parity.running.party import Crash, Party, both
 from parity.running.progress import Progress
@@ -37,6 +38,11 @@ class _Case:
     folder: Path
     oracle: Trace
     baseline: Baseline
+
+
+def _held_to(trial: Trial) -> tuple[Inputs, tuple[str, ...]]:
+    """What a candidate is run with, and what the reference is varied by meanwhile."""
+    return trial.inputs.given, trial.alike or ()
 
 
 class Auditor:
@@ -57,6 +63,7 @@ class Auditor:
         self._progress, self._diagnosed = progress, diagnosed
         self._candidates: dict[str, Party] = {}
         self._left: Counter[str] = Counter()
+        self._varied = False
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -74,20 +81,24 @@ class Auditor:
         self._stack.close()  # the parties before the pool is left, which waits for what they do
 
     def outcomes(self, trials: Sequence[Trial]) -> Iterator[Outcome]:
-        """What becomes of each trial, all of the same inputs together."""
+        """What becomes of each trial, all of the same inputs and the same reference together."""
         self._left = Counter(trial.candidate for trial in trials)
         done = 0
-        for inputs in dict.fromkeys(trial.inputs.given for trial in trials):
-            alike = [trial for trial in trials if trial.inputs.given == inputs]
-            case = self._case(inputs)
-            jobs = [(trial, self._pool.submit(self._runs, trial, case)) for trial in alike]
+        for inputs, alike in dict.fromkeys(map(_held_to, trials)):
+            together = [trial for trial in trials if _held_to(trial) == (inputs, alike)]
+            case = self._case(inputs, alike)
+            jobs = [(trial, self._pool.submit(self._runs, trial, case)) for trial in together]
             for trial, job in jobs:
                 done += 1
                 self._progress.start("audit", 0, f"{self._dtype}: {done} of {len(trials)} runs")
                 yield self._outcome(trial, case, job)
             shutil.rmtree(case.folder)
 
-    def _case(self, inputs: Inputs) -> _Case:
+    def _case(self, inputs: Inputs, alike: Sequence[str]) -> _Case:
+        if alike or self._varied:  # each time, for to name a cause takes them back
+            for party in (self._oracle, self._baseline):
+                party.call("vary", variants=[[name, EVERYWHERE] for name in alike])
+        self._varied = bool(alike)
         folder = self._folder / "_".join((inputs.scenario, *inputs.media))
         media = self._catalogue.files(inputs.media)
         oracle = self._parties.oracle_run(folder, inputs.scenario, self._catalogue.prompt, media)

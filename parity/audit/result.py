@@ -54,6 +54,7 @@ class Audits:
     Attributes:
         model: the checkpoint's name.
         prompt: the text of every scenario.
+        reference: the backend that they are held to.
         samples: name of the folder that the media are in.
         seconds: that it took.
         machine: what it ran on.
@@ -62,6 +63,7 @@ class Audits:
     audits: tuple[Audit, ...]
     model: str
     prompt: str
+    reference: str
     samples: str
     seconds: float
     machine: str

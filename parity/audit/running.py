@@ -64,6 +64,7 @@ def audit(request: AuditRequest, catalogue: Catalogue, progress: Progress) -> Au
         tuple(_audit(package, subject, found[package], outcomes) for package, subject in subjects.items()),
         model=request.checkpoint.name,
         prompt=catalogue.prompt,
+        reference=catalogue.reference,
         samples=catalogue.samples.name,
         seconds=time.monotonic() - began,
         machine=_machine(),

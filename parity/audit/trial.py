@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from parity.fault import ALL, BUT, OPTION, Fault, Inputs, Needed, Subject
+from parity.fault import ALL, BUT, OPTION, Fault, Inputs, Needed, Subject, chosen
 
 
 @dataclass(frozen=True)
@@ -16,20 +16,37 @@ class Trial:
         package: the backend's name.
         mended: the faults, as the option ``patch`` takes them; empty as installed.
         fault: the one that is measured here, all others mended; None where all that are not mended are.
+        alike: variants of the reference by which those faults are mended, each in every place: it is wrong as the
+            package is; None where the package itself is mended.
     """
 
     package: str
     inputs: Inputs
     mended: str = ""
     fault: Fault | None = None
+    alike: tuple[str, ...] | None = None
 
     @property
     def candidate(self) -> str:
         """The backend with its options, as users write it."""
-        return f"{self.package}@{OPTION}={self.mended}" if self.mended else self.package
+        return f"{self.package}@{OPTION}={self.mended}" if self.mended and self.alike is None else self.package
 
 
 def trials(package: str, subject: Subject, scenarios: Collection[str], only: Collection[Fault]) -> Iterator[Trial]:
+    """Every run that an audit needs, with what the reference is varied by where that mends a fault.
+
+    Args: as of `_trials`.
+    """
+    for trial in _trials(package, subject, scenarios, only):
+        if not subject.copied:
+            yield trial
+            continue
+        mended = chosen(package, subject.faults, trial.mended)
+        alike = dict.fromkeys(name for fault in mended for name in fault.alike(trial.inputs))
+        yield replace(trial, alike=tuple(alike))
+
+
+def _trials(package: str, subject: Subject, scenarios: Collection[str], only: Collection[Fault]) -> Iterator[Trial]:
     """Every run that an audit needs.
 
     Args:

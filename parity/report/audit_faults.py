@@ -9,6 +9,7 @@ from parity.audit.outcome import Outcome
 from parity.audit.result import Audit, Audits
 from parity.checkpoint import DEFAULT
 from parity.fault import ALL, Fault, Inputs
+from parity.placing import EVERYWHERE
 from parity.report import causes
 from parity.report.audit import failed, far, logits, size, tokens
 from parity.report.fold import fold
@@ -39,7 +40,9 @@ def _figures(outcome: Outcome | None) -> tuple[str, ...]:
 
 def section(audit: Audit, fault: Fault, audits: Audits) -> Iterator[str]:
     """All that is declared and was measured of one fault."""
-    yield from (fault.wrong, "", f"- kind: {fault.kind}", f"- where: {places(audit.places[fault.name])}")
+    yield from (fault.wrong, "", f"- kind: {fault.kind}")
+    if where := places(audit.places[fault.name]):
+        yield f"- where: {where}"
     yield f"- reached by: {fault.reached}"
     if fault.needed:
         yield f"- needed {fault.needed}"
@@ -104,7 +107,9 @@ def places(where: Iterable[str]) -> str:
 
 def reproducer(outcome: Outcome, audits: Audits) -> str:
     """The command that shows what the outcome says."""
-    words = ["parity", "compare", "--candidates", outcome.trial.candidate, "--scenario", outcome.trial.inputs.scenario]
+    trial = outcome.trial
+    words = ["parity", "compare", "--candidates", trial.candidate, "--scenario", trial.inputs.scenario]
+    words += ["--reference", f"{audits.reference}@variant={'+'.join(trial.alike)}:at={EVERYWHERE}"] if trial.alike else []
     words += ["--dtype", outcome.dtype] if outcome.dtype != "float32" else []
     words += ["--model", audits.model] if audits.model != DEFAULT else []
     return shlex.join([*words, "--prompt", audits.prompt, *_media(outcome.trial.inputs, audits.samples)])

@@ -18,7 +18,7 @@ from parity.arithmetic import Arithmetic, available
 from parity.contract import Contract
 from parity.errors import BackendUnavailable, UsageError
 from parity.media import Part, Prompt
-from parity.placing import require
+from parity.placing import EVERYWHERE, required
 from parity.scenario import Drawn, Scenario
 from parity.tap import SILENT, Tap
 from parity.weave import locate
@@ -52,8 +52,8 @@ class Reference(backend.Reference):
     scenarios: ClassVar[Mapping[str, str]] = MEANINGS
     with_media: ClassVar[tuple[str, ...]] = WITH_MEDIA
     options: ClassVar[Mapping[str, str]] = {
-        "variant": "a known bug that it has, see `parity variants list`",
-        "at": "where the bug is: a layer, or a tower's module",
+        "variant": "a known bug that it has, see `parity variants list`; several with +",
+        "at": "where the bug is: a layer, or a tower's module; * for everywhere",
         "execution": "how it adds and rounds: blocked, stochastic or plain, see docs/architecture.md",
     }
 
@@ -99,7 +99,7 @@ class Reference(backend.Reference):
     def check(cls, options: Mapping[str, str]) -> None:
         """Refuse what is no variant of the catalogue, or no place of one."""
         for name, place in asked_by(options):
-            catalogue().get(name).at(place)
+            catalogue().get(name).at("" if place == EVERYWHERE else place)
 
     @classmethod
     def admit(cls, checkpoint: Path, prompt: str | None, media: Sequence[Part] = ()) -> None:
@@ -177,7 +177,8 @@ class Reference(backend.Reference):
     def vary(self, variants: Sequence[tuple[str, str]]) -> None:
         """Have known bugs: lines of the woven source, in force while a chunk runs and in its processing."""
         contract = self.contract()
-        self._woven.variants = tuple(require(catalogue().get(name), place, contract) for name, place in variants)
+        found = (required(catalogue().get(name), place, contract) for name, place in variants)
+        self._woven.variants = tuple(here for places in found for here in places)
 
     def focus(self, steps: Collection[str]) -> None:
         """Leave out the towers that none of the steps is of."""

@@ -48,7 +48,7 @@ def catalogue() -> Catalogue:
 
 
 def asked_by(options: Mapping[str, str]) -> list[tuple[str, str]]:
-    """The variant that options name, and its place.
+    """The variants that options name, several with ``+`` between, and their place.
 
     Raises:
         UsageError: for a place of no variant.
@@ -56,4 +56,4 @@ def asked_by(options: Mapping[str, str]) -> list[tuple[str, str]]:
     place = options.get("at", "")
     if place and "variant" not in options:
         raise UsageError(f"the reference's option at={place} is the place of no variant; give variant=NAME:at={place}")
-    return [(options["variant"], place)] if "variant" in options else []
+    return [(name, place) for name in options["variant"].split("+")] if "variant" in options else []

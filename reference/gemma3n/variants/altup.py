@@ -20,6 +20,12 @@ PROJECTION = "self.altup_projections[i - 1](hidden_states_0)"
 UNEMBEDDING = "self.altup_unembed_projections[i - 1](hidden_states[i])"
 STACKED = "torch.stack(temp_hidden_states, dim=0)"
 AVERAGED = "torch.mean(hidden_states, dim=0)"
+BOUNDED = (".to(dtype=hidden_states_0.dtype, device=target_magnitude.device)\n"
+           "        new_magnitude = torch.mean(current_hidden_state**2, dim=-1, keepdim=True)\n"
+           "        new_magnitude = torch.sqrt(new_magnitude.clamp(min=1e-5))")  # fmt: skip
+"""Behind the projection that it is of: the same lines rescale the streams at the beginning and at the end."""
+UNBOUNDED = BOUNDED.replace(".clamp(min=1e-5)", "")
+
 
 AROUND = (
     in_text("altup-magnitude-mean-abs", NAME, "", "the embedding's magnitude is its mean absolute value",
@@ -37,6 +43,12 @@ AROUND = (
             line(TEXT, STACKED, "torch.stack([hidden_states_0] * len(temp_hidden_states), dim=0)")),
     in_text("altup-unembed-magnitude", NAME, "", "streams are rescaled to the embedding's magnitude at the end too",
             "altup.unembed.target_magnitude", line(TEXT, TARGET_AT_END, TARGET)),
+    in_text("altup-magnitude-unbounded", NAME, "", "a projected stream's mean square is not bounded by 1e-5",
+            "altup.embed.1.magnitude", line(TEXT, f"altup_proj{BOUNDED}", f"altup_proj{UNBOUNDED}"), scenario="faint",
+            source="llama.cpp, mlx-lm, mlx-vlm"),
+    in_text("altup-unembed-unbounded", NAME, "", "a stream's mean square is not bounded by 1e-5 at the end",
+            "altup.unembed.1.magnitude", line(TEXT, f"altup_unemb_proj{BOUNDED}", f"altup_unemb_proj{UNBOUNDED}"),
+            scenario="faint", source="llama.cpp, mlx-lm, mlx-vlm"),
     in_text("altup-unembed-skipped", NAME, "", "streams are not projected at the end", "altup.unembed.1.projection",
             line(TEXT, UNEMBEDDING, "hidden_states[i]")),
     in_text("altup-unembed-swapped", NAME, "", "the projections at the end are in reverse order",

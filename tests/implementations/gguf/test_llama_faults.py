@@ -17,29 +17,26 @@ from gguf import GGUFReader
 
 from parity.errors import ExitCode
 from parity.judging.baseline import judged
-from reference.gemma3n.variants import helpers
 from tests.harness import PROMPT
-from tests.implementations.gguf.alike import deviating, gelu_table, read_from
+from tests.implementations.gguf.alike import deviating
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def judge(harness, backend):
+def judge(harness):
     """Judges a loaded candidate against the reference that errs as llama.cpp does."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(helpers, "gelu_by_table", read_from(gelu_table(backend)))
-        oracle, baseline = deviating(harness, "float64"), deviating(harness, "float32")
-        known = {}
+    oracle, baseline = deviating(harness, "float64"), deviating(harness, "float32")
+    known = {}
 
-        def judge(candidate, scenario):
-            if scenario not in known:
-                true = harness.trace(oracle, "float64", scenario=oracle.scenario(scenario, PROMPT))
-                known[scenario] = true, harness.against(true, "float32", baseline)
-            true, floors = known[scenario]
-            return judged(oracle=true, baseline=floors, candidate=harness.runs(candidate, "float32", true))[0]
+    def judge(candidate, scenario):
+        if scenario not in known:
+            true = harness.trace(oracle, "float64", scenario=oracle.scenario(scenario, PROMPT))
+            known[scenario] = true, harness.against(true, "float32", baseline)
+        true, floors = known[scenario]
+        return judged(oracle=true, baseline=floors, candidate=harness.runs(candidate, "float32", true))[0]
 
-        yield judge
+    return judge
 
 
 def scaled(tensors):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 pytest.importorskip("xllamacpp")
@@ -15,7 +16,7 @@ from parity.judging.baseline import judged
 from reference.gemma3n.scenarios import MEANINGS
 from reference.gemma3n.variants import helpers
 from tests.harness import PROMPT
-from tests.implementations.gguf.alike import deviating, gelu_table, read_from
+from tests.implementations.gguf.alike import deviating, gelu_table, halves
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +26,15 @@ def backend(harness):
 
 
 @pytest.fixture(scope="module")
-def alike(harness, backend):
+def alike(harness):
     """Oracle and baseline with llama.cpp's deviations."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(helpers, "gelu_by_table", read_from(gelu_table(backend)))
-        yield deviating(harness, "float64"), deviating(harness, "float32")
+    return deviating(harness, "float64"), deviating(harness, "float32")
+
+
+def test_the_table_of_gelu_is_llama_cpps(backend):
+    """To the bit, of every number that is read from it; gates beyond 10 are not."""
+    inside = np.abs(halves()) < 10
+    np.testing.assert_array_equal(helpers.gelu_table().float().numpy()[inside], gelu_table(backend)[inside])
 
 
 def often(scenario):
@@ -52,7 +57,7 @@ def require_parity(judgement):
     assert not judgement.missing
 
 
-@pytest.mark.parametrize("scenario", [pytest.param(name, marks=often(name)) for name in MEANINGS if name != "faint"])
+@pytest.mark.parametrize("scenario", [pytest.param(name, marks=often(name)) for name in MEANINGS])
 def test_parity_with_the_reference_edited_alike(scenario, backend, alike, harness):
     require_parity(judged_alike(backend, "float32", scenario, alike, harness))
 
@@ -63,14 +68,6 @@ def test_parity_of_fewer_bits_with_the_reference_edited_alike(dtype, alike, harn
     """The baseline rounds operands as ggml does."""
     parties = alike[0], deviating(harness, dtype)
     require_parity(judged_alike(Backend.load(harness.checkpoint, dtype), dtype, "batch", parties, harness))
-
-
-@pytest.mark.slow
-def test_faint_values_have_no_floor(backend, alike, harness):
-    """llama.cpp rescales streams by lengths that it leaves as they are, however small; nothing else is introduced."""
-    judgement = judged_alike(backend, "float32", "faint", alike, harness)
-    found = {verdict.step for verdict in judgement.introduced}
-    assert found == {f"text.altup.{where}.{i}.magnitude" for where in ("embed", "unembed") for i in (1, 2, 3)}
 
 
 NAMES = {
