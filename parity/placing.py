@@ -6,7 +6,6 @@ from parity.contract import Contract
 from parity.errors import UsageError
 from parity.variant import PLACE, Variant, matched
 
-
 EVERYWHERE = "*"
 """Each place where a variant's lines are computed."""
 

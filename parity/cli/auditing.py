@@ -35,7 +35,7 @@ def audit(
     """Judge installed packages as they are, and each of their known faults alone; exit 1 where more is found."""
     from parity.audit.running import AuditRequest
     from parity.audit.running import audit as run
-    from parity.report.audit_page import markdown as page
+    from parity.report.audit_page import markdown as page_of
     from parity.report.json import write_whole
     from parity.report.progress import TerminalProgress
     from parity.variant import find_variants
@@ -46,7 +46,8 @@ def audit(
     with TerminalProgress() as progress:
         audits = run(request, find_variants(true), progress)
     if markdown:
-        write_whole(markdown, page(audits, _command(request, model, reference, scenario, markdown)))
+        before = markdown.read_text(encoding="utf-8") if markdown.is_file() else ""
+        write_whole(markdown, page_of(audits, _command(request, model, reference, scenario, markdown), before))
     _print(audits, as_json=as_json)
     return audits.exit_code
 

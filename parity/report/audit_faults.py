@@ -109,7 +109,8 @@ def reproducer(outcome: Outcome, audits: Audits) -> str:
     """The command that shows what the outcome says."""
     trial = outcome.trial
     words = ["parity", "compare", "--candidates", trial.candidate, "--scenario", trial.inputs.scenario]
-    words += ["--reference", f"{audits.reference}@variant={'+'.join(trial.alike)}:at={EVERYWHERE}"] if trial.alike else []
+    if trial.alike:
+        words += ["--reference", f"{audits.reference}@variant={'+'.join(trial.alike)}:at={EVERYWHERE}"]
     words += ["--dtype", outcome.dtype] if outcome.dtype != "float32" else []
     words += ["--model", audits.model] if audits.model != DEFAULT else []
     return shlex.join([*words, "--prompt", audits.prompt, *_media(outcome.trial.inputs, audits.samples)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from parity.audit.outcome import Component, Outcome
@@ -14,12 +15,14 @@ from parity.report.markdown import code
 from parity.report.numbers import count, ratio
 from parity.report.sentences import WORD, inputs
 
+TITLE = "# Other people's implementations"
+ITEM, CHAPTER = "- **", "## "
+"""What a package's line in the list of faults begins with, and its chapter."""
 INTRODUCTION = """\
 What the installed packages compute, held against the reference. They run as installed: `parity.weave` puts taps behind
 named places of their source while a run is recorded, and takes them out again. Nothing is copied, and no file changes.
 
-Written by `{command}`; do not edit.
-{effort}.
+{written}
 
 Figures are of the checkpoint `{model}` and the prompt "{prompt}". A floor is the reference's own error at that step in
 the same dtype, and {allowed:g} are allowed; a step counts once, in however many phases it is.
@@ -31,27 +34,51 @@ hold, it is listed as unexplained. `NAME@patch=FAULT` mends one fault, with `+` 
 every one, and `@patch=all-FAULT` all but that."""
 
 
-def markdown(audits: Audits, command: str) -> str:
-    """The page: a chapter for each package."""
-    lines = ["# Other people's implementations", "", *_short(audits), "", _introduction(audits, command)]
-    for audit in audits.audits:
-        lines += ["", f"## {audit.name}", "", audit.subject.about.strip(), *_known(audit)]
-        for dtype in dict.fromkeys(outcome.dtype for outcome in audit.outcomes):
-            lines += ["", f"### {dtype}", "", *_scenarios(audit, dtype), *_components(audit, dtype)]
-        lines += ["", "### What is wrong", "", *summary(audit)]
-        for fault in audit.subject.faults:
-            lines += ["", f"#### `{fault.name}`", "", *section(audit, fault, audits)]
-    return "\n".join(lines) + "\n"
+def markdown(audits: Audits, command: str, before: str = "") -> str:
+    """The page: a chapter for each package.
+
+    Args:
+        audits: what was found.
+        command: that found it.
+        before: the page as it was; what it says of other packages stays, and then each new chapter has its command.
+    """
+    chapters, items = _by_package(before, CHAPTER), _by_package(before.split("\n\n")[1], ITEM) if before else {}
+    kept = chapters.keys() - {audit.package for audit in audits.audits}
+    written = [_written(audits, command), ""] if kept else []
+    items |= {audit.package: "\n".join([*_short(audit), ""]) for audit in audits.audits}
+    chapters |= {audit.package: "\n".join([*_chapter(audit, audits, written), ""]) for audit in audits.audits}
+    introduction = _opening(before) if kept else _introduction(audits, command)
+    head = "".join(part.rstrip("\n") + "\n" for name, part in items.items() if name in chapters)
+    return "\n".join([TITLE, "", head, introduction, "", *(part.strip("\n") + "\n" for part in chapters.values())])
 
 
-def _short(audits: Audits) -> Iterator[str]:
-    """What is wrong in which package, and for whom: a line for each fault that is more than a rounding."""
-    for audit in audits.audits:
-        faults = [fault for fault in audit.subject.faults if fault.kind is not Kind.NUMERICS]
-        fine = count(len(audit.subject.faults) - len(faults), "more fault")
-        yield f"- **{audit.name}**; {fine} of rounding alone"
-        for fault in sorted(faults, key=lambda fault: list(Kind).index(fault.kind)):
-            yield f"  - {fault.kind}, `{fault.name}`: {_sentence(fault.wrong)} Reached by: {_sentence(fault.reached)}"
+def _by_package(page: str, begin: str) -> dict[str, str]:
+    """What begins so on a page, by the package that follows, up to the next."""
+    parts = re.split(f"^(?={re.escape(begin)})", page, flags=re.MULTILINE)[1:]
+    return {part[len(begin) :].split()[0]: part for part in parts}
+
+
+def _opening(page: str) -> str:
+    """What stands between the list of faults and the first chapter."""
+    return page.partition("\n\n")[2].partition("\n\n")[2].partition(f"\n{CHAPTER}")[0].strip()
+
+
+def _chapter(audit: Audit, audits: Audits, written: list[str]) -> Iterator[str]:
+    yield from (f"{CHAPTER}{audit.name}", "", *written, audit.subject.about.strip(), *_known(audit))
+    for dtype in dict.fromkeys(outcome.dtype for outcome in audit.outcomes):
+        yield from ("", f"### {dtype}", "", *_scenarios(audit, dtype), *_components(audit, dtype))
+    yield from ("", "### What is wrong", "", *summary(audit))
+    for fault in audit.subject.faults:
+        yield from ("", f"#### `{fault.name}`", "", *section(audit, fault, audits))
+
+
+def _short(audit: Audit) -> Iterator[str]:
+    """What is wrong in a package, and for whom: a line for each fault that is more than a rounding."""
+    faults = [fault for fault in audit.subject.faults if fault.kind is not Kind.NUMERICS]
+    fine = count(len(audit.subject.faults) - len(faults), "more fault")
+    yield f"{ITEM}{audit.name}**; {fine} of rounding alone"
+    for fault in sorted(faults, key=lambda fault: list(Kind).index(fault.kind)):
+        yield f"  - {fault.kind}, `{fault.name}`: {_sentence(fault.wrong)} Reached by: {_sentence(fault.reached)}"
 
 
 def _sentence(text: str) -> str:
@@ -60,8 +87,12 @@ def _sentence(text: str) -> str:
 
 
 def _introduction(audits: Audits, command: str) -> str:
-    given = {"command": command, "effort": effort(audits), "model": audits.model, "prompt": audits.prompt}
+    given = {"written": _written(audits, command), "model": audits.model, "prompt": audits.prompt}
     return INTRODUCTION.format(allowed=ALLOWED, **given)
+
+
+def _written(audits: Audits, command: str) -> str:
+    return f"Written by `{command}`; do not edit.\n{effort(audits)}."
 
 
 def _known(audit: Audit) -> Iterator[str]:
