@@ -6,20 +6,25 @@ float32. Keys and values are cached in float32, so attention's own products roun
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from gguf import GGMLQuantizationType, quants
+from gguf import MODEL_ARCH, GGMLQuantizationType, get_tensor_name_map, quants
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from implementations.gguf.convert.kinds import kind_of
+from implementations.gguf.convert.quantise import OF_LIBRARY, quantised
 from parity.arithmetic import Switched
+from parity.weights.names import text_alone
 
-BLOCK = 32
+BLOCK, SUPERBLOCK = 32, 256
 """Numbers of a row that have a scale together."""
+LAYER = re.compile(r"\blayers\.(\d+)\.")
 LANGUAGE = ("language_model.", "lm_head.")
 """Whose matrices a file's type is of."""
 COEFFICIENTS = ("prediction_coefs", "correction_coefs")
@@ -61,11 +66,11 @@ class Products(Switched):
         return self.active and id(weight) in self._met
 
     @abstractmethod
-    def matrix(self, weight: torch.Tensor) -> torch.Tensor:
+    def matrix(self, weight: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
         """A matrix ``[row column]``, or some rows of it, as the file has it."""
 
     @abstractmethod
-    def operand(self, x: torch.Tensor) -> torch.Tensor:
+    def operand(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """What is multiplied by a matrix, ``[... column]``, as the product takes it."""
 
 
@@ -80,11 +85,11 @@ class Halves(Products):
         super().__init__(COEFFICIENTS)
         self._format: torch.dtype = getattr(torch, dtype)
 
-    def matrix(self, weight: torch.Tensor) -> torch.Tensor:
+    def matrix(self, weight: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
         """Each number is rounded."""
-        return self.operand(weight)
+        return self.operand(weight if rows is None else rows, weight)
 
-    def operand(self, x: torch.Tensor) -> torch.Tensor:
+    def operand(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """Each number is rounded."""
         return x.to(self._format).to(x.dtype)
 
@@ -93,33 +98,68 @@ class Blocks(Products):
     """Matrices in blocks, what they are multiplied by in blocks of 8-bit integers.
 
     Args:
-        kind: of the matrices.
+        kind: of the file; it says which type each matrix has.
     """
 
-    def __init__(self, kind: GGMLQuantizationType) -> None:
+    def __init__(self, kind: str) -> None:
         super().__init__(SMALL)
-        self._kind = kind
+        self._kind = kind_of(kind)
+        self._types: dict[int, GGMLQuantizationType] = {}
         self._rounded: dict[int, torch.Tensor] = {}
+
+    def meet(self, parameters: Iterable[tuple[str, Any]]) -> None:
+        """Each has its type by its name in the file, and by the number of layers."""
+        named = [(name, weight) for name, weight in parameters if weight.ndim > 1]
+        super().meet(named)
+        layers = 1 + max((int(found[1]) for name, _ in named if (found := LAYER.search(name))), default=0)
+        for name, weight in named:
+            if id(weight) in self._met:
+                self._types[id(weight)] = self._kind.of(called(name, layers), weight.shape, layers)
 
     def rounds(self, weight: torch.Tensor) -> bool:
         """Rows that do not fill blocks stay in float32."""
-        return super().rounds(weight) and weight.shape[-1] % BLOCK == 0
+        return super().rounds(weight) and self._types[id(weight)] != GGMLQuantizationType.F32
 
-    def matrix(self, weight: torch.Tensor) -> torch.Tensor:
-        """As the file's writer rounds it; what is a model's is kept so."""
+    def matrix(self, weight: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """As the file's writer rounds it; what is whole is kept so."""
+        if rows is not None:
+            return self._read(rows, self._types[id(weight)])
         if (found := self._rounded.get(id(weight))) is None:
-            rows = quants.quantize(weight.detach().reshape(-1, weight.shape[-1]).numpy(), self._kind)
-            found = torch.from_numpy(quants.dequantize(rows, self._kind)).reshape(weight.shape)
-            if id(weight) in self._met:
-                self._rounded[id(weight)] = found
+            found = self._rounded[id(weight)] = self._read(weight.detach(), self._types[id(weight)])
         return found
 
-    def operand(self, x: torch.Tensor) -> torch.Tensor:
-        """Integers of up to 127 times a scale, which is in float16, but not yet where the integers are made."""
-        blocks = x.unflatten(-1, (-1, BLOCK))
-        scale = blocks.abs().amax(-1, keepdim=True) / 127
-        integers = (blocks * torch.where(scale > 0, 1 / scale, 0)).round()
-        return (integers * scale.half().float()).flatten(-2)
+    def operand(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Integers of up to 127, in blocks of 256 where the matrix has superblocks."""
+        return of_superblocks(x) if self._types[id(weight)] in OF_LIBRARY else of_blocks(x)
+
+    def _read(self, rows: torch.Tensor, kind: GGMLQuantizationType) -> torch.Tensor:
+        """What rows are read as that were rounded to a type."""
+        rounded = quantised(rows.reshape(-1, rows.shape[-1]).numpy(), kind)
+        return torch.from_numpy(quants.dequantize(rounded, kind)).reshape(rows.shape)
+
+
+def called(name: str, layers: int) -> str:
+    """What a matrix of the checkpoint is called in a file."""
+    bare = text_alone(name.partition(LANGUAGE[0])[2] or name).removesuffix(".weight")
+    found: str = get_tensor_name_map(MODEL_ARCH.GEMMA3N, layers)[bare]
+    return f"{found}.weight"
+
+
+def of_blocks(x: torch.Tensor) -> torch.Tensor:
+    """Blocks of 32 times a scale, which is in float16, but not yet where the integers are made."""
+    blocks = x.unflatten(-1, (-1, BLOCK))
+    scale = blocks.abs().amax(-1, keepdim=True) / 127
+    integers = (blocks * torch.where(scale > 0, 1 / scale, 0)).round()
+    return (integers * scale.half().float()).flatten(-2)
+
+
+def of_superblocks(x: torch.Tensor) -> torch.Tensor:
+    """Blocks of 256 times a scale in float32, by which the largest number is -127."""
+    blocks = x.unflatten(-1, (-1, SUPERBLOCK))
+    most = blocks.gather(-1, blocks.abs().argmax(-1, keepdim=True))
+    inverse = torch.where(most == 0, 0, -127 / most)
+    integers = (blocks * inverse).round().clamp(max=127)
+    return (integers * torch.where(most == 0, 0, 1 / inverse)).flatten(-2)
 
 
 class _Rounding(TorchFunctionMode):
@@ -131,10 +171,10 @@ class _Rounding(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func is functional.linear and self._arithmetic.rounds(args[1]):
-            args = (self._arithmetic.operand(args[0]), self._arithmetic.matrix(args[1]), *args[2:])
+            args = (self._arithmetic.operand(args[0], args[1]), self._arithmetic.matrix(args[1]), *args[2:])
         found = func(*args, **(kwargs or {}))
         looked_up = func is functional.embedding and self._arithmetic.rounds(args[1])
-        return self._arithmetic.matrix(found) if looked_up else found
+        return self._arithmetic.matrix(args[1], found) if looked_up else found
 
 
 def bf16() -> Products:
@@ -149,9 +189,14 @@ def f16() -> Products:
 
 def q8_0() -> Products:
     """Of a file whose matrices are in blocks of 8-bit integers."""
-    return Blocks(GGMLQuantizationType.Q8_0)
+    return Blocks("q8_0")
 
 
 def q4_0() -> Products:
     """Of a file whose matrices are in blocks of 4-bit integers."""
-    return Blocks(GGMLQuantizationType.Q4_0)
+    return Blocks("q4_0")
+
+
+def q4_k_m() -> Products:
+    """Of a file that mixes superblocks of 4-bit integers with those of 6 bits."""
+    return Blocks("q4_k_m")

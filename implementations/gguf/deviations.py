@@ -87,7 +87,8 @@ DEVIATIONS = (
     ),
     Deviation(
         name="vision-gelu-table",
-        wrong="The vision tower's GELU is read from the same table, in libmtmd too: the variant `vision-gelu-half-table`.",
+        wrong="The vision tower's GELU is read from the same table, in libmtmd too: the variant "
+        "`vision-gelu-half-table`.",
         kind=Kind.DELIBERATE,
         reached="Every picture that libmtmd sees, in a build for processors.",
         steps=("vision.*.act",),

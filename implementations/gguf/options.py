@@ -20,7 +20,7 @@ MEANINGS: dict[str, str] = {
 }
 KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8, "bf16": 30}
 """Numbers of ggml's types."""
-KINDS = {"float32": "f32", **{f"float32-ggml-{kind}": kind for kind in ("bf16", "f16", "q8_0", "q4_0")}}
+KINDS = {"float32": "f32", **{f"float32-ggml-{kind}": kind for kind in ("bf16", "f16", "q8_0", "q4_0", "q4_k_m")}}
 """The type of a file's matrices, by the name of the arithmetic that this makes."""
 WITNESSES = ("mlx", "ane")
 """Backends that hand out soft tokens."""

@@ -1,14 +1,20 @@
 """Products as ggml computes them: in the reference both operands are rounded, and nothing else is."""
 
+import functools
+
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("gguf")
 
 import torch
+from gguf import GGMLQuantizationType
+from gguf.quants import dequantize
 from torch.nn import functional
 
-from implementations.gguf.arithmetic import bf16, f16, q4_0, q8_0
+from implementations.gguf.arithmetic import bf16, f16, of_blocks, of_superblocks, q4_0, q4_k_m, q8_0
+from implementations.gguf.convert.quantise import quantised
 from implementations.gguf.options import KINDS
 from parity.arithmetic import available, find
 
@@ -37,6 +43,50 @@ def of_4_bits(rows):
     scale = (blocks.amax(-1, keepdim=True) / -8).half().double()
     integers = ((blocks / (blocks.amax(-1, keepdim=True) / -8)) + 8.5).floor().clamp(max=15) - 8
     return (integers * scale).reshape(rows.shape)
+
+
+DECLARATIONS = """
+typedef struct {
+    void (*from_float)(const float * row, void * target, int64_t count); void * product; int other; int64_t rows;
+} processor_traits;
+const processor_traits * ggml_get_type_traits_cpu(int type);
+void ggml_cpu_init(void);
+"""
+SIZES = {GGMLQuantizationType.Q8_0: (32, 34, 2), GGMLQuantizationType.Q8_K: (256, 292, 4)}
+"""Numbers of a block, its bytes, and those of its scale, before the integers."""
+
+
+@functools.cache
+def processor():
+    """llama.cpp with its functions for processors."""
+    from implementations.gguf.engine.library import library
+
+    llama = library()
+    llama.ffi.cdef(DECLARATIONS)
+    llama.c.ggml_cpu_init()
+    return llama
+
+
+def multiplied_by(kind):
+    """The type that what is multiplied by a matrix of a type has."""
+    return processor().c.ggml_get_type_traits_cpu(kind).other
+
+
+def traits_of(kind):
+    """Rows rounded by the library to a type of 8 bits, and read again."""
+    numbers, size, before = SIZES[kind]
+
+    def rounded(rows):
+        llama, values = processor(), rows.numpy()
+        target = np.empty(values.size // numbers * size, np.uint8)
+        function = llama.c.ggml_get_type_traits_cpu(kind).from_float
+        function(llama.ffi.from_buffer("float[]", values), llama.ffi.from_buffer(target), values.size)
+        blocks = target.reshape(-1, size)
+        scale = blocks[:, :before].copy().view(np.float16 if before == 2 else np.float32).astype(np.float32)
+        integers = blocks[:, before : before + numbers].copy().view(np.int8)
+        return torch.from_numpy((scale * integers).reshape(values.shape))
+
+    return rounded
 
 
 CASES = [
@@ -86,7 +136,43 @@ def test_rows_that_fill_no_blocks_are_not_rounded():
 
 
 def test_nothing_but_zeros_is_nothing_but_zeros():
-    assert torch.equal(q8_0().operand(torch.zeros(2, 64)), torch.zeros(2, 64))
+    assert torch.equal(of_blocks(torch.zeros(2, 64)), torch.zeros(2, 64))
+    assert torch.equal(of_superblocks(torch.zeros(2, 256)), torch.zeros(2, 256))
+
+
+@pytest.mark.parametrize(("rounded", "kind"), [(of_blocks, "Q8_0"), (of_superblocks, "Q8_K")])
+def test_operands_are_those_of_the_library(rounded, kind):
+    """Integers and scales of ggml's own function, which says too which matrices it is for."""
+    pytest.importorskip("xllamacpp")
+    traits, rows = traits_of(GGMLQuantizationType[kind]), torch.randn(4, 256)
+    assert torch.allclose(rounded(rows), traits(rows), rtol=3e-7, atol=0)
+    fewer = {"Q8_K": ("Q4_K", "Q6_K"), "Q8_0": ("Q8_0", "Q4_0", "Q5_0")}[kind]
+    assert all(multiplied_by(GGMLQuantizationType[name]) == GGMLQuantizationType[kind] for name in fewer)
+
+
+def test_each_matrix_of_a_mixture_has_its_type():
+    """By its name in the file, the number of layers, and the length of its rows."""
+    names = {
+        "model.language_model.embed_tokens.weight": (256, "Q6_K"),
+        "model.language_model.layers.0.mlp.down_proj.weight": (512, "Q6_K"),
+        "model.language_model.layers.10.mlp.down_proj.weight": (512, "Q4_K"),
+        "model.language_model.layers.10.self_attn.q_proj.weight": (128, "Q5_0"),
+        "model.language_model.layers.24.self_attn.v_proj.weight": (128, "Q8_0"),
+        "model.language_model.layers.10.per_layer_input_gate.weight": (48, "F32"),
+    }
+    made, weights = q4_k_m(), {name: torch.rand(2, columns) for name, (columns, _) in names.items()}
+    made.meet(weights.items())
+    with made.running():
+        for name, (columns, kind) in names.items():
+            x, weight = torch.rand(3, columns), weights[name]
+            if kind == "F32":
+                assert torch.equal(functional.linear(x, weight), x @ weight.T)
+                continue
+            true = torch.from_numpy(
+                dequantize(quantised(weight.numpy(), GGMLQuantizationType[kind]), GGMLQuantizationType[kind])
+            )
+            operand = (of_superblocks if kind.endswith("K") else of_blocks)(x)
+            assert torch.equal(functional.linear(x, weight), functional.linear(operand, true)), name
 
 
 def test_they_are_found_by_name():
