@@ -10,6 +10,7 @@ import typer
 from implementations.gemma3n.new_folder import new_folder, require_new
 from parity.cli.options import names
 from parity.errors import BackendUnavailable, ExitCode
+from parity.report.console import plain
 from parity.report.progress import TerminalProgress
 
 INSTALL = "GGUF cannot be written: pip install 'gemma3n-parity[gguf]'"
@@ -50,3 +51,21 @@ def convert(
     for name, kind in kinds.items():
         print(f"{name}: {counts(conversion.account(kind))}")
     return ExitCode.PARITY
+
+
+@app.command()
+def diff(
+    ours: Annotated[Path, typer.Argument(metavar="FILE", help="A GGUF file.")],
+    theirs: Annotated[Path, typer.Argument(metavar="OTHER", help="Another one of the same model.")],
+) -> int:
+    """Hold the tensors of two files against each other, as ours and another converter's: exit 1 if numbers differ."""
+    try:
+        from implementations.gguf.differences import differences
+    except ImportError as error:
+        raise BackendUnavailable(f"{INSTALL} ({error})") from error
+    both, found = differences(ours, theirs)
+    for difference in found:
+        print(plain(f"{difference.tensor}: {difference.what}"))
+    alike = both - sum(not difference.alone for difference in found)
+    print(f"{both:,} tensors in both, {alike:,} the same to the bit")
+    return ExitCode.DIVERGED if any(difference.numbers for difference in found) else ExitCode.PARITY

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
+import os
+import signal
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from implementations.gemma3n.preprocessing.tokenizer import Tokenizer, stop_ids
 from parity.calibration.misses import read_misses
 from parity.checkpoint import find_checkpoint
 from parity.contract import Contract
+from parity.errors import BackendUnavailable, ExitCode, UsageError
 from parity.generation import Message
 from parity.golden.format import read_golden
 from parity.golden.packing import records, stored_floors
@@ -74,6 +78,41 @@ def golden() -> None:
 def scores() -> None:
     """Of known bugs, which a calibration reads."""
     assert all(0 <= misses.missed(4.0) <= 1 for misses in read_misses([Path("scores.json")]))
+
+
+def gguf() -> None:
+    """A file's header, as files are held against each other."""
+    from implementations.gguf.differences import differences
+
+    differences(Path("file"), Path("file"))
+
+
+def llama() -> None:
+    """A file's header, as llama.cpp reads it in a process of its own, for it may end that."""
+    told, tell = os.pipe()
+    if not (child := os.fork()):
+        os._exit(_loaded(tell))
+    os.close(tell)
+    with os.fdopen(told) as said:
+        complaint = said.read()
+    if (code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])) < 0:
+        raise BackendUnavailable(f"llama.cpp ended its process: {signal.Signals(-code).name}")
+    if code:
+        raise UsageError(complaint)
+
+
+def _loaded(tell: int) -> int:
+    from implementations.gguf.engine.library import library
+    from implementations.gguf.vision.tower import load_vocabulary
+
+    faulthandler.disable()
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where an abort prints
+    try:
+        load_vocabulary(library(), Path("file"))
+    except UsageError as error:
+        os.write(tell, str(error).encode())
+        return ExitCode.USAGE
+    return ExitCode.PARITY
 
 
 def image() -> None:

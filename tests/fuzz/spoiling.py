@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -115,6 +116,19 @@ def of_header(draw: Draw, content: bytes) -> bytes:
     said = len(header) + draw(st.sampled_from((0,) * 9 + (-1, 1, 2**40)))
     made = said.to_bytes(8, "little") + header + content[8 + length :]
     return made[: len(made) - draw(st.sampled_from((0,) * 9 + (1,)))]
+
+
+NAMES = re.compile(rb"(gemma3n|tokenizer|general)\.[a-z_.]+")
+"""Keys of a GGUF file."""
+
+
+def of_gguf(draw: Draw, content: bytes) -> bytes:
+    """Changes a key of a GGUF file, its length, the type of its value, and the value or its own type and length."""
+    for _ in some(draw):
+        name = draw(st.sampled_from([found.span() for found in NAMES.finditer(content)]))
+        begin = draw(st.sampled_from((name[0] - 8, name[0], name[1], name[1] + 4, name[1] + 8, name[1] + 16)))
+        content = _number(draw, content, begin, begin)
+    return content
 
 
 def of_png(draw: Draw, content: bytes) -> bytes:

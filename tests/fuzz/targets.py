@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ from safetensors.numpy import save_file
 
 from parity.calibration.misses import SCORES
 from parity.checkpoint import ADAPTER_CONFIG, ADAPTER_WEIGHTS, INDEX, WHOLE
+from reference.tiny import path
 from tests.bad_input import inputs
 from tests.bad_input.table import nothing
 from tests.bad_input.test_spoilt_media import picture, sound
-from tests.fuzz.readers import clip, configuration, golden, image, scores, settings, weights, words
-from tests.fuzz.spoiling import Way, blindly, of_header, of_json, of_lines, of_png, of_table
+from tests.fuzz.readers import clip, configuration, gguf, golden, image, llama, scores, settings, weights, words
+from tests.fuzz.spoiling import Way, blindly, of_gguf, of_header, of_json, of_lines, of_png, of_table
 
 
 @dataclass(frozen=True)
@@ -80,8 +82,16 @@ def scored(folder: Path) -> None:
     inputs.text(json.dumps([{"schema": SCORES, "dtype": "float32", "scores": rows}]))(folder / "scores.json")
 
 
+def header(folder: Path) -> None:
+    """A GGUF file without weights, and with a tokenizer."""
+    from implementations.gguf.convert.conversion import Conversion
+
+    Conversion.of(path(), "tiny", tower=False).write_vocabulary(folder / "file")
+
+
 JSON, LINES, HEADER = (blindly, of_json, of_json), (blindly, of_lines, of_lines), (blindly, of_header, of_header)
 """What is in a file is changed twice as often as its bytes, of which most changes are refused at once."""
+GGUF, LLAMA = (blindly, of_gguf, of_gguf), all(map(find_spec, ("gguf", "xllamacpp")))
 TABLE = (blindly, of_table, of_table)
 PICTURES = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "ICO", "PCX", "TGA", "AVIF")
 SOUNDS = ("WAV", "FLAC", "AIFF", "OGG", "MP3")
@@ -123,6 +133,7 @@ TARGETS = {
     "special-tokens": Target("model/special_tokens_map.json", inputs.checkpoint, words, JSON),
     "template": Target("model/chat_template.jinja", inputs.checkpoint, words, (blindly,)),
     "scores": Target("scores.json", scored, scores, JSON),
+    **({"gguf": Target("file", header, gguf, GGUF), "llama": Target("file", header, llama, GGUF)} if LLAMA else {}),
     **{f"image-{form.lower()}": media(picture(form), image) for form in PICTURES},
     **{f"audio-{form.lower()}": media(sound(2000, form=form), clip) for form in SOUNDS},
 }

@@ -71,6 +71,20 @@ def seeing_library() -> Library:
     return llama
 
 
+def load_vocabulary(llama: Library, file: Path) -> Any:
+    """A model of a file's header alone, which llama.cpp frees by `llama_model_free`.
+
+    Raises:
+        UsageError: for a file that cannot be loaded.
+    """
+    params = llama.c.llama_model_default_params()
+    params.vocab_only = True
+    model = llama.c.llama_model_load_from_file(os.fsencode(file), params)
+    if model == llama.ffi.NULL:
+        raise UsageError(f"llama.cpp cannot load {file}: {llama.reason()}; {WRITE_AGAIN}")
+    return model
+
+
 class VisionTower:
     """A tower's file, loaded.
 
@@ -86,12 +100,7 @@ class VisionTower:
 
     def __init__(self, file: Path, vocabulary: Path, watch: VisionWatch, threads: int) -> None:
         self._library, self._watch = seeing_library(), watch
-        c = self._library.c
-        params = c.llama_model_default_params()
-        params.vocab_only = True
-        self._model = c.llama_model_load_from_file(os.fsencode(vocabulary), params)
-        if self._model == self._library.ffi.NULL:
-            raise UsageError(f"llama.cpp cannot load {vocabulary}: {self._library.reason()}; {WRITE_AGAIN}")
+        c, self._model = self._library.c, load_vocabulary(self._library, vocabulary)
         self._context = c.mtmd_init_from_file(os.fsencode(file), self._model, self._params(threads))
         if self._context == self._library.ffi.NULL:
             c.llama_model_free(self._model)

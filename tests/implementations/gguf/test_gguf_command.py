@@ -9,6 +9,7 @@ pytest.importorskip("gguf")
 from gguf import GGUFReader
 
 from tests.bad_input.inputs import checkpoint
+from tests.implementations.gguf.test_llama_files import BAD
 
 
 @pytest.fixture
@@ -81,3 +82,63 @@ def test_progress_is_on_standard_error(parity, tmp_path, monkeypatch):
     assert code == 0
     assert "gguf: " in said
     assert "gguf: token" not in out
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The embedded checkpoint in float32 and in bfloat16, which its numbers are exact in, and in 8 bits."""
+    from implementations.gguf.convert import write_text
+    from reference.tiny import path
+
+    folder = tmp_path_factory.mktemp("two")
+    for kind in ("f32", "bf16", "q8_0"):
+        write_text(path(), folder / f"{kind}.gguf", kind)
+    return folder
+
+
+def test_two_files_of_the_same_numbers(parity, two):
+    code, out, _ = parity("gguf", "diff", two / "f32.gguf", two / "f32.gguf")
+    assert (code, out) == (0, "607 tensors in both, 607 the same to the bit\n")
+    code, out, _ = parity("gguf", "diff", two / "f32.gguf", two / "bf16.gguf")
+    *told, last = out.splitlines()
+    assert (code, last) == (0, "607 tensors in both, 302 the same to the bit")
+    assert len(told) == 607 - 302
+    assert all(line.endswith(": F32 and BF16, the same numbers") for line in told)
+
+
+def test_two_files_that_differ(parity, two, tmp_path):
+    """In rounding; in a tensor's number, its shape and its name; in one file alone."""
+    code, out, _ = parity("gguf", "diff", two / "f32.gguf", two / "q8_0.gguf")
+    assert code == 1
+    assert "blk.3.ffn_up.weight: F32 and Q8_0, relative error 5." in out
+    other = (two / "f32.gguf").read_bytes()
+    tensor = GGUFReader(two / "f32.gguf").get_tensor(0)
+    place = other.index(b"blk.3.laurel_l.weight")
+    assert other[place + 21 + 4 : place + 21 + 20] == (128).to_bytes(8, "little") + (64).to_bytes(8, "little")
+    swapped = (64).to_bytes(8, "little") + (128).to_bytes(8, "little")
+    other = other[: place + 25] + swapped + other[place + 41 :]
+    other = other.replace(b"blk.4.laurel_l.weight", b"blk.4.laurel_x.weight")
+    other = other[: tensor.data_offset] + b"\0\0\0\x7f" + other[tensor.data_offset + 4 :]
+    (tmp_path / "other.gguf").write_bytes(other)
+    code, out, _ = parity("gguf", "diff", two / "f32.gguf", tmp_path / "other.gguf")
+    assert code == 1
+    assert out.splitlines() == [
+        f"{tensor.name}: F32, relative error 1.0e+00",
+        "blk.3.laurel_l.weight: [64, 128] and [128, 64]",
+        f"blk.4.laurel_l.weight: in {two / 'f32.gguf'} alone",
+        f"blk.4.laurel_x.weight: in {tmp_path / 'other.gguf'} alone",
+        "606 tensors in both, 604 the same to the bit",
+    ]
+
+
+@pytest.mark.parametrize("name", [*BAD, "no file"])
+def test_a_bad_file_is_not_held_against_another(parity, two, tmp_path, name):
+    """Each is told in one line; what a model cannot be is no matter here."""
+    if name != "no file":
+        (tmp_path / "bad.gguf").write_bytes(BAD[name][0]((two / "f32.gguf").read_bytes()))
+    code, _, said = parity("gguf", "diff", two / "f32.gguf", tmp_path / "bad.gguf")
+    if name in ("another architecture", "no heads", "endless heads", "one layer more"):
+        assert (code, said) == (0, "")
+        return
+    assert (code, said.count("\n")) == (2, 1)
+    assert said.startswith(f"parity: {tmp_path / 'bad.gguf'} is no GGUF file that can be read: ")
