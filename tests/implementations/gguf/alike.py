@@ -5,22 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from implementations.gguf import Backend
+from implementations.gguf.deviations import DEVIATIONS
 from implementations.gguf.engine.tensors import Value
+from parity.fault import Inputs
+from parity.placing import EVERYWHERE
 from parity.tap import ScopedTap
 from reference.gemma3n.huggingface import Reference
 from tests.harness import Harness
 
-LAYERS, SPARSE = range(25), range(10)
 DENSE_LAYER = 12
-DEVIATIONS = (
-    *(("sparsity-sample-std", str(layer)) for layer in SPARSE),
-    *((name, str(layer)) for name in ("mlp-gate-half-table", "ple-gate-half-table") for layer in LAYERS),
-    ("ple-padding-zero", ""),
-    ("hard-ids-as-text", ""),
-    ("altup-magnitude-unbounded", ""),
-    ("altup-unembed-unbounded", ""),
-)
-"""Variants and their places; what else differs would be a fault that nobody knows."""
 
 
 def halves() -> np.ndarray:
@@ -43,8 +36,12 @@ def gelu_table(backend: Backend) -> np.ndarray:
     return found[f"text.layers.{DENSE_LAYER}.mlp.activations"].array.reshape(-1)
 
 
-def deviating(harness: Harness, dtype: str) -> Reference:
-    """The reference in an arithmetic, with llama.cpp's deviations in every place."""
+def deviating(harness: Harness, dtype: str, media: tuple[str, ...] = ()) -> Reference:
+    """The reference in an arithmetic, with all that an audit has of llama.cpp's deviations, in every place.
+
+    What else differs would be a fault that nobody knows.
+    """
     reference = Reference.load(harness.checkpoint, dtype)
-    reference.vary(DEVIATIONS)
+    inputs = Inputs("one-shot", media)
+    reference.vary([(name, EVERYWHERE) for deviation in DEVIATIONS for name in deviation.alike(inputs)])
     return reference

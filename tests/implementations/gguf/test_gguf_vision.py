@@ -21,6 +21,7 @@ from implementations.gguf.vision.tower import VisionTower, seeing_library  # noq
 from implementations.gguf.vision.watch import VisionWatch  # noqa: E402
 from parity.backend import Backend  # noqa: E402
 from parity.errors import BackendUnavailable, UsageError  # noqa: E402
+from parity.placing import EVERYWHERE  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
 from reference.gemma3n.huggingface import Reference  # noqa: E402
 from tests.by_hand import MadeByHand  # noqa: E402
@@ -167,3 +168,17 @@ def test_from_exact_inputs_only_what_is_rounded_errs(files, tower, pixels, tmp_p
     known = {name for name in statuses if TABLE.fullmatch(name) or HALF.fullmatch(name)}
     assert {name for name, status in statuses.items() if status == "introduced"} == known
     assert {statuses[name] for name in statuses.keys() - known} <= {"ok", "coarse", "inherited"}
+
+
+@pytest.mark.slow
+def test_from_exact_inputs_the_reference_edited_alike_sees_the_same(files, tower, pixels, tmp_path):
+    """With GELU from the table, and pixels of depthwise convolutions in float16, nothing is left in lockstep."""
+
+    def alike(dtype):
+        reference = Reference.load(files[1], dtype)
+        reference.vary([(name, EVERYWHERE) for name in ("vision-gelu-half-table", "vision-half-pixels")])
+        return reference
+
+    judgement = Gallery(tmp_path / "gallery", alike, pixels).judge(tower, "float32")
+    assert len(judgement.steps) == STEPS
+    assert {str(step.status) for step in judgement.steps} <= {"ok", "coarse", "inherited"}

@@ -151,7 +151,7 @@ def test_the_table_has_each_step_once(backend):
         text, pictures = (
             [row.step for row in table(backend._program.config.text, flash, soft=soft)] for soft in (False, True)
         )
-        assert len(text) == len(set(text)) == 1224
+        assert len(text) == len(set(text)) == 1225
         assert set(text) - set(pictures) == {"text.embed_tokens"}
 
 
