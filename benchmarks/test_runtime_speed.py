@@ -30,7 +30,7 @@ from parity.checkpoint import WHOLE  # noqa: E402
 from parity.discovery import find  # noqa: E402
 from reference.tiny import path  # noqa: E402
 
-HIDDEN, INTERMEDIATE, HEAD_DIM, HEADS = 384, 1280, 64, 6
+HIDDEN, INTERMEDIATE, HEAD_DIM, HEADS = 384, 960, 64, 6
 PROMPT, TURNS, ROUNDS = list(range(10, 74)), 32, 5
 PORTS = ("llama-cpp", "mlx", "onnx")
 CLOSE = 2e-2

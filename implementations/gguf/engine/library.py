@@ -8,6 +8,7 @@ are held against what this file declares before anything is passed.
 from __future__ import annotations
 
 import functools
+import platform
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
 PACKAGE, VERSION = "xllamacpp", "2026.10.11549"
 INSTALL = "llama.cpp is not installed: pip install 'gemma3n-parity[gguf]'"
+
+WHEELS: dict[tuple[str, str], tuple[int, ...]] = {
+    ("Linux", "x86_64"): (2, 17), ("Linux", "aarch64"): (2, 17),
+    ("Darwin", "arm64"): (13,), ("Darwin", "x86_64"): (13,), ("Windows", "AMD64"): (),
+}  # fmt: skip
+"""Systems and processors that the package is built for, and the least glibc or macOS."""
+ELSEWHERE = (
+    "run llama-cpp where there is one (Linux with glibc 2.17, macOS 13, both on x86-64 or ARM, or Windows on x86-64), "
+    "as in a container; every other backend, and parity gguf convert, do without it"
+)
 
 DECLARATIONS = """
 typedef struct ggml_tensor {
@@ -174,6 +185,25 @@ def library() -> Library:
     return Library(located())
 
 
+def missing() -> str:
+    """What to do where llama.cpp is not installed: to install it, or to know that it cannot be."""
+    system, libc = platform.system(), platform.libc_ver()
+    here = f"{system} on {platform.machine()}"
+    if (system, platform.machine()) in WHEELS:
+        least = WHEELS[system, platform.machine()]
+        if system == "Linux" and libc[0] != "glibc":
+            here += " without glibc"
+        elif system == "Windows" or _release(libc[1] if system == "Linux" else platform.mac_ver()[0]) >= least:
+            return INSTALL
+        else:
+            here += f" before {'glibc' if system == 'Linux' else 'macOS'} {'.'.join(map(str, least))}"
+    return f"{PACKAGE} {VERSION} has no wheel for {here}: {ELSEWHERE}"
+
+
+def _release(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(".") if part.isdigit())
+
+
 def located() -> Path:
     """Where the shared object is; nothing is loaded.
 
@@ -183,7 +213,7 @@ def located() -> Path:
     try:
         found = distribution(PACKAGE)
     except PackageNotFoundError as error:
-        raise BackendUnavailable(INSTALL) from error
+        raise BackendUnavailable(missing()) from error
     if found.version != VERSION:
         raise BackendUnavailable(f"llama.cpp is needed as {PACKAGE} {VERSION}; {found.version} is installed; {_CURE}")
     objects = [file for file in found.files or () if file.suffix in (".so", ".pyd") and file.parts[0] == PACKAGE]

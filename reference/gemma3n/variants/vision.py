@@ -108,7 +108,7 @@ BLOCK_VARIANTS = (
               own(GELU, "F.gelu(input, approximate=self.approximate)", "HELPERS.gelu_by_table(input)"),
               source="ggml", dtypes=("float32",)),
     in_vision("vision-half-pixels", BLOCKS, "blocks.1.0.dw_mid", "a depthwise convolution's input is in float16",
-              "conv", own(CONV_NORM, "self.conv(x)", "self.conv(x.half().to(x.dtype))"),
+              "conv", own(CONV_NORM, "self.conv(x)", "self.conv(x.half().to(x.dtype) if self.conv.groups > 1 else x)"),
               line(SAME, "x,\n", "x.half().to(x.dtype) if DEVIANT else x,\n"),
               elsewhere=((f"vision.{SMALLER}.norm.input", f"model.vision_tower.timm_model.{SMALLER}.down_conv"),),
               source="ggml", dtypes=("float32",)),

@@ -108,6 +108,33 @@ def test_a_file_that_cannot_be_loaded_has_a_cure(tmp_path):
         Session(library(), tmp_path / "no.gguf", Options())
 
 
+@pytest.mark.parametrize(
+    ("where", "said"),
+    [
+        (("Linux", "x86_64", ("glibc", "2.36"), ""), "pip install 'gemma3n-parity[gguf]'"),
+        (("Linux", "aarch64", ("glibc", "2.17"), ""), "pip install"),
+        (("Darwin", "arm64", ("", ""), "14.2.1"), "pip install"),
+        (("Windows", "AMD64", ("", ""), ""), "pip install"),
+        (("Linux", "x86_64", ("glibc", "2.12"), ""), "no wheel for Linux on x86_64 before glibc 2.17: run"),
+        (("Linux", "x86_64", ("", ""), ""), "no wheel for Linux on x86_64 without glibc: run"),
+        (("Linux", "riscv64", ("glibc", "2.36"), ""), "no wheel for Linux on riscv64: run"),
+        (("Darwin", "arm64", ("", ""), "12.7"), "no wheel for Darwin on arm64 before macOS 13: run"),
+        (("Windows", "ARM64", ("", ""), ""), "no wheel for Windows on ARM64: run"),
+    ],
+)
+def test_what_to_do_where_it_is_not_installed(where, said, monkeypatch):
+    """To install it; where no wheel fits, to run it elsewhere. Doctor says it, and whoever loads it."""
+    system, machine, libc, mac = where
+    monkeypatch.setattr("platform.system", lambda: system)
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr("platform.libc_ver", lambda: libc)
+    monkeypatch.setattr("platform.mac_ver", lambda: (mac, ("", "", ""), machine))
+    monkeypatch.setattr("implementations.gguf.engine.library.PACKAGE", "not-installed")
+    monkeypatch.setattr(module, "library", located)
+    (good, _, found), *_ = Backend.doctor()
+    assert (good, said in found, "\n" in found) == (False, True, False)
+
+
 def test_doctor():
     assert all(good for good, _, _ in Backend.doctor())
 
