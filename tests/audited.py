@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from parity.discovery import BACKENDS, find
 from parity.errors import BackendUnavailable
@@ -56,6 +58,27 @@ class Package(Toy):
         if "shut" not in mended and SHUT in cls.declared.faults:
             raise BackendUnavailable(f"{cls.name} cannot open {checkpoint}")
         return cls(dtype, {**dict(WRONG[name] for name in WRONG if name not in mended), **cls.left})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copied(Fault):
+    """Is mended by a reference that is wrong alike."""
+
+    copied: ClassVar[bool] = True
+
+    def alike(self, inputs):
+        """A variant of the same name."""
+        return (self.name,)
+
+
+class Compiled(Package):
+    """Cannot be mended: the reference errs alike."""
+
+    declared = Subject((
+        Copied(name="shifted", wrong="Embeds one too high.", steps=("embed",), inputs=Inputs("cached")),
+        Copied(name="scaled", wrong="Scores are half.", steps=("logits",), inputs=Inputs("batch")),
+    ))  # fmt: skip
+    options = {}  # noqa: RUF012
 
 
 class Worse(Package):
@@ -118,6 +141,11 @@ class InProcess:
         """What a worker is asked besides runs."""
         if op == "scenario":
             return self._backend.scenario(fields["name"], fields["prompt"], parse(fields["media"])).to_json()
+        if op == "vary":
+            InProcess.log.append(("vary", self._dtype, *(name for name, _ in fields["variants"])))
+            assert all(place == "*" for _, place in fields["variants"])
+            self._backend.wrong = dict(WRONG[name] for name, _ in fields["variants"])
+            return None
         assert op == "places"
         return {"places": {fault.name: ["a.py:3", "a.py:7"] for fault in find(self._spec).subject().faults}} | {
             "versions": {"package": "1.2", "toy": "1"}

@@ -22,7 +22,7 @@ from parity.audit.running import AuditRequest, audit
 from parity.audit.trial import Trial, trials
 from parity.backend import Backend
 from parity.checkpoint import Checkpoint
-from parity.discovery import find
+from parity.discovery import find, find_reference
 from parity.errors import ExitCode, UsageError
 from parity.fault import Inputs, Kind, Needed, Subject, chosen
 from parity.judging.judgement import Judgement
@@ -121,6 +121,22 @@ def test_everything_is_loaded_and_run_once(audits):
     assert len(loads) == len(set(loads)) == 2 + 4 + 1  # the reference twice; as installed, all, three alone
     oracle = [each for each in InProcess.log if each[:2] == ("run", "tests.toy:Toy")]
     assert len(oracle) == 3 * 5  # three scenarios of text, and two kinds of inputs with a picture
+
+
+def test_where_the_package_cannot_be_mended_the_reference_errs_alike(audits):
+    """Oracle and baseline have the variants of all faults, or of all but one; as installed, none of them."""
+    found = audits(audited.Compiled)
+    assert found.exit_code is ExitCode.PARITY
+    installed, whole = (outcome(found, Inputs("cached"), mended) for mended in ("", "all"))
+    assert (installed.introduced, whole.introduced) == (("embed", "logits"), ())
+    assert {each.trial.candidate for each in found.audits[0].outcomes} == {"tests.audited:Compiled"}
+    shifted, scaled = audited.Compiled.declared.faults
+    assert [found.audits[0].alone(fault)[0].wrong for fault in (shifted, scaled)] == [("embed",), ("logits",)]
+    varied = [each[2:] for each in InProcess.log if each[:2] == ("vary", "float64")]
+    assert {("shifted", "scaled"), ("shifted",), ("scaled",), ()} == set(varied)
+    page = markdown(found, "the command")
+    assert "--reference 'tests.toy:Toy@variant=scaled:at=*' --prompt Hello" in page
+    assert "- where: " in page
 
 
 def test_what_nobody_knows_is_unexplained(audits):
@@ -231,6 +247,22 @@ def test_page_and_terminal(audits, tmp_path):
     assert places(["b.py:7", "a.py:1", "b.py:3"]) == "`b.py:3, 7`; `a.py:1`"
 
 
+def test_a_page_keeps_the_chapters_of_other_packages(audits):
+    """A new one has its own command; one that was there is written anew in its place; alone, the page is all new."""
+    first, other = audits(Package), audits(audited.Compiled)
+    page = markdown(first, "one")
+    both = markdown(other, "two", page)
+    begin = page.index("\n## ")
+    assert page[begin:].strip() in both
+    assert both.startswith(page[: page.index("\n\nWhat the")])
+    assert both.index(f"## {NAME} ") < both.index("## tests.audited:Compiled 1.2")
+    assert "\n\nWritten by `two`; do not edit.\n" in both[both.index("## tests.audited:Compiled") :]
+    assert both.count("Written by `one`; do not edit.") == 1
+    assert both.count("- **tests.audited:Compiled 1.2") == 1
+    assert markdown(other, "two", both) == both
+    assert markdown(first, "one", page) == page
+
+
 def test_a_stale_page_is_seen(audits):
     """Another version, other texts, a fault more or less."""
     page = markdown(audits(Package), "the command")
@@ -254,7 +286,7 @@ def test_commands_of_the_page_can_be_run():
         given = dict(zip(command[2::2], command[3::2], strict=True))
         find(given["--candidates"])
         package, _, names = given["--candidates"].partition("@patch=")
-        assert chosen(package, find(package).patches(), names)
+        assert chosen(package, find(package).subject().faults, names) or find_reference(given["--reference"])
         assert all((ROOT / given[option]).is_file() for option in ("--image", "--audio") if option in given)
 
 
