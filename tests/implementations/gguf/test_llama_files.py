@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("xllamacpp")
 
 from parity.errors import ExitCode, UsageError
+from tests.implementations.gguf.seeing import seeing
 
 
 def number_at(raw, key, value, form="<I"):
@@ -47,6 +48,16 @@ def test_a_bad_file_is_refused_in_one_line(name, load, file, tmp_path):
     with pytest.raises(UsageError, match=said) as caught:
         load(file=str(tmp_path / "bad.gguf"))
     assert str(caught.value).startswith(f"llama.cpp cannot load {tmp_path / 'bad.gguf'}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_the_file_of_a_vision_tower_is_no_language_model(load, tmp_path):
+    """Nor is there an option for one: the backend makes the tower's file of the checkpoint itself."""
+    from implementations.gguf.convert.conversion import Conversion
+
+    Conversion.of(seeing(tmp_path), "tiny", tower=True).write_tower(tmp_path / "mmproj.gguf", lambda what: None)
+    with pytest.raises(UsageError, match="CLIP cannot be used as main model") as caught:
+        load(file=str(tmp_path / "mmproj.gguf"))
     assert "\n" not in str(caught.value)
 
 
