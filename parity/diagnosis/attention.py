@@ -154,6 +154,8 @@ class _Reader:
         parts = {part: self.earlier.tensors(name) for part, name in names.items() if name}
         if any(tensors is None for tensors in parts.values()):
             return None
+        if self.layout.width and len({tensor.shape[1] for tensor in parts["keys"] or ()}) > 1:
+            return None
         phases = []
         for phase in range(len(self.pieces)):
             given = {part: tensors[phase] for part, tensors in parts.items() if tensors is not None}
@@ -164,8 +166,11 @@ class _Reader:
 
 
 def _layouts(evidence: Evidence, earlier: Earlier) -> Iterator[_Reader]:
+    """Heads as an axis; and as part of one, which then is of one size in all phases, as that of tokens is not."""
     yield _Reader(evidence, earlier, HeadLayout())
     shape = evidence.pieces[0].oracle.shape
+    if any(piece.oracle.shape[1] != shape[1] for piece in evidence.pieces):
+        return
     widths = {earlier.shape(name)[1] for name in earlier.names if len(earlier.shape(name)) == DIMENSIONS}
     for width in sorted(width for width in widths if width < shape[1] and shape[1] % width == 0):
         yield _Reader(evidence, earlier, HeadLayout(width))

@@ -16,6 +16,7 @@ from rich.console import Console
 from parity import cli
 from parity.checkpoint import Checkpoint
 from parity.compare import Request, compare
+from parity.diagnosis.attention import _layouts
 from parity.diagnosis.diagnose import diagnose
 from parity.diagnosis.evidence import Evidence, Piece
 from parity.diagnosis.generic import generic
@@ -88,6 +89,27 @@ def test_an_offset_is_named_with_its_value(seed, size, sign):
     name, alpha = named(evidence((x, noisy(seed, x + sign * size))))
     assert name == "offset"
     assert alpha == pytest.approx(sign * size, rel=1e-4)
+
+
+class Before:
+    """A step before it of four axes, 6 x 4 x 32 in one phase and 1 x 4 x 32 in the next, and keys of 3 channels."""
+
+    names = ("keys", "queries")
+    same = ()
+
+    def shape(self, name):
+        return (3, 3, 4, 32) if name == "keys" else (3, 6, 4, 32)
+
+    def masks(self, shape):
+        return []
+
+
+def test_an_axis_that_differs_between_phases_has_no_heads_in_it():
+    """Six tokens are no two heads of three channels: in the next phase there is one."""
+    found = evidence(*[(true(1, (3, n, 4, 32)), true(2, (3, n, 4, 32))) for n in (6, 1)], axes=("a", "b", "c", "d"))
+    assert [reader.layout.width for reader in _layouts(found, Before())] == [0]
+    alike = evidence(*[(true(1, (3, 6, 4, 32)), true(2, (3, 6, 4, 32)))] * 2, axes=("a", "b", "c", "d"))
+    assert [reader.layout.width for reader in _layouts(alike, Before())] == [0, 3]
 
 
 @settings(max_examples=5)
