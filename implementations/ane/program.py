@@ -83,13 +83,12 @@ class Program:
         self._tensors.call = call
         inputs = [*prepared.inputs(call, self.shapes), *self.conversation.caches]
         require_shapes(inputs, self.expected(call.size), self.model.decoder.inputs)
-        text = tap.into("text")
         with self._arithmetic.running():
-            states, *caches = self.model.decoder(*inputs, tap=text)
+            states, *caches = self.model.decode(*inputs, tap=tap)
             self.conversation.caches = caches
             wanted = states[..., call.count - 1 : call.count] if last_only else states
             self._tensors.call = call.last if last_only else call
-            logits: Tensor = self.model.head(wanted, tap=text)
+            logits = self.model.score(wanted, tap=tap)
         return logits[..., : call.count]
 
     def expected(self, tokens: int) -> list[tuple[int, ...]]:

@@ -54,8 +54,7 @@ class Senses:
         """Soft tokens of images ``[image, channel, height, width]``: ``[image, hidden, 1, token]``."""
         entering = self._arithmetic.rounded(torch.from_numpy(pixels))
         with self._arithmetic.running():
-            features = self._model.vision_tower(entering, tap=tap.into("vision"))
-            return self._model.embedder.embed_vision.soft(features, tap=tap.into("embed_vision"))
+            return self._model.see(entering, tap=tap)
 
     @torch.inference_mode()
     def hear(self, sound: Sound, *, tap: Tap) -> Tensor:
@@ -64,8 +63,7 @@ class Senses:
         mel = inner("mel", self._arithmetic.rounded(torch.from_numpy(sound.mel)))
         tables, kept = self._audio.prepare(torch.from_numpy(sound.mask), tap=inner)
         with self._arithmetic.running():
-            features = self._model.audio_tower(mel[:, None], *tables, tap=inner)
-            soft = self._model.embedder.embed_audio.soft(features, tap=scope)
+            soft = self._model.hear(mel[:, None], *tables, tap=tap)
         padding = self._arithmetic.rounded(self._model.embedder.embed_audio.last())
         return soft_tokens(soft, kept, padding, self._config.audio_soft_tokens_per_image, tap=scope)
 

@@ -1,0 +1,149 @@
+"""One part to one program: traced by torch, converted by coremltools, with each step kept under a name of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from implementations.coreml.convert.parts import Part
+from implementations.coreml.package.steps import operation, settled
+from implementations.coreml.tools import Builder, MilProgram, coremltools, ops, register_torch_op
+from parity.tap import ScopedTap
+
+MOVING = ("common::noop_elimination", "common::remove_redundant_ops", "common::reduce_transposes")
+"""Passes that would take the operations away that hold steps, for they do nothing, and some are of one tensor; or that
+move transpositions through them, so that a step's axes were others."""
+PRECISIONS = {"fp32": np.float32, "fp16": np.float16}
+
+
+@torch.library.custom_op("parity::tap", mutates_args=())
+def _held(x: Tensor, name: str) -> Tensor:
+    return x.clone()
+
+
+@_held.register_fake
+def _(x: Tensor, name: str) -> Tensor:
+    return torch.empty_like(x)
+
+
+@register_torch_op(torch_alias=["parity::tap"], override=True)  # type: ignore[untyped-decorator]
+def _tap(context: Any, node: Any) -> None:
+    """A step is an operation that hands its value on, called after it."""
+    value, step = (context[name] for name in node.inputs)
+    step = step if isinstance(step, str) else step.val
+    context.add(Builder.identity(x=value, name=operation(step) if step else node.name), node.name)
+
+
+@register_torch_op(override=True)  # type: ignore[untyped-decorator]
+def addcmul(context: Any, node: Any) -> None:
+    """A sum with a product, which coremltools has no translation of; the factor behind it is 1 in our models."""
+    added, left, right = (context[name] for name in node.inputs[:3])
+    product = Builder.mul(x=left, y=right)
+    context.add(Builder.add(x=added, y=product, name=node.name), node.name)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A part in one shape.
+
+    Attributes:
+        model: coremltools' model.
+        steps: which output of an operation is which step, in the order in which they are computed.
+    """
+
+    model: Any
+    steps: list[tuple[str, str]]
+
+
+def convert(part: Part, tokens: int, precision: str) -> Converted:
+    """Convert a part for calls of so many tokens, in a number format of `PRECISIONS`.
+
+    Raises:
+        UsageError: for what coremltools cannot convert, or a step that would be lost.
+    """
+    steps: list[str] = []
+    part.tap, part.apart = ScopedTap(_heard(steps)).into(part.scope), lambda x: torch.ops.parity.tap(x, "")
+    sizes, number = part.sizes(tokens), PRECISIONS[precision]
+    examples = [torch.zeros(size) for size in sizes.values()]
+    with settled_tools(), torch.no_grad():
+        traced = torch.jit.trace(part.eval(), examples, check_trace=False)
+        model = coremltools.convert(
+            traced,
+            inputs=[coremltools.TensorType(name=name, shape=size, dtype=number) for name, size in sizes.items()],
+            outputs=[coremltools.TensorType(name=name, dtype=number) for name in part.outputs],
+            states=[*_states(part)],
+            minimum_deployment_target=coremltools.target.iOS18,
+            compute_precision=getattr(coremltools.precision, precision.replace("fp", "FLOAT")),
+            skip_model_load=True,
+            pass_pipeline=_passes(),
+        )
+    return Converted(model, settled(steps, model.get_spec()))
+
+
+def _states(part: Part) -> Iterator[Any]:
+    for name in part.states:
+        shape = tuple(part.get_buffer(name).shape)
+        yield coremltools.StateType(wrapped_type=coremltools.TensorType(shape=shape, dtype=np.float16), name=name)
+
+
+def _heard(steps: list[str]) -> Callable[[str, Tensor], Tensor]:
+    def receive(step: str, value: Tensor) -> Tensor:
+        steps.append(step)
+        return torch.ops.parity.tap(value, step)
+
+    return receive
+
+
+def _passes() -> Any:
+    found = coremltools.PassPipeline.DEFAULT
+    found.remove_passes(MOVING)
+    return found
+
+
+@contextlib.contextmanager
+def settled_tools() -> Iterator[None]:
+    """Coremltools without its bars, torch without its words on constants of a trace: sizes are a program's constants.
+
+    coremltools looks a whole program over behind each of its hundred passes, which takes two fifths of its time; what
+    comes of them is looked at here in any case.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(warnings.catch_warnings())
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        stack.enter_context(_replaced(ops, "_cast", _cast(ops._cast)))
+        stack.enter_context(_replaced(MilProgram, "validate", lambda *arguments, **settings: None))
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def _cast(right: Callable[..., None]) -> Callable[..., None]:
+    """Coremltools' translation of a cast: it calls `int` of an array of one element, which NumPy 2.4 refuses."""
+
+    def cast(context: Any, node: Any, dtype: Any, name: str) -> None:
+        (value,) = ops._get_inputs(context, node, expected=1)
+        if not value.can_be_folded_to_const():
+            right(context, node, dtype, name)
+            return
+        number = dtype(np.asarray(value.val).reshape(-1)[0].item())
+        context.add(Builder.const(val=number, name=node.name), node.name)
+
+    return cast

@@ -1,0 +1,112 @@
+"""Loading: a folder of packages that is there, or a checkpoint's own, converted once and kept in the user's cache."""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from implementations.ane.arithmetic import Float16Ane
+from implementations.ane.audio.tower import within
+from implementations.ane.program import Program
+from implementations.ane.scaling import carries_alpha
+from implementations.ane.shapes import Shapes
+from implementations.ane.tensors import AneTensors
+from implementations.coreml.convert.writing import write_package
+from implementations.coreml.model import Packaged
+from implementations.coreml.options import Options
+from implementations.coreml.package.folder import Package
+from implementations.coreml.settings import Settings
+from implementations.gemma3n.config import Config
+from parity.arithmetic import Arithmetic, Plain
+from parity.checkpoint import find_checkpoint
+from parity.errors import UsageError
+from parity.running.cache import Key, cache
+from parity.running.identity import source_digest
+from parity.scratch import scratch
+
+CONVERTERS = ("torch", "coremltools", "numpy", "scikit-learn")
+SOURCES = ("implementations.ane", "implementations.coreml", "implementations.gemma3n")
+"""What packages are made by."""
+_KEPT = ExitStack()
+"""Folders of packages that this process runs."""
+atexit.register(_KEPT.close)
+
+
+class Interpreted(Float16Ane):
+    """The engine's arithmetic, where the interpreter itself rounds each operation's result."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Nothing to change."""
+        with nullcontext():
+            yield
+
+
+def load(checkpoint: Path, options: Options, dtype: str) -> tuple[Program, AneTensors, Path]:
+    """The program of a checkpoint, or of a package in its place, its tensors, and the folder of its tokenizer.
+
+    Raises:
+        UsageError: for another architecture, weights that do not fit it, a package that cannot be run, or one that
+            computes in another arithmetic.
+    """
+    package = (
+        package_of(checkpoint, options.converted(dtype)) if options.package is None else Package.read(options.package)
+    )
+    settings = package.settings
+    if settings.dtype != dtype:
+        raise UsageError(
+            f"backend coreml: {package.folder} computes in {settings.dtype}; give --dtype {settings.dtype}"
+        )
+    path = options.package or checkpoint
+    arithmetic: Arithmetic = Plain(dtype) if dtype == "float32" else Interpreted(options.limit)
+    config = Config.from_directory(path)
+    if dtype != "float32":
+        config = replace(config, audio=within(config.audio, options.limit))
+    shapes = Shapes(settings.context or 0, settings.batch, config.text.sliding_window)
+    tensors = AneTensors(
+        config.text,
+        shapes,
+        alpha=settings.alpha,
+        carries_alpha=carries_alpha,
+        arithmetic=arithmetic,
+        audio=config.audio,
+    )
+    model = Packaged(config, package, arithmetic.rounded)
+    return Program(config, model, shapes, tensors, arithmetic), tensors, path
+
+
+@functools.cache
+def package_of(checkpoint: Path, settings: Settings) -> Package:
+    """A checkpoint's packages, of the cache or converted now.
+
+    Raises:
+        UsageError: for another architecture, weights that do not fit it, or settings that do not.
+    """
+    store, key = cache(), _key(checkpoint, settings)
+    if store is not None and (kept := store.find(key)) is not None:
+        return Package.read(kept)
+    path = _KEPT.enter_context(scratch()) / "package"
+    path.mkdir()
+    write_package(checkpoint, path, settings)
+    if store is not None:
+        store.keep(key, lambda content: shutil.copytree(path, content))
+    return Package.read(path)
+
+
+def _key(checkpoint: Path, settings: Settings) -> Key:
+    """All that packages depend on."""
+    found = find_checkpoint(str(checkpoint))
+    return {
+        "op": "Core ML conversion",
+        "checkpoint": [found.name, found.weights],
+        "dtype": settings.dtype,
+        "settings": asdict(settings),
+        "source": [source_digest(name) for name in SOURCES],
+        "libraries": [f"{name} {version(name)}" for name in CONVERTERS],
+    }

@@ -1,0 +1,132 @@
+"""The packages of a folder as the parts of the ANE model: what `implementations.ane.program` calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from implementations.ane.decoder import TABLES, kinds
+from implementations.ane.embedder import Embedder
+from implementations.coreml.interpreter.run import Interpreter
+from implementations.coreml.package import folder
+from implementations.coreml.package.folder import HEAD, Package
+from implementations.coreml.package.program import read_program
+from implementations.gemma3n.config import Config
+from parity.errors import UsageError
+from parity.tap import SILENT, Tap
+
+NEW = "_new"
+Rounded = Callable[[Tensor], Tensor]
+
+
+class Compiled:
+    """One package: of its functions the one that is compiled for a call's shapes.
+
+    Args:
+        package: the folder that it is in.
+        name: its name there.
+        rounded: makes float16 numbers of a tensor's.
+
+    Raises:
+        UsageError: for a package that cannot be run.
+    """
+
+    def __init__(self, package: Package, name: str, rounded: Rounded) -> None:
+        self.name = name
+        programs = read_program(package.file(name))
+        told = package.steps[name]
+        if programs.keys() != told.keys():
+            raise UsageError(
+                f"package {package.folder}: {name} has the functions {', '.join(programs)}, not those of "
+                f"{folder.SIDECAR}; convert it again"
+            )
+        self.functions = [
+            Interpreter(
+                f"{name}.mlpackage, {function}", program, {value: step for step, value in told[function]}, rounded
+            )
+            for function, program in programs.items()
+        ]
+        for one in self.functions:
+            one.require_steps()
+
+    def run(self, given: Mapping[str, Tensor], *, tap: Tap) -> dict[str, Tensor]:
+        """Outputs and states of a call.
+
+        Raises:
+            UsageError: where no function takes what is given.
+        """
+        refusals = []
+        for one in self.functions:
+            if (why := one.refusal(given)) is None:
+                return one.run(given, tap=tap)
+            refusals.append(why)
+        raise UsageError(f"backend coreml: {self.name}.mlpackage {refusals[0]}")
+
+
+class Decoder:
+    """The decoder's packages, one behind the other.
+
+    Attributes:
+        inputs: what it takes, in the order of `implementations.ane.decoder`.
+    """
+
+    def __init__(self, config: Config, parts: Sequence[Compiled]) -> None:
+        text, self._parts = config.text, parts
+        self.inputs = (
+            "embedded",
+            "token_term",
+            *(f"{table}_{kind}" for kind in kinds(text) for table in TABLES),
+            *(f"{cache}_{layer}" for layer in range(text.first_shared_layer) for cache in ("keys", "values")),
+        )
+        self._caches = self.inputs[2 + len(TABLES) * len(kinds(text)) :]
+
+    def run(self, *tensors: Tensor, tap: Tap) -> tuple[Tensor, ...]:
+        """States, and keys and values behind the call."""
+        values = dict(zip(self.inputs, tensors, strict=True))
+        for part in self._parts:
+            values |= part.run(values, tap=tap)
+        kept = {name for part in self._parts for one in part.functions for name in one.function.states}
+        return (values["states"], *(values[name if name in kept else name + NEW] for name in self._caches))
+
+
+class Packaged:
+    """All of a folder, with the attributes of `implementations.ane.model.Gemma3n`.
+
+    Args:
+        config: the model's.
+        package: the folder.
+        rounded: makes float16 numbers of a tensor's.
+
+    Raises:
+        UsageError: for a package or a table that cannot be read, or is of another model.
+    """
+
+    def __init__(self, config: Config, package: Package, rounded: Rounded) -> None:
+        self._parts = {name: Compiled(package, name, rounded) for name in (*package.decoder, *package.others)}
+        self.embedder = _embedder(config, package)
+        self.decoder = Decoder(config, [self._parts[name] for name in package.decoder])
+
+    def decode(self, *tensors: Tensor, tap: Tap = SILENT) -> tuple[Tensor, ...]:
+        """States and caches, of what `decoder` takes."""
+        return self.decoder.run(*tensors, tap=tap)
+
+    def score(self, states: Tensor, *, tap: Tap = SILENT) -> Tensor:
+        """Logits ``[1, vocabulary, 1, token]`` of states ``[1, hidden, 1, token]``."""
+        return self._parts[HEAD].run({"states": states}, tap=tap)["logits"]
+
+
+def _embedder(config: Config, package: Package) -> Embedder:
+    file = package.folder / folder.TABLES
+    with torch.device("meta"):
+        found = Embedder(config, package.settings.alpha)
+    try:
+        tensors = {name.removeprefix("embedder."): tensor.float() for name, tensor in load_file(file).items()}
+        found.load_state_dict(tensors, assign=True)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"package file {file} cannot be read ({reason}); convert it again") from error
+    return found.requires_grad_(False).eval()

@@ -1,0 +1,143 @@
+"""The folder that a conversion writes.
+
+config.json, tokenizer.json, chat_template.jinja ...    the checkpoint's, as it has them
+manifest.json                  settings, and the packages in the order in which they run
+steps.json                     which value of which package's program is which step
+embeddings.safetensors         tables that the host looks up
+decoder_1of3.mlpackage ...     layers of the decoder, each with the functions prefill and infer
+head.mlpackage                 states to logits
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from implementations.coreml.settings import PRECISIONS, Settings
+from parity.errors import UsageError
+from parity.json_file import read_json
+
+MANIFEST, SIDECAR, TABLES = "manifest.json", "steps.json", "embeddings.safetensors"
+FORMAT = 1
+"""Of manifest and sidecar."""
+PREFILL, INFER = "prefill", "infer"
+"""Functions: of many tokens, and of one."""
+HEAD = "head"
+
+Steps = Mapping[str, Mapping[str, Sequence[tuple[str, str]]]]
+"""For each package and function: steps with the values that they are, in the program's order."""
+
+
+@dataclass(frozen=True)
+class Package:
+    """What a manifest says.
+
+    Attributes:
+        folder: where it is.
+        settings: how it was converted.
+        decoder: names of its packages, in the order in which they run.
+        others: names of the other packages.
+        steps: of each package.
+    """
+
+    folder: Path
+    settings: Settings
+    decoder: tuple[str, ...]
+    others: tuple[str, ...]
+    steps: Steps
+
+    def file(self, name: str) -> Path:
+        """A Core ML package, which is a folder itself."""
+        return self.folder / f"{name}.mlpackage"
+
+    def write(self) -> None:
+        """Write manifest and sidecar."""
+        told = {
+            "format": FORMAT,
+            "settings": asdict(self.settings),
+            "decoder": self.decoder,
+            "others": self.others,
+        }
+        _write(self.folder / MANIFEST, told)
+        _write(self.folder / SIDECAR, {"format": FORMAT, "steps": self.steps})
+
+    @classmethod
+    def read(cls, folder: Path) -> Package:
+        """What `write` wrote.
+
+        Raises:
+            UsageError: for a file that is missing or malformed, or a package that is not there.
+        """
+        told, steps = (_read(folder / name) for name in (MANIFEST, SIDECAR))
+        try:
+            found = cls(folder, _settings(told), _names(told, "decoder"), _names(told, "others"), _steps(steps))
+        except ValueError as error:
+            raise UsageError(f"package {folder}: {error}; convert it again") from error
+        for name in (*found.decoder, *found.others):
+            if not found.file(name).is_dir():
+                raise UsageError(f"package {folder}: no {name}.mlpackage, which {MANIFEST} names; convert it again")
+            if name not in found.steps:
+                raise UsageError(f"package {folder}: {SIDECAR} says nothing of {name}; convert it again")
+        return found
+
+
+def _write(file: Path, told: Any) -> None:
+    file.write_text(f"{json.dumps(told, indent=1)}\n", encoding="utf-8")
+
+
+def _read(file: Path) -> Any:
+    try:
+        told = read_json(file)
+        if not isinstance(told, dict) or told.get("format") != FORMAT:
+            raise ValueError(f"it is no JSON object of format {FORMAT}")
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"package {file.parent}: no {file.name}; is it one that `parity coreml convert` wrote?"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"package file {file} cannot be read ({error}); convert it again") from error
+    return told
+
+
+def _settings(told: Mapping[str, Any]) -> Settings:
+    found = told.get("settings")
+    names = {field.name for field in fields(Settings)}
+    if not isinstance(found, dict) or found.keys() != names:
+        raise ValueError(f"{MANIFEST} says no settings, which are {', '.join(sorted(names))}")
+    settings = Settings(**found)
+    for name in ("context", "batch", "chunks"):
+        if not isinstance(value := getattr(settings, name), int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{MANIFEST}: {name} is {value!r}, no number of 1 or more")
+    if settings.precision not in PRECISIONS:
+        raise ValueError(f"{MANIFEST}: precision {settings.precision!r} is none of {', '.join(PRECISIONS)}")
+    if not isinstance(settings.alpha, int | float) or not 0 < settings.alpha < float("inf"):
+        raise ValueError(f"{MANIFEST}: alpha is {settings.alpha!r}, no positive number")
+    return settings
+
+
+def _names(told: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    found = told.get(key)
+    if not isinstance(found, list) or not all(isinstance(name, str) and name.isidentifier() for name in found):
+        raise ValueError(f"{MANIFEST}: {key} is no list of names of packages")
+    if len(set(found)) < len(found):
+        raise ValueError(f"{MANIFEST}: {key} names a package twice")
+    return tuple(found)
+
+
+def _steps(told: Mapping[str, Any]) -> Steps:
+    found = told.get("steps")
+    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+        raise ValueError(f"{SIDECAR}: steps is no object of packages and their functions")
+    return {
+        name: {function: [*map(_pair, entries)] for function, entries in functions.items()}
+        for name, functions in found.items()
+    }
+
+
+def _pair(entry: Any) -> tuple[str, str]:
+    if not isinstance(entry, list) or len(entry) != 2 or not all(isinstance(each, str) for each in entry):
+        raise ValueError(f"{SIDECAR}: {entry!r} is no pair of a step and a value")
+    return entry[0], entry[1]

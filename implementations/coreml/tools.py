@@ -1,0 +1,18 @@
+"""coremltools, without what it says at each import: which versions of others it was not tested with."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+
+logging.getLogger("coremltools").setLevel(logging.ERROR)
+with contextlib.redirect_stderr(io.StringIO()):
+    import coremltools
+    from coremltools.converters.mil import Builder
+    from coremltools.converters.mil import Program as MilProgram
+    from coremltools.converters.mil.frontend.milproto import load as milproto
+    from coremltools.converters.mil.frontend.torch import ops
+    from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
+
+__all__ = ["Builder", "MilProgram", "coremltools", "milproto", "ops", "register_torch_op"]
