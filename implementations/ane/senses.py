@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from implementations.ane.audio.host import AudioHost
-from implementations.ane.model import Gemma3n
+from implementations.ane.model import Parts
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.preprocessing.inputs import Media, Sound
 from parity.arithmetic import Arithmetic
@@ -26,10 +26,14 @@ class Senses:
         config: the model's.
         model: its parts.
         arithmetic: of the compiled parts; the processor rounds what it hands them.
+
+    Attributes:
+        audio: configuration of what hears.
     """
 
-    def __init__(self, config: Config, model: Gemma3n, arithmetic: Arithmetic) -> None:
+    def __init__(self, config: Config, model: Parts, arithmetic: Arithmetic) -> None:
         self._config, self._model, self._arithmetic = config, model, arithmetic
+        self.audio = config.audio
         self._audio = AudioHost(config.audio, arithmetic.rounded)
 
     def merge(self, embedded: Tensor, token_ids: Tensor, media: Media, *, tap: Tap) -> Tensor:

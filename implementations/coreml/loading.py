@@ -6,15 +6,15 @@ import atexit
 import functools
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 
 from implementations.ane.arithmetic import Float16Ane
 from implementations.ane.audio.tower import within
+from implementations.ane.loading import tensors_of
 from implementations.ane.program import Program
-from implementations.ane.scaling import carries_alpha
 from implementations.ane.shapes import Shapes
 from implementations.ane.tensors import AneTensors
 from implementations.coreml.convert.writing import write_package
@@ -44,8 +44,7 @@ class Interpreted(Float16Ane):
     @contextmanager
     def running(self) -> Iterator[None]:
         """Nothing to change."""
-        with nullcontext():
-            yield
+        yield
 
 
 def load(checkpoint: Path, options: Options, dtype: str) -> tuple[Program, AneTensors, Path]:
@@ -69,15 +68,12 @@ def load(checkpoint: Path, options: Options, dtype: str) -> tuple[Program, AneTe
     if dtype != "float32":
         config = replace(config, audio=within(config.audio, options.limit))
     shapes = Shapes(settings.context or 0, settings.batch, config.text.sliding_window)
-    tensors = AneTensors(
-        config.text,
-        shapes,
-        alpha=settings.alpha,
-        carries_alpha=carries_alpha,
-        arithmetic=arithmetic,
-        audio=config.audio,
-    )
-    model = Packaged(config, package, arithmetic.rounded)
+    tensors = tensors_of(config, shapes, settings.alpha, arithmetic)
+    more = None
+    if options.package is None:
+        base = options.converted(dtype)
+        more = lambda size: package_of(checkpoint, replace(base, text=False, **size))  # noqa: E731
+    model = Packaged(config, package, arithmetic.rounded, tensors, more)
     return Program(config, model, shapes, tensors, arithmetic), tensors, path
 
 
@@ -95,7 +91,7 @@ def package_of(checkpoint: Path, settings: Settings) -> Package:
     path.mkdir()
     write_package(checkpoint, path, settings)
     if store is not None:
-        store.keep(key, lambda content: shutil.copytree(path, content))
+        store.keep(key, lambda content: _copy(path, content))
     return Package.read(path)
 
 
@@ -110,3 +106,7 @@ def _key(checkpoint: Path, settings: Settings) -> Key:
         "source": [source_digest(name) for name in SOURCES],
         "libraries": [f"{name} {version(name)}" for name in CONVERTERS],
     }
+
+
+def _copy(path: Path, content: Path) -> None:
+    shutil.copytree(path, content)

@@ -9,18 +9,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from implementations.ane.audio.host import Tables
 from implementations.ane.decoder import TABLES, kinds
 from implementations.ane.embedder import Embedder
+from implementations.ane.tensors import AneTensors
+from implementations.coreml.convert.parts import NEW
 from implementations.coreml.interpreter.run import Interpreter
 from implementations.coreml.package import folder
-from implementations.coreml.package.folder import HEAD, Package
+from implementations.coreml.package.folder import AUDIO, HEAD, VISION, Package
 from implementations.coreml.package.program import read_program
+from implementations.coreml.settings import Size
 from implementations.gemma3n.config import Config
 from parity.errors import UsageError
 from parity.tap import SILENT, Tap
 
-NEW = "_new"
 Rounded = Callable[[Tensor], Tensor]
+More = Callable[[Mapping[str, Size]], Package]
+"""Converts a tower for `picture` or `sound` of `Settings`."""
 
 
 class Compiled:
@@ -100,15 +105,28 @@ class Packaged:
         config: the model's.
         package: the folder.
         rounded: makes float16 numbers of a tensor's.
+        tensors: told which of several pictures is looked at.
+        more: makes the package of a tower for media of another size; None where those of the folder are all.
 
     Raises:
         UsageError: for a package or a table that cannot be read, or is of another model.
     """
 
-    def __init__(self, config: Config, package: Package, rounded: Rounded) -> None:
+    def __init__(
+        self, config: Config, package: Package, rounded: Rounded, tensors: AneTensors, more: More | None = None
+    ) -> None:
+        self._package, self._rounded, self._tensors, self._more = package, rounded, tensors, more
         self._parts = {name: Compiled(package, name, rounded) for name in (*package.decoder, *package.others)}
+        for name in (HEAD, *package.decoder):
+            if name not in self._parts:
+                raise UsageError(f"package {package.folder}: {folder.MANIFEST} names no {name}; convert it again")
         self.embedder = _embedder(config, package)
         self.decoder = Decoder(config, [self._parts[name] for name in package.decoder])
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what `decode` takes, in order."""
+        return self.decoder.inputs
 
     def decode(self, *tensors: Tensor, tap: Tap = SILENT) -> tuple[Tensor, ...]:
         """States and caches, of what `decoder` takes."""
@@ -118,13 +136,46 @@ class Packaged:
         """Logits ``[1, vocabulary, 1, token]`` of states ``[1, hidden, 1, token]``."""
         return self._parts[HEAD].run({"states": states}, tap=tap)["logits"]
 
+    def see(self, pixels: Tensor, *, tap: Tap = SILENT) -> Tensor:
+        """Soft tokens of images ``[image, channel, height, width]``, one after the other."""
+        tower = self._tower(VISION, "pictures", picture=(pixels.shape[2], pixels.shape[3]))
+        found = []
+        try:
+            for number in range(len(pixels)):
+                self._tensors.image = number if len(pixels) > 1 else None
+                found.append(tower.run({"pixels": pixels[number : number + 1]}, tap=tap)["image_features"])
+        finally:
+            self._tensors.image = None
+        return torch.cat(found)
+
+    def hear(self, mel: Tensor, *tables: Tensor, tap: Tap = SILENT) -> Tensor:
+        """Soft tokens of clips, of their mel features ``[clip, 1, frame, mel]`` and `Tables`."""
+        tower = self._tower(AUDIO, "sounds", sound=(mel.shape[0], mel.shape[2]))
+        given = {"mel": mel, **dict(zip(Tables._fields, tables, strict=True))}
+        return tower.run(given, tap=tap)["audio_features"]
+
+    def _tower(self, name: str, what: str, **size: Size) -> Compiled:
+        """A tower for media of a size.
+
+        Raises:
+            UsageError: where there is none.
+        """
+        if self._more is None:
+            if name not in self._parts:
+                raise UsageError(f"package {self._package.folder} has no {name}.mlpackage, so that it takes no {what}")
+            return self._parts[name]
+        key = f"{name} {size}"
+        if key not in self._parts:
+            self._parts[key] = Compiled(self._more(size), name, self._rounded)
+        return self._parts[key]
+
 
 def _embedder(config: Config, package: Package) -> Embedder:
     file = package.folder / folder.TABLES
     with torch.device("meta"):
         found = Embedder(config, package.settings.alpha)
     try:
-        tensors = {name.removeprefix("embedder."): tensor.float() for name, tensor in load_file(file).items()}
+        tensors = {name: tensor.float() for name, tensor in load_file(file).items()}
         found.load_state_dict(tensors, assign=True)
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from implementations.ane.attention import Shared
+from implementations.ane.audio.host import AudioHost
 from implementations.ane.decoder import TABLES, kinds, sort_tables
 from implementations.ane.model import Gemma3n
 from implementations.ane.shapes import Shapes
-from implementations.gemma3n.config import TextConfig
+from implementations.gemma3n.config import AudioConfig, TextConfig
 from parity.tap import SILENT, Tap
 
 CACHES = ("keys", "values")
@@ -29,14 +30,12 @@ class Part(nn.Module):
     """What becomes one package.
 
     Attributes:
-        scope: of its steps.
         outputs: names of what `forward` gives, in order.
         states: names of the tensors that the package keeps from call to call, each a buffer of that name.
         tap: where steps go while it is traced.
         apart: makes an operation of its own of an output, whose operation is renamed, as a step's must not be.
     """
 
-    scope = "text"
     outputs: tuple[str, ...]
     states: tuple[str, ...] = ()
     tap: Tap = SILENT
@@ -114,10 +113,11 @@ class DecoderPart(Part):
         """The layers, behind what makes streams or before what makes states of them."""
         given = dict(zip(self.sizes(1), tensors, strict=True))
         given |= {name: getattr(self, name) for name in self.states}
-        streams, per_layer = self._begin(given)
+        text = self.tap.into("text")
+        streams, per_layer = self._begin(given, text)
         shared = self._shared(given)
         for layer in self._layers:
-            streams = self.decoder.run_layer(layer, streams, per_layer[:, layer], shared, tap=self.tap)
+            streams = self.decoder.run_layer(layer, streams, per_layer[:, layer], shared, tap=text)
         for name in self.states:
             getattr(self, name)[:] = shared.caches[int(name.rpartition("_")[2])][name.startswith(CACHES[1])]
         found = {f"streams_{self._layers.stop}": streams, "per_layer": per_layer}
@@ -127,13 +127,13 @@ class DecoderPart(Part):
             for cache, tensor in zip(CACHES, pair, strict=True)
         }
         if self.is_last:
-            found["states"] = self.decoder.end(streams, tap=self.tap)
+            found["states"] = self.decoder.end(streams, tap=text)
         return tuple(found[name] for name in self.outputs)
 
-    def _begin(self, given: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _begin(self, given: dict[str, Tensor], text: Tap) -> tuple[Tensor, Tensor]:
         if not self.is_first:
             return given[f"streams_{self._layers.start}"], given["per_layer"]
-        return self.decoder.begin(given["embedded"], given["token_term"], tap=self.tap)
+        return self.decoder.begin(given["embedded"], given["token_term"], tap=text)
 
     def _shared(self, given: dict[str, Tensor]) -> Shared:
         tables = sort_tables(self._kinds, [given[f"{table}_{kind}"] for kind in self._kinds for table in TABLES])
@@ -159,15 +159,61 @@ class HeadPart(Part):
 
     def __init__(self, model: Gemma3n, config: TextConfig) -> None:
         super().__init__()
-        self.head, self._hidden = model.head, config.hidden_size
+        self.model, self._hidden = model, config.hidden_size
 
     def sizes(self, tokens: int) -> Sizes:
         """States alone."""
         return {"states": (1, self._hidden, 1, tokens)}
 
-    def run(self, states: Tensor) -> tuple[Tensor, ...]:
+    def run(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Run on states ``[1, hidden, 1, token]``."""
-        return (self.head(states, tap=self.tap),)
+        return (self.model.score(*tensors, tap=self.tap),)
+
+
+class SeeingPart(Part):
+    """Pixels of one picture to soft tokens: the vision tower, and what brings its features to the language model."""
+
+    outputs = ("image_features",)
+
+    def __init__(self, model: Gemma3n, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.model, self._size = model, size
+
+    def sizes(self, tokens: int) -> Sizes:
+        """Pixels alone, however many tokens the text has."""
+        return {"pixels": (1, 3, *self._size)}
+
+    def run(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Run on pixels ``[1, 3, height, width]``."""
+        return (self.model.see(*tensors, tap=self.tap),)
+
+
+class HearingPart(Part):
+    """Mel features of clips to soft tokens: the audio tower, and what brings its features to the language model.
+
+    Args:
+        model: of which the weights are.
+        config: the tower's.
+        size: clips, and mel frames of each.
+    """
+
+    outputs = ("audio_features",)
+
+    def __init__(self, model: Gemma3n, config: AudioConfig, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.model, self._config, self._size = model, config, size
+
+    def sizes(self, tokens: int) -> Sizes:
+        """Mel features and the host's tables of so many clips, however many tokens the text has."""
+        clips, frames = self._size
+        heard = torch.ones(clips, frames, dtype=torch.bool)
+        tables, _ = AudioHost(self._config, lambda x: x).prepare(heard, tap=SILENT)
+        mel = {"mel": (clips, 1, frames, self._config.input_feat_size)}
+        return mel | {name: tuple(table.shape) for name, table in tables._asdict().items()}
+
+    def run(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Run on mel features ``[clip, 1, frame, mel]`` and `Tables`."""
+        return (self.model.hear(*tensors, tap=self.tap),)
 
 
 def names(layers: list[int], end: str = "") -> Iterator[str]:

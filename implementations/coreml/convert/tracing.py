@@ -71,7 +71,7 @@ def convert(part: Part, tokens: int, precision: str) -> Converted:
         UsageError: for what coremltools cannot convert, or a step that would be lost.
     """
     steps: list[str] = []
-    part.tap, part.apart = ScopedTap(_heard(steps)).into(part.scope), lambda x: torch.ops.parity.tap(x, "")
+    part.tap, part.apart = ScopedTap(_heard(steps)), lambda x: torch.ops.parity.tap(x, "")
     sizes, number = part.sizes(tokens), PRECISIONS[precision]
     examples = [torch.zeros(size) for size in sizes.values()]
     with settled_tools(), torch.no_grad():

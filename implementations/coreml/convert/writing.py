@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from implementations.ane.loading import load
+from implementations.ane.account import account, lines
+from implementations.ane.loading import Compiled, compiled
 from implementations.ane.options import Options
-from implementations.ane.program import Program
-from implementations.coreml.convert.parts import DecoderPart, HeadPart, Part, split
-from implementations.coreml.convert.tracing import Converted, convert, settled_tools
-from implementations.coreml.package.folder import HEAD, INFER, PREFILL, TABLES, Package
+from implementations.coreml.convert.compressing import compressed
+from implementations.coreml.convert.parts import DecoderPart, HeadPart, HearingPart, Part, SeeingPart, split
+from implementations.coreml.convert.tracing import convert, settled_tools
+from implementations.coreml.package.folder import (
+    ACCOUNT,
+    AUDIO,
+    HEAD,
+    INFER,
+    MAIN,
+    PREFILL,
+    TABLES,
+    VISION,
+    Package,
+)
 from implementations.coreml.settings import Settings
 from implementations.coreml.tools import coremltools
+from implementations.gemma3n.config import Config
 from parity.errors import UsageError
 
 Told = Callable[[str], None]
 """Told what is done next."""
-EMBEDDER = "embedder."
+Pairs = Sequence[tuple[str, str]]
 
 
 def write_package(checkpoint: Path, folder: Path, settings: Settings, told: Told = lambda what: None) -> None:
@@ -32,63 +45,80 @@ def write_package(checkpoint: Path, folder: Path, settings: Settings, told: Told
         UsageError: for another architecture, weights that do not fit it, or settings that do not.
     """
     options = Options(alpha=settings.alpha, context=settings.context, batch=settings.batch)
-    program, _ = load(checkpoint, settings.dtype, options)
-    settings = replace(settings, context=program.shapes.context)
-    decoder = _decoder(program, settings)
-    parts = {**decoder, HEAD: HeadPart(program.model, program.config)}
-    steps: dict[str, dict[str, Sequence[tuple[str, str]]]] = {}
-    package = Package(folder, settings, tuple(decoder), (HEAD,), steps)
-    for name, part in parts.items():
+    one = compiled(checkpoint, settings.dtype, options)
+    settings = replace(settings, context=one.shapes.context)
+    decoder, others = _decoder(one, settings), _others(one, settings)
+    steps: dict[str, dict[str, Pairs]] = {}
+    package = Package(folder, settings, tuple(decoder), tuple(others), steps)
+    for name, part in {**decoder, **others}.items():
         steps[name] = _write_part(package, name, part, told)
     told("embeddings")
-    _write_tables(program, folder, settings)
+    _write_tables(one, folder, settings)
+    told_of = lines(account(checkpoint, Config.from_directory(checkpoint)))
+    (folder / ACCOUNT).write_text("\n".join((*told_of, "")), encoding="utf-8")
     package.write()
 
 
-def _decoder(program: Program, settings: Settings) -> dict[str, Part]:
-    layers, count = program.config.num_hidden_layers, settings.chunks
-    if count > layers:
-        raise UsageError(f"a decoder of {layers} layers cannot be in {count} parts; give at most {layers}")
+def _decoder(one: Compiled, settings: Settings) -> dict[str, Part]:
+    text, count = one.config.text, settings.chunks
+    if not settings.text:
+        return {}
+    if count > text.num_hidden_layers:
+        raise UsageError(f"a decoder of {text.num_hidden_layers} layers cannot be in {count} parts; give fewer")
+    parts = split(text.num_hidden_layers, count)
     return {
-        f"decoder_{number}of{count}": DecoderPart(
-            program.model, program.config, part, program.shapes, stateful=settings.stateful
-        )
-        for number, part in enumerate(split(layers, count), 1)
+        f"decoder_{number}of{count}": DecoderPart(one.model, text, part, one.shapes, stateful=settings.stateful)
+        for number, part in enumerate(parts, 1)
     }
 
 
-def functions(batch: int) -> dict[str, int]:
-    """The functions of a package, and how many tokens each takes."""
-    return {INFER: 1} if batch == 1 else {PREFILL: batch, INFER: 1}
+def _others(one: Compiled, settings: Settings) -> dict[str, Part]:
+    """Head and towers."""
+    found: dict[str, Part] = {HEAD: HeadPart(one.model, one.config.text)} if settings.text else {}
+    if settings.picture is not None:
+        found[VISION] = SeeingPart(one.model, settings.picture)
+    if settings.sound is not None:
+        found[AUDIO] = HearingPart(one.model, one.config.audio, settings.sound)
+    return found
 
 
-def _write_part(package: Package, name: str, part: Part, told: Told) -> dict[str, Sequence[tuple[str, str]]]:
+def functions(name: str, batch: int) -> dict[str, int]:
+    """The functions of a package, and how many tokens each takes; a tower has one, whatever the text."""
+    if name in (VISION, AUDIO) or batch == 1:
+        return {MAIN: batch}
+    return {PREFILL: batch, INFER: 1}
+
+
+def _write_part(package: Package, name: str, part: Part, told: Told) -> dict[str, Pairs]:
     """Convert a part in each of its functions and write them as one package; returns its steps."""
-    found: dict[str, Converted] = {}
-    for function, tokens in functions(package.settings.batch).items():
+    settings, models = package.settings, {}
+    steps: dict[str, Pairs] = {}
+    for function, tokens in functions(name, settings.batch).items():
         told(f"{name}, {function}")
-        found[function] = convert(part, tokens, package.settings.precision)
-    _save(found, package.file(name))
-    return {function: one.steps for function, one in found.items()}
+        one = convert(part, tokens, settings.precision)
+        steps[function] = one.steps
+        with settled_tools():
+            models[function] = one.model if name in (VISION, AUDIO) else compressed(one.model, settings)
+    _save(models, package.file(name))
+    return steps
 
 
-def _save(found: dict[str, Converted], file: Path) -> None:
+def _save(models: dict[str, Any], file: Path) -> None:
     """The functions in one package, which has each weight once."""
+    if len(models) == 1:
+        models[MAIN].save(str(file))
+        return
     with TemporaryDirectory(prefix=".parts-", dir=file.parent) as beside, settled_tools():
         together = coremltools.utils.MultiFunctionDescriptor()
-        for function, one in found.items():
+        for function, model in models.items():
             alone = str(Path(beside) / f"{function}.mlpackage")
-            one.model.save(alone)
-            together.add_function(alone, src_function_name="main", target_function_name=function)
-        together.default_function_name = next(iter(found))
+            model.save(alone)
+            together.add_function(alone, src_function_name=MAIN, target_function_name=function)
+        together.default_function_name = PREFILL
         coremltools.utils.save_multifunction(together, str(file))
 
 
-def _write_tables(program: Program, folder: Path, settings: Settings) -> None:
+def _write_tables(one: Compiled, folder: Path, settings: Settings) -> None:
     dtype = torch.float16 if settings.precision == "fp16" else torch.float32
-    save_file({name: tensor.to(dtype).contiguous() for name, tensor in _tables(program)}, folder / TABLES)
-
-
-def _tables(program: Program) -> Iterator[tuple[str, torch.Tensor]]:
-    for name, tensor in program.model.embedder.named_parameters():
-        yield EMBEDDER + name, tensor
+    tables = one.model.embedder.named_parameters()
+    save_file({name: tensor.to(dtype).contiguous() for name, tensor in tables}, folder / TABLES)

@@ -3,9 +3,11 @@
 config.json, tokenizer.json, chat_template.jinja ...    the checkpoint's, as it has them
 manifest.json                  settings, and the packages in the order in which they run
 steps.json                     which value of which package's program is which step
+tensors.txt                    what became of each of the checkpoint's tensors
 embeddings.safetensors         tables that the host looks up
 decoder_1of3.mlpackage ...     layers of the decoder, each with the functions prefill and infer
 head.mlpackage                 states to logits
+vision.mlpackage, audio.mlpackage    soft tokens of a picture, and of clips of one length
 """
 
 from __future__ import annotations
@@ -16,16 +18,19 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from implementations.coreml.settings import PRECISIONS, Settings
+from implementations.coreml.settings import PRECISIONS, WEIGHTS, Settings, Size
 from parity.errors import UsageError
 from parity.json_file import read_json
 
 MANIFEST, SIDECAR, TABLES = "manifest.json", "steps.json", "embeddings.safetensors"
+ACCOUNT = "tensors.txt"
 FORMAT = 1
 """Of manifest and sidecar."""
 PREFILL, INFER = "prefill", "infer"
 """Functions: of many tokens, and of one."""
-HEAD = "head"
+MAIN = "main"
+"""The only function of a package that has one."""
+HEAD, VISION, AUDIO = "head", "vision", "audio"
 
 Steps = Mapping[str, Mapping[str, Sequence[tuple[str, str]]]]
 """For each package and function: steps with the values that they are, in the program's order."""
@@ -107,15 +112,30 @@ def _settings(told: Mapping[str, Any]) -> Settings:
     names = {field.name for field in fields(Settings)}
     if not isinstance(found, dict) or found.keys() != names:
         raise ValueError(f"{MANIFEST} says no settings, which are {', '.join(sorted(names))}")
-    settings = Settings(**found)
+    sizes = {name: _size(name, found[name]) for name in ("picture", "sound")}
+    settings = Settings(**{**found, **sizes})
     for name in ("context", "batch", "chunks"):
-        if not isinstance(value := getattr(settings, name), int) or isinstance(value, bool) or value < 1:
+        value: object = found[name]
+        if type(value) is not int or value < 1:
             raise ValueError(f"{MANIFEST}: {name} is {value!r}, no number of 1 or more")
     if settings.precision not in PRECISIONS:
         raise ValueError(f"{MANIFEST}: precision {settings.precision!r} is none of {', '.join(PRECISIONS)}")
-    if not isinstance(settings.alpha, int | float) or not 0 < settings.alpha < float("inf"):
-        raise ValueError(f"{MANIFEST}: alpha is {settings.alpha!r}, no positive number")
+    alpha: object = found["alpha"]
+    if not isinstance(alpha, int | float) or not 0 < alpha < float("inf"):
+        raise ValueError(f"{MANIFEST}: alpha is {alpha!r}, no positive number")
+    if settings.weights not in WEIGHTS or type(settings.group) is not int or settings.group < 0:
+        raise ValueError(f"{MANIFEST}: weights are {settings.weights!r} in groups of {settings.group!r}")
+    if type(settings.text) is not bool:
+        raise ValueError(f"{MANIFEST}: text is {settings.text!r}, neither true nor false")
     return settings
+
+
+def _size(name: str, value: Any) -> Size | None:
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 2 or not all(type(side) is int and side > 0 for side in value):
+        raise ValueError(f"{MANIFEST}: {name} is {value!r}, no pair of whole numbers")
+    return value[0], value[1]
 
 
 def _names(told: Mapping[str, Any], key: str) -> tuple[str, ...]:
