@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from implementations.coreml.options import MEANINGS, Options
-from implementations.coreml.settings import PRECISIONS
+from implementations.coreml.package.settings import PRECISIONS
 from implementations.gemma3n.backend import Port
 from implementations.gemma3n.preprocessing.inputs import Inputs
+from parity.errors import BackendUnavailable
 from parity.tap import Tap
 
 if TYPE_CHECKING:
@@ -48,6 +49,20 @@ class Backend(Port):
     def check(cls, options: Mapping[str, str]) -> None:
         """Refuse a value that cannot be."""
         Options.parse(options)
+
+    @classmethod
+    def has_weights(cls, options: Mapping[str, str]) -> bool:
+        """Whether matrices are in palettes or integers, and so the checkpoint's rounded."""
+        return Options.parse(options).fewer_bits
+
+    @classmethod
+    def write_weights(cls, checkpoint: Path, file: Path, options: Mapping[str, str]) -> None:
+        """Write the numbers that palettes and integers stand for."""
+        try:
+            from implementations.coreml.loading import write_weights
+        except ImportError as error:
+            raise BackendUnavailable(f"{cls.install} ({error})") from error
+        write_weights(checkpoint, Options.parse(options), file)
 
     @classmethod
     def from_checkpoint(cls, checkpoint: Path, dtype: str, options: Mapping[str, str]) -> Self:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from implementations.coreml import Backend
-from implementations.coreml.settings import PRECISIONS, Settings
+from implementations.coreml.package.settings import PRECISIONS, WEIGHTS, Settings
 from implementations.gemma3n.new_folder import copy_beside, new_folder, require_new
 from implementations.gemma3n.preprocessing.settings_reader import picture_of
 from parity.errors import BackendUnavailable, ExitCode, UsageError
@@ -36,6 +36,10 @@ def convert(
     batch: Annotated[int, typer.Option("--batch", min=1, help="Tokens of a prefill call.")] = 64,
     chunk: Annotated[int, typer.Option("--chunk", min=1, help="Packages that the decoder is in.")] = 1,
     alpha: Annotated[float, typer.Option("--alpha", help="Factor on the residual stream; see ane-range.")] = 1.0,
+    lut: Annotated[
+        str | None, typer.Option("--lut", metavar="BITS[,GROUP]", help="Palettes of 4 or 6 bits, for GROUP rows each.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Matrices of 8 bits with a scale for each row.")] = False,
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Mel frames of a sound, 100 a second; without, no sounds.")
     ] = None,
@@ -52,7 +56,16 @@ def convert(
     require_new(folder)
     checkpoint = find_checkpoint(model)
     sound = None if frames is None else (1, frames)
-    settings = Settings(precision, context, batch, chunk, alpha, picture=picture_of(checkpoint.path), sound=sound)
+    settings = Settings(
+        precision,
+        context,
+        batch,
+        chunk,
+        alpha,
+        *_weights(lut, int8, precision),
+        picture=picture_of(checkpoint.path),
+        sound=sound,
+    )
     with TerminalProgress() as progress, new_folder(folder) as package:
         write_package(checkpoint.path, package, settings, lambda what: progress.start("coreml", 0, what))
         copy_beside(checkpoint.path, package)
@@ -60,6 +73,25 @@ def convert(
         if file.suffix in (".mlpackage", ".safetensors"):
             print(f"{file}: {_size(file) / 1e6:,.1f} MB")
     return ExitCode.PARITY
+
+
+def _weights(lut: str | None, int8: bool, precision: str) -> tuple[str, int]:
+    """The format of matrices, and the rows that have a palette in common.
+
+    Raises:
+        UsageError: for what is none.
+    """
+    if lut is None and not int8:
+        return "", 0
+    if precision != "fp16" or (lut is not None and int8):
+        raise UsageError("matrices in fewer bits are --lut or --int8, one of them, and of --precision fp16")
+    if lut is None:
+        return "int8", 0
+    bits, _, group = lut.partition(",")
+    name = f"lut{bits}"
+    if name not in WEIGHTS or not (group or "0").isdecimal():
+        raise UsageError(f"--lut {lut} is no number of bits, 4 or 6, with a number of rows behind it")
+    return name, int(group or 0)
 
 
 def _size(file: Path) -> int:

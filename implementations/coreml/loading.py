@@ -21,7 +21,8 @@ from implementations.coreml.convert.writing import write_package
 from implementations.coreml.model import Packaged
 from implementations.coreml.options import Options
 from implementations.coreml.package.folder import Package
-from implementations.coreml.settings import Settings
+from implementations.coreml.package.settings import PRECISIONS, Settings
+from implementations.coreml.weights import true_weights
 from implementations.gemma3n.config import Config
 from parity.arithmetic import Arithmetic, Plain
 from parity.checkpoint import find_checkpoint
@@ -29,6 +30,7 @@ from parity.errors import UsageError
 from parity.running.cache import Key, cache
 from parity.running.identity import source_digest
 from parity.scratch import scratch
+from parity.weights.overlay import write_overlay
 
 CONVERTERS = ("torch", "coremltools", "numpy", "scikit-learn")
 SOURCES = ("implementations.ane", "implementations.coreml", "implementations.gemma3n")
@@ -54,9 +56,7 @@ def load(checkpoint: Path, options: Options, dtype: str) -> tuple[Program, AneTe
         UsageError: for another architecture, weights that do not fit it, a package that cannot be run, or one that
             computes in another arithmetic.
     """
-    package = (
-        package_of(checkpoint, options.converted(dtype)) if options.package is None else Package.read(options.package)
-    )
+    package = _package(checkpoint, options, dtype)
     settings = package.settings
     if settings.dtype != dtype:
         raise UsageError(
@@ -110,3 +110,21 @@ def _key(checkpoint: Path, settings: Settings) -> Key:
 
 def _copy(path: Path, content: Path) -> None:
     shutil.copytree(path, content)
+
+
+def write_weights(checkpoint: Path, options: Options, file: Path) -> None:
+    """Write the weights in fewer bits that packages compute with, as far as they are a checkpoint's, rounded.
+
+    Raises:
+        UsageError: for another architecture, weights that do not fit it, or a package that cannot be run.
+    """
+    package = _package(checkpoint, options, PRECISIONS["fp16"])
+    config = Config.from_directory(options.package or checkpoint)
+    write_overlay(file, true_weights(package, checkpoint, config))
+
+
+def _package(checkpoint: Path, options: Options, dtype: str) -> Package:
+    """The package that is named, or the checkpoint's own for an arithmetic."""
+    if options.package is not None:
+        return Package.read(options.package)
+    return package_of(checkpoint, options.converted(dtype))

@@ -18,7 +18,7 @@ from implementations.coreml.interpreter.run import Interpreter
 from implementations.coreml.package import folder
 from implementations.coreml.package.folder import AUDIO, HEAD, VISION, Package
 from implementations.coreml.package.program import read_program
-from implementations.coreml.settings import Size
+from implementations.coreml.package.settings import Size
 from implementations.gemma3n.config import Config
 from parity.errors import UsageError
 from parity.tap import SILENT, Tap

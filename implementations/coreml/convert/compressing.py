@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from implementations.coreml.settings import WEIGHTS, Settings
-from implementations.coreml.tools import coremltools
+from implementations.coreml.package.settings import WEIGHTS, Settings
+from implementations.coreml.package.tools import coremltools
 
 SMALL = 512
 """Numbers of a matrix that stays as it is: a palette would take as much."""

@@ -16,12 +16,18 @@ from torch import Tensor
 
 from implementations.coreml.convert.parts import Part
 from implementations.coreml.package.steps import operation, settled
-from implementations.coreml.tools import Builder, MilProgram, coremltools, ops, register_torch_op
+from implementations.coreml.package.tools import Builder, MilProgram, coremltools, ops, register_torch_op
 from parity.tap import ScopedTap
 
-MOVING = ("common::noop_elimination", "common::remove_redundant_ops", "common::reduce_transposes")
-"""Passes that would take the operations away that hold steps, for they do nothing, and some are of one tensor; or that
-move transpositions through them, so that a step's axes were others."""
+PASSED_OVER = (
+    "common::noop_elimination",
+    "common::remove_redundant_ops",
+    "common::reduce_transposes",
+    "common::fuse_conv_scale",
+)
+"""coremltools' passes that are left out. Operations that hold steps do nothing, and some are of one tensor: the first two
+would take them away. The third moves transpositions through them, so that a step's axes would be others. The last
+multiplies a weight by a constant behind it, so that it would no longer be the checkpoint's."""
 PRECISIONS = {"fp32": np.float32, "fp16": np.float16}
 
 
@@ -105,7 +111,7 @@ def _heard(steps: list[str]) -> Callable[[str, Tensor], Tensor]:
 
 def _passes() -> Any:
     found = coremltools.PassPipeline.DEFAULT
-    found.remove_passes(MOVING)
+    found.remove_passes(PASSED_OVER)
     return found
 
 

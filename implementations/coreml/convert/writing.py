@@ -28,8 +28,8 @@ from implementations.coreml.package.folder import (
     VISION,
     Package,
 )
-from implementations.coreml.settings import Settings
-from implementations.coreml.tools import coremltools
+from implementations.coreml.package.settings import Settings
+from implementations.coreml.package.tools import coremltools
 from implementations.gemma3n.config import Config
 from parity.errors import UsageError
 

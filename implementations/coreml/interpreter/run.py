@@ -9,16 +9,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from implementations.coreml.interpreter import elementwise, moving, sums
+from implementations.coreml.interpreter import elementwise, moving, sums, weights
 from implementations.coreml.interpreter.inputs import Given, Value
 from implementations.coreml.package.program import Function, Operation
 from parity.errors import UsageError
 from parity.tap import SILENT, Tap
 
 READ, WRITE = "read_state", "write_state"
-COMPUTED: Mapping[str, Callable[[Given], Any]] = {**elementwise.OPERATIONS, **sums.OPERATIONS}
-MOVED: Mapping[str, Callable[[Given], Any]] = moving.OPERATIONS
-KNOWN = {*COMPUTED, *MOVED, READ, WRITE}
+COMPUTED: dict[str, Callable[[Given], Any]] = {**elementwise.OPERATIONS, **sums.OPERATIONS}
+MOVED: dict[str, Callable[[Given], Any]] = {**moving.OPERATIONS}
+CONSTANT: dict[str, Callable[[Given], Any]] = {**weights.OPERATIONS}
+FUNCTIONS = COMPUTED | MOVED | CONSTANT
+KNOWN = {*FUNCTIONS, READ, WRITE}
 
 Tensors = dict[str, Tensor]
 
@@ -44,7 +46,11 @@ class Interpreter:
         if unknown := sorted({operation.kind for operation in function.operations} - KNOWN):
             raise UsageError(f"{name} has an operation {unknown[0]!r}, which the interpreter does not know")
         self._constants = {name: held(value) for name, value in function.constants.items()}
-        self._last = _last_uses(function.operations)
+        for operation in function.operations:
+            if operation.kind in CONSTANT:  # once, not at each call
+                self._step(operation, self._constants, {}, SILENT)
+        self._operations = [each for each in function.operations if each.kind not in CONSTANT]
+        self._last = _last_uses(self._operations)
 
     def require_steps(self) -> None:
         """Check that each value that is said to be a step is one of the program.
@@ -69,7 +75,7 @@ class Interpreter:
         """Run it on inputs and states by name; returns outputs and the states behind the call."""
         states = {name: given[name] for name in self.function.states}
         values: dict[str, Value] = {**self._constants, **{name: given[name] for name in self.function.inputs}}
-        for number, operation in enumerate(self.function.operations):
+        for number, operation in enumerate(self._operations):
             self._step(operation, values, states, tap)
             for name in self._last.get(number, ()):  # what nobody reads any more needs no memory
                 if name not in self.function.outputs:
@@ -85,7 +91,7 @@ class Interpreter:
             raise UsageError(f"{self.name}: operation {what} ({operation.kind}) cannot be run: {reason}") from error
         results = found if isinstance(found, tuple) else (found,)
         for typed, value in zip(operation.outputs, results, strict=False):
-            exact = operation.kind not in COMPUTED or typed.dtype != "float16"
+            exact = operation.kind in MOVED or typed.dtype != "float16"
             result = value if exact else self._rounded(value)
             values[typed.name] = tap(self._steps[typed.name], result) if typed.name in self._steps else result
 
@@ -99,8 +105,7 @@ class Interpreter:
             name: [values[each] for each in names] if name == "values" else values[names[0]]
             for name, names in operation.inputs.items()
         }
-        function = COMPUTED.get(operation.kind) or MOVED[operation.kind]
-        return function(Given(parameters))
+        return FUNCTIONS[operation.kind](Given(parameters))
 
 
 def held(value: Any) -> Value:

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from implementations.coreml.settings import PRECISIONS, WEIGHTS, Settings, Size
+from implementations.coreml.package.settings import PRECISIONS, WEIGHTS, Settings, Size
 from parity.errors import UsageError
 from parity.json_file import read_json
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from implementations.coreml.tools import coremltools, milproto
+from implementations.coreml.package.tools import coremltools, milproto
 from parity.errors import UsageError
 
 NUMBERS = {1: "bool", 2: "string", 10: "float16", 11: "float32", 21: "int8", 22: "int16", 23: "int32", 31: "uint8"}
