@@ -56,16 +56,8 @@ def convert(
     require_new(folder)
     checkpoint = find_checkpoint(model)
     sound = None if frames is None else (1, frames)
-    settings = Settings(
-        precision,
-        context,
-        batch,
-        chunk,
-        alpha,
-        *_weights(lut, int8, precision),
-        picture=picture_of(checkpoint.path),
-        sound=sound,
-    )
+    weights, picture = _weights(lut, int8, precision), picture_of(checkpoint.path)
+    settings = Settings(precision, context, batch, chunk, alpha, *weights, picture=picture, sound=sound)
     with TerminalProgress() as progress, new_folder(folder) as package:
         write_package(checkpoint.path, package, settings, lambda what: progress.start("coreml", 0, what))
         copy_beside(checkpoint.path, package)

@@ -36,8 +36,8 @@ from parity.weights.stored import stored
 ENDS = ("_palettized", "_quantized", "_to_fp16")
 """What coremltools puts behind the name of a weight, the last first."""
 SLACK = 2e-3
-"""Of the distance of two neighbours by which another may be nearer, and of a matrix's largest number by which an entry may
-be beside the mean of what it stands for: float16 rounds both, by 5e-4."""
+"""Of a matrix's largest number, by which another entry may be nearer, and an entry may be beside the mean of what it
+stands for: float16 rounds both, by 5e-4."""
 OF_HEAD = re.compile(r"model_head_pieces_(\d+)_weight")
 """What a program calls a piece of the head."""
 PALETTE = 64
@@ -118,7 +118,8 @@ def fewer_bits(function: Function) -> Iterator[tuple[str, Array, int]]:
     """Weights by their names in the program, less what conversion put behind them.
 
     Yields:
-        The name, the numbers that the codes stand for ``[out, in]``, and how many rows have a palette or scale in common.
+        The name, the numbers that the codes stand for ``[out, in]``, and how many rows have a palette or scale in
+        common.
     """
     for operation in function.operations:
         if operation.kind in OPERATIONS:
@@ -150,7 +151,7 @@ def believed(found: Array, stored: Array, rows: int) -> Array:
 
 
 def _is_rounded(found: Array, stored: Array) -> bool:
-    """Whether each number is the nearest of those that there are, and each of a palette the mean of what it stands for."""
+    """Whether each number is the nearest of those that there are, and each of a palette the mean of what it is for."""
     entries, places = np.unique(found, return_inverse=True)
     places = places.reshape(-1)
     slack = SLACK * np.abs(entries).max()

@@ -25,9 +25,11 @@ PASSED_OVER = (
     "common::reduce_transposes",
     "common::fuse_conv_scale",
 )
-"""coremltools' passes that are left out. Operations that hold steps do nothing, and some are of one tensor: the first two
-would take them away. The third moves transpositions through them, so that a step's axes would be others. The last
-multiplies a weight by a constant behind it, so that it would no longer be the checkpoint's."""
+"""coremltools' passes that are left out.
+
+Operations that hold steps do nothing, and some are of one tensor: the first two would take them away. The third moves
+transpositions through them, so that a step's axes would be others. The last multiplies a weight by a constant behind
+it, so that it would no longer be the checkpoint's."""
 PRECISIONS = {"fp32": np.float32, "fp16": np.float16}
 
 
