@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from implementations.ane.program import Program
     from implementations.ane.tensors import AneTensors
+    from implementations.coreml.model import Packaged
 
 
 class Backend(Port):
@@ -33,8 +34,8 @@ class Backend(Port):
     packages: ClassVar[tuple[str, ...]] = ("coremltools", "torch")
     install: ClassVar[str] = "coremltools is not installed: pip install 'gemma3n-parity[coreml]'"
 
-    def __init__(self, program: Program, tensors: AneTensors, checkpoint: Path) -> None:
-        self._program = program
+    def __init__(self, program: Program, model: Packaged, tensors: AneTensors, checkpoint: Path) -> None:
+        self._program, self._model = program, model
         super().__init__(tensors, program.ids, checkpoint)
 
     @classmethod
@@ -74,6 +75,7 @@ class Backend(Port):
 
     def renew(self, padding: tuple[int, ...], *, cache: bool) -> None:
         """Empty the caches: a single chunk has them too."""
+        self._model.renew()
         self._program.start(padding)
 
     def run(self, inputs: Inputs, *, tap: Tap, last_only: bool) -> Tensor:

@@ -18,10 +18,11 @@ from implementations.ane.program import Program
 from implementations.ane.shapes import Shapes
 from implementations.ane.tensors import AneTensors
 from implementations.coreml.convert.writing import write_package
-from implementations.coreml.model import Packaged
-from implementations.coreml.options import Options
+from implementations.coreml.model import Compiled, Packaged
+from implementations.coreml.options import RUNTIMES, Options
 from implementations.coreml.package.folder import Package
 from implementations.coreml.package.settings import PRECISIONS, Settings
+from implementations.coreml.predicting import Predicted
 from implementations.coreml.weights import true_weights
 from implementations.gemma3n.config import Config
 from parity.arithmetic import Arithmetic, Plain
@@ -33,7 +34,12 @@ from parity.scratch import scratch
 from parity.weights.overlay import write_overlay
 
 CONVERTERS = ("torch", "coremltools", "numpy", "scikit-learn")
-SOURCES = ("implementations.ane", "implementations.coreml", "implementations.gemma3n")
+SOURCES = (
+    "implementations.ane",
+    "implementations.coreml.convert",
+    "implementations.coreml.package",
+    "implementations.gemma3n",
+)
 """What packages are made by."""
 _KEPT = ExitStack()
 """Folders of packages that this process runs."""
@@ -49,8 +55,8 @@ class Interpreted(Float16Ane):
         yield
 
 
-def load(checkpoint: Path, options: Options, dtype: str) -> tuple[Program, AneTensors, Path]:
-    """The program of a checkpoint, or of a package in its place, its tensors, and the folder of its tokenizer.
+def load(checkpoint: Path, options: Options, dtype: str) -> tuple[Program, Packaged, AneTensors, Path]:
+    """The program of a checkpoint, or of a package in its place, its parts and tensors, and its tokenizer's folder.
 
     Raises:
         UsageError: for another architecture, weights that do not fit it, a package that cannot be run, or one that
@@ -73,8 +79,9 @@ def load(checkpoint: Path, options: Options, dtype: str) -> tuple[Program, AneTe
     if options.package is None:
         base = options.converted(dtype)
         more = lambda size: package_of(checkpoint, replace(base, text=False, **size))  # noqa: E731
-    model = Packaged(config, package, arithmetic.rounded, tensors, more)
-    return Program(config, model, shapes, tensors, arithmetic), tensors, path
+    run = functools.partial(Compiled, rounded=arithmetic.rounded) if options.runtime == RUNTIMES[0] else Predicted
+    model = Packaged(config, package, run, tensors, more)
+    return Program(config, model, shapes, tensors, arithmetic), model, tensors, path
 
 
 @functools.cache

@@ -17,13 +17,15 @@ from implementations.coreml.convert.parts import NEW
 from implementations.coreml.interpreter.run import Interpreter
 from implementations.coreml.package import folder
 from implementations.coreml.package.folder import AUDIO, HEAD, VISION, Package
-from implementations.coreml.package.program import read_program
+from implementations.coreml.package.program import chosen, read_program
 from implementations.coreml.package.settings import Size
+from implementations.coreml.predicting import Predicted
 from implementations.gemma3n.config import Config
 from parity.errors import UsageError
 from parity.tap import SILENT, Tap
 
 Rounded = Callable[[Tensor], Tensor]
+Run = Callable[[Package, str], "Compiled | Predicted"]
 More = Callable[[Mapping[str, Size]], Package]
 """Converts a tower for `picture` or `sound` of `Settings`."""
 
@@ -64,12 +66,16 @@ class Compiled:
         Raises:
             UsageError: where no function takes what is given.
         """
-        refusals = []
-        for one in self.functions:
-            if (why := one.refusal(given)) is None:
-                return one.run(given, tap=tap)
-            refusals.append(why)
-        raise UsageError(f"backend coreml: {self.name}.mlpackage {refusals[0]}")
+        shapes = {name: tuple(tensor.shape) for name, tensor in given.items()}
+        return self.functions[chosen(self.name, [one.function for one in self.functions], shapes)].run(given, tap=tap)
+
+    def renew(self) -> None:
+        """Begin a conversation; its states are given with each call."""
+
+    @property
+    def states(self) -> set[str]:
+        """Names of the tensors that it keeps from call to call."""
+        return {name for one in self.functions for name in one.function.states}
 
 
 class Decoder:
@@ -79,7 +85,7 @@ class Decoder:
         inputs: what it takes, in the order of `implementations.ane.decoder`.
     """
 
-    def __init__(self, config: Config, parts: Sequence[Compiled]) -> None:
+    def __init__(self, config: Config, parts: Sequence[Compiled | Predicted]) -> None:
         text, self._parts = config.text, parts
         self.inputs = (
             "embedded",
@@ -94,7 +100,7 @@ class Decoder:
         values = dict(zip(self.inputs, tensors, strict=True))
         for part in self._parts:
             values |= part.run(values, tap=tap)
-        kept = {name for part in self._parts for one in part.functions for name in one.function.states}
+        kept = set().union(*(part.states for part in self._parts))
         return (values["states"], *(values[name if name in kept else name + NEW] for name in self._caches))
 
 
@@ -104,7 +110,7 @@ class Packaged:
     Args:
         config: the model's.
         package: the folder.
-        rounded: makes float16 numbers of a tensor's.
+        run: makes what runs a package of a folder, by its name there.
         tensors: told which of several pictures is looked at.
         more: makes the package of a tower for media of another size; None where those of the folder are all.
 
@@ -113,15 +119,20 @@ class Packaged:
     """
 
     def __init__(
-        self, config: Config, package: Package, rounded: Rounded, tensors: AneTensors, more: More | None = None
+        self, config: Config, package: Package, run: Run, tensors: AneTensors, more: More | None = None
     ) -> None:
-        self._package, self._rounded, self._tensors, self._more = package, rounded, tensors, more
-        self._parts = {name: Compiled(package, name, rounded) for name in (*package.decoder, *package.others)}
+        self._package, self._run, self._tensors, self._more = package, run, tensors, more
+        self._parts = {name: run(package, name) for name in (*package.decoder, *package.others)}
         for name in (HEAD, *package.decoder):
             if name not in self._parts:
                 raise UsageError(f"package {package.folder}: {folder.MANIFEST} names no {name}; convert it again")
         self.embedder = _embedder(config, package)
         self.decoder = Decoder(config, [self._parts[name] for name in package.decoder])
+
+    def renew(self) -> None:
+        """Begin a conversation."""
+        for part in self._parts.values():
+            part.renew()
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -154,7 +165,7 @@ class Packaged:
         given = {"mel": mel, **dict(zip(Tables._fields, tables, strict=True))}
         return tower.run(given, tap=tap)["audio_features"]
 
-    def _tower(self, name: str, what: str, **size: Size) -> Compiled:
+    def _tower(self, name: str, what: str, **size: Size) -> Compiled | Predicted:
         """A tower for media of a size.
 
         Raises:
@@ -166,7 +177,7 @@ class Packaged:
             return self._parts[name]
         key = f"{name} {size}"
         if key not in self._parts:
-            self._parts[key] = Compiled(self._more(size), name, self._rounded)
+            self._parts[key] = self._run(self._more(size), name)
         return self._parts[key]
 
 

@@ -20,8 +20,10 @@ MEANINGS: dict[str, str] = {
     "alpha": "factor on the residual stream, which keeps float16 in range; 1 by default, powers of two cost no error",
     "weights": "matrices of decoder and head in fewer bits: lut4 or lut6, palettes, or int8; in float16-ane alone",
     "group": "rows of a matrix that have a palette in common; by default all",
+    "runtime": "what runs the packages: interpreter, operation by operation, by default; or coreml, on macOS",
     "limit": "magnitude beyond which float16-ane gives infinity; 32752 by default, inf for float16's own range",
 }
+RUNTIMES = ("interpreter", "coreml")
 SHAPING = ("context", "batch", "alpha", "limit")
 """What the ANE form of the model has too."""
 
@@ -35,6 +37,7 @@ class Options:
         chunks: of the decoder.
         weights: of `WEIGHTS`.
         group: of a palette; 0 for all rows.
+        runtime: of `RUNTIMES`.
         compiled: the rest, as the ANE form of the model has it.
     """
 
@@ -42,6 +45,7 @@ class Options:
     chunks: int = 1
     weights: str = ""
     group: int = 0
+    runtime: str = RUNTIMES[0]
     compiled: Compiled = field(default_factory=Compiled)
 
     @classmethod
@@ -55,7 +59,7 @@ class Options:
         package = Path(texts["package"]).expanduser() if "package" in texts else None
         if package is not None and not package.is_dir():
             raise UsageError(f"backend coreml: package={package} is no folder; `parity coreml convert` writes one")
-        if package is not None and (settled := sorted(set(texts) - {"package", "limit"})):
+        if package is not None and (settled := sorted(set(texts) - {"package", "limit", "runtime"})):
             raise UsageError(f"backend coreml: {settled[0]} is settled by the package; convert another one")
         shaping = {name: text for name, text in texts.items() if name in SHAPING}
         return cls(
@@ -63,6 +67,7 @@ class Options:
             given.count("chunks", cls.chunks, 1000),
             given.one_of("weights", "", WEIGHTS),
             given.count("group", 0, 2**20),
+            given.one_of("runtime", cls.runtime, dict.fromkeys(RUNTIMES)),
             Compiled.parse(shaping),
         )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +16,8 @@ import torch
 from torch import Tensor
 
 from implementations.coreml.convert.parts import Part
-from implementations.coreml.package.steps import operation, settled
 from implementations.coreml.package.tools import Builder, MilProgram, coremltools, ops, register_torch_op
+from parity.errors import UsageError
 from parity.tap import ScopedTap
 
 PASSED_OVER = (
@@ -31,6 +32,10 @@ Operations that hold steps do nothing, and some are of one tensor: the first two
 transpositions through them, so that a step's axes would be others. The last multiplies a weight by a constant behind
 it, so that it would no longer be the checkpoint's."""
 PRECISIONS = {"fp32": np.float32, "fp16": np.float16}
+
+PREFIX = "tap__"
+ENDS = ("", "_cast_fp16")
+"""What conversion puts behind the name of an operation that it moved to another number format."""
 
 
 @torch.library.custom_op("parity::tap", mutates_args=())
@@ -155,3 +160,28 @@ def _cast(right: Callable[..., None]) -> Callable[..., None]:
         context.add(Builder.const(val=number, name=node.name), node.name)
 
     return cast
+
+
+def operation(step: str) -> str:
+    """What the operation is called that holds a step: a program's names have no dots."""
+    return PREFIX + re.sub(r"[^A-Za-z0-9_]", "__", step)
+
+
+def settled(steps: Sequence[str], spec: Any) -> list[tuple[str, str]]:
+    """Each step with the output that holds it in a saved program, in the program's order.
+
+    Raises:
+        UsageError: for a step that the program lost.
+    """
+    (function,) = spec.mlProgram.functions.values()
+    named = {operation(step) + end: step for step in steps for end in ENDS}
+    found = [(named[name], name) for name in outputs(function) if name in named]
+    if lost := set(steps) - {step for step, _ in found}:
+        raise UsageError(f"the converted program lost step {min(lost)}; coremltools merged it with another operation")
+    return found
+
+
+def outputs(function: Any) -> Iterator[str]:
+    """Names of all that a function's operations give, in order."""
+    for operation in function.block_specializations[function.opset].operations:
+        yield from (output.name for output in operation.outputs)

@@ -14,7 +14,6 @@ from safetensors.torch import save_file
 from implementations.ane.account import account, lines
 from implementations.ane.loading import Compiled, compiled
 from implementations.ane.options import Options
-from implementations.coreml.convert.compressing import compressed
 from implementations.coreml.convert.parts import DecoderPart, HeadPart, HearingPart, Part, SeeingPart, split
 from implementations.coreml.convert.tracing import convert, settled_tools
 from implementations.coreml.package.folder import (
@@ -28,7 +27,7 @@ from implementations.coreml.package.folder import (
     VISION,
     Package,
 )
-from implementations.coreml.package.settings import Settings
+from implementations.coreml.package.settings import WEIGHTS, Settings
 from implementations.coreml.package.tools import coremltools
 from implementations.gemma3n.config import Config
 from parity.errors import UsageError
@@ -36,6 +35,8 @@ from parity.errors import UsageError
 Told = Callable[[str], None]
 """Told what is done next."""
 Pairs = Sequence[tuple[str, str]]
+SMALL = 512
+"""Numbers of a matrix that stays as it is: a palette would take as much."""
 
 
 def write_package(checkpoint: Path, folder: Path, settings: Settings, told: Told = lambda what: None) -> None:
@@ -122,3 +123,18 @@ def _write_tables(one: Compiled, folder: Path, settings: Settings) -> None:
     dtype = torch.float16 if settings.precision == "fp16" else torch.float32
     tables = one.model.embedder.named_parameters()
     save_file({name: tensor.to(dtype).contiguous() for name, tensor in tables}, folder / TABLES)
+
+
+def compressed(model: Any, settings: Settings) -> Any:
+    """A converted model, the weights of its convolutions in the format that is asked for; by coremltools itself."""
+    if not settings.weights:
+        return model
+    optimize = coremltools.optimize.coreml
+    if settings.weights == "int8":
+        one = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", weight_threshold=SMALL)
+        return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": one}))
+    grouped: dict[str, Any] = (
+        {"granularity": "per_grouped_channel", "group_size": settings.group} if settings.group else {}
+    )
+    one = optimize.OpPalettizerConfig(mode="kmeans", nbits=WEIGHTS[settings.weights], weight_threshold=SMALL, **grouped)
+    return optimize.palettize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": one}))

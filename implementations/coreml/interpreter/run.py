@@ -62,15 +62,6 @@ class Interpreter:
         if lost := next((value for value in self._steps if value not in there), None):
             raise UsageError(f"{self.name} has no value {lost!r}, which is said to be step {self._steps[lost]}")
 
-    def refusal(self, given: Mapping[str, Tensor]) -> str | None:
-        """Why a call cannot be of this function; None where it can."""
-        for name, typed in {**self.function.inputs, **self.function.states}.items():
-            if name not in given:
-                return f"takes {name}, which no package before it gives"
-            if tuple(given[name].shape) != typed.shape:
-                return f"is compiled for {name} of {[*typed.shape]}, not of {[*given[name].shape]}"
-        return None
-
     def run(self, given: Mapping[str, Tensor], *, tap: Tap = SILENT) -> Tensors:
         """Run it on inputs and states by name; returns outputs and the states behind the call."""
         states = {name: given[name] for name in self.function.states}

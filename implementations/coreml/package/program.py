@@ -5,7 +5,7 @@ Read of the package's own description, operation by operation; coremltools reads
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,27 @@ class Function:
     operations: tuple[Operation, ...]
     outputs: tuple[str, ...]
     constants: Mapping[str, Any]
+
+    def refusal(self, shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+        """Why a call with tensors of these shapes cannot be of this function; None where it can."""
+        for name, typed in {**self.inputs, **self.states}.items():
+            if name not in shapes:
+                return f"takes {name}, which no package before it gives"
+            if shapes[name] != typed.shape:
+                return f"is compiled for {name} of {[*typed.shape]}, not of {[*shapes[name]]}"
+        return None
+
+
+def chosen(name: str, functions: Iterable[Function], shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Which of a package's functions is compiled for tensors of these shapes.
+
+    Raises:
+        UsageError: where none is; it says why the first is not.
+    """
+    refusals = [function.refusal(shapes) for function in functions]
+    if None not in refusals:
+        raise UsageError(f"backend coreml: {name}.mlpackage {refusals[0]}")
+    return refusals.index(None)
 
 
 def read_program(package: Path) -> dict[str, Function]:

@@ -267,9 +267,7 @@ def typed(name, dtype="float16", *shape):
 
 def program(*operations, constants=None):
     """A function of one input, which gives what its last operation gives."""
-    return Function(
-        {"x": typed("x", "float16", 2)}, kept, operations, (operations[-1].outputs[0].name,), constants or {}
-    )
+    return Function({"x": typed("x", "float16", 2)}, {}, operations, (operations[-1].outputs[0].name,), constants or {})
 
 
 def interpreter(function, steps=None):
