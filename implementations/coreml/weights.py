@@ -1,8 +1,8 @@
 """The weights that a package holds in fewer bits, by the checkpoint's names: those that its reference is given.
 
 A reference with a package's weights, whatever they are, would find nothing wrong with a package whose weights are
-wrong. So a palette, or a scale, is believed only where each of the checkpoint's numbers has become the nearest that there
-is; else the checkpoint's own numbers are true.
+wrong. So a palette, or a scale, is believed only where each of the checkpoint's numbers has become the nearest that
+there is; else the checkpoint's own numbers are true.
 """
 
 from __future__ import annotations
