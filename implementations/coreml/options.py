@@ -1,4 +1,4 @@
-"""Options of the backend, as users write them: ``coreml@package=DIR`` or ``coreml@chunks=3,context=256``."""
+"""Options of the backend, as users write them: ``coreml@package=DIR`` or ``coreml@chunks=3:context=256``."""
 
 from __future__ import annotations
 
