@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,15 @@ import torch
 from torch import Tensor
 
 from implementations.coreml.convert.parts import Part
-from implementations.coreml.package.tools import Builder, Identity, MilProgram, coremltools, ops, register_torch_op
+from implementations.coreml.package.tools import (
+    Builder,
+    Identity,
+    MilProgram,
+    coremltools,
+    ops,
+    register_torch_op,
+    utils,
+)
 from parity.errors import UsageError
 from parity.tap import ScopedTap
 
@@ -134,6 +143,9 @@ def settled_tools() -> Iterator[None]:
         stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
         stack.enter_context(_replaced(ops, "_cast", _cast(ops._cast)))
         stack.enter_context(_replaced(MilProgram, "validate", lambda *arguments, **settings: None))
+        # What compresses a model, or puts functions together, would run the passes that are left out.
+        anew = partial(utils._mil_convert, pass_pipeline=coremltools.PassPipeline.EMPTY)
+        stack.enter_context(_replaced(utils, "_mil_convert", anew))
         # Where a step is of a weight alone, it would be computed at once, and the operation be gone.
         stack.enter_context(_replaced(Identity, "value_inference", lambda self: None))
         warnings.simplefilter("ignore")

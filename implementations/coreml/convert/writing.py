@@ -15,7 +15,7 @@ from implementations.ane.account import account, lines
 from implementations.ane.loading import Compiled, compiled
 from implementations.ane.options import Options
 from implementations.coreml.convert.parts import DecoderPart, HeadPart, HearingPart, Part, SeeingPart, split
-from implementations.coreml.convert.tracing import convert, settled_tools
+from implementations.coreml.convert.tracing import convert, settled, settled_tools
 from implementations.coreml.package.folder import (
     ACCOUNT,
     AUDIO,
@@ -97,9 +97,8 @@ def _write_part(package: Package, name: str, part: Part, told: Told) -> dict[str
     for function, tokens in functions(name, settings.batch).items():
         told(f"{name}, {function}")
         one = convert(part, tokens, settings.precision)
-        steps[function] = one.steps
-        with settled_tools():
-            models[function] = one.model if name in (VISION, AUDIO) else compressed(one.model, settings)
+        models[function] = one.model if name in (VISION, AUDIO) else compressed(one.model, settings)
+        steps[function] = settled([step for step, _ in one.steps], models[function].get_spec())
     _save(models, package.file(name))
     return steps
 
@@ -129,6 +128,11 @@ def compressed(model: Any, settings: Settings) -> Any:
     """A converted model, the weights of its convolutions in the format that is asked for; by coremltools itself."""
     if not settings.weights:
         return model
+    with settled_tools():
+        return _compressed(model, settings)
+
+
+def _compressed(model: Any, settings: Settings) -> Any:
     optimize = coremltools.optimize.coreml
     if settings.weights == "int8":
         one = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", weight_threshold=SMALL)

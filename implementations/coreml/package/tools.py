@@ -15,5 +15,6 @@ with contextlib.redirect_stderr(io.StringIO()):
     from coremltools.converters.mil.frontend.torch import ops
     from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
     from coremltools.converters.mil.mil.ops.defs.iOS15.tensor_operation import identity as Identity
+    from coremltools.models import utils
 
-__all__ = ["Builder", "Identity", "MilProgram", "coremltools", "milproto", "ops", "register_torch_op"]
+__all__ = ["Builder", "Identity", "MilProgram", "coremltools", "milproto", "ops", "register_torch_op", "utils"]
