@@ -247,5 +247,5 @@ def test_chunks_in_another_order_are_refused(coreml, monkeypatch):
     first, second, third = decoder._parts
     monkeypatch.setattr(decoder, "_parts", [first, third, second])
     candidate.start(padding=(0,), cache=True)
-    with pytest.raises(UsageError, match=r"decoder_3of3.mlpackage takes streams_18, which no package before it gives"):
+    with pytest.raises(UsageError, match=r"decoder_3of3.mlpackage takes streams_17, which no package before it gives"):
         candidate.forward(np.array([[2, 3]]))
