@@ -10,7 +10,7 @@ FUZZ_SECONDS ?= 600
 JUNIT ?=
 VENV = .venv
 PARITY = $(VENV)/bin/parity
-EXTRAS = hf,media,mlx,ane,onnx,gguf,report,serve,watch,fast,test,dev,bench
+EXTRAS = hf,media,mlx,ane,onnx,coreml,gguf,report,serve,watch,fast,test,dev,bench
 STAMP = $(VENV)/.installed
 RUN = $(VENV)/bin/python -m
 

@@ -6,6 +6,8 @@ from the host, as tables, masks and caches.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -61,25 +63,30 @@ class Decoder(nn.Module):
         Returns:
             Normed states ``[batch, hidden, 1, token]``, then keys and values of each layer that owns them.
         """
-        shared = self._sorted(tensors)
-        per_layer = self._project_per_layer(embedded, token_term, tap.into("per_layer_inputs"))
-        streams = self._to_streams(embedded, tap.into(self.altup_projections.scope))
-        for index, (layer, scope) in enumerate(zip(self.layers, self._scopes, strict=True)):
-            streams = layer(streams, per_layer[:, index].unsqueeze(2), shared, tap=tap.into(scope))
-        merged = self._from_streams(streams, tap.into(self.altup_unembed_projections.scope))
-        states = tap("norm", self.norm(merged))
-        return (states, *(tensor for layer in self._caches for tensor in shared.caches[layer]))
+        count = len(TABLES) * len(self._kinds)
+        caches = dict(zip(self._caches, pairs(tensors[count:]), strict=True))
+        shared = Shared(sort_tables(self._kinds, tensors[:count]), caches)
+        streams, per_layer = self.begin(embedded, token_term, tap=tap)
+        for index in range(len(self.layers)):
+            streams = self.run_layer(index, streams, per_layer[:, index], shared, tap=tap)
+        return (self.end(streams, tap=tap), *(tensor for layer in self._caches for tensor in shared.caches[layer]))
 
-    def _sorted(self, tensors: tuple[Tensor, ...]) -> Shared:
-        """Sort the inputs; which slots are kept follows from the update."""
-        count = len(TABLES)
-        tables = {}
-        for index, kind in enumerate(self._kinds):
-            cos, sin, mask, update = tensors[count * index : count * (index + 1)]
-            tables[kind] = Tables(cos, sin, mask, update, 1 - update.sum(dim=3, keepdim=True))
-        pairs = tensors[count * len(self._kinds) :]
-        caches = {layer: (pairs[2 * layer], pairs[2 * layer + 1]) for layer in self._caches}
-        return Shared(tables, caches)
+    def begin(self, embedded: Tensor, token_term: Tensor, *, tap: Tap) -> tuple[Tensor, Tensor]:
+        """What the first layer takes: streams, and the per-layer inputs of all, ``[batch, layer, ple, token]``."""
+        per_layer = self._project_per_layer(embedded, token_term, tap.into("per_layer_inputs"))
+        return self._to_streams(embedded, tap.into(self.altup_projections.scope)), per_layer
+
+    def run_layer(self, index: int, streams: Tensor, per_layer_input: Tensor, shared: Shared, *, tap: Tap) -> Tensor:
+        """The streams behind a layer, whose own per-layer input is ``[batch, ple, token]``."""
+        found: Tensor = self.layers[index](
+            streams, per_layer_input.unsqueeze(2), shared, tap=tap.into(self._scopes[index])
+        )
+        return found
+
+    def end(self, streams: Tensor, *, tap: Tap) -> Tensor:
+        """Normed states ``[batch, hidden, 1, token]`` of the streams behind the last layer."""
+        merged = self._from_streams(streams, tap.into(self.altup_unembed_projections.scope))
+        return tap("norm", self.norm(merged))
 
     def _project_per_layer(self, embedded: Tensor, token_term: Tensor, tap: Tap) -> Tensor:
         """Per-layer inputs, ``[batch, layer, ple, token]``."""
@@ -99,6 +106,20 @@ class Decoder(nn.Module):
         first, *others = (stream(streams, index) for index in range(self._config.altup_num_inputs))
         projected = self.altup_unembed_projections(first, others, tap=tap)
         return tap("out", stacked([first, *projected]).mean(dim=1).unsqueeze(2))
+
+
+def sort_tables(of: Sequence[str], tensors: Sequence[Tensor]) -> dict[str, Tables]:
+    """The tensors of `TABLES` by the layer types that they are of; which slots are kept follows from the update."""
+    count, tables = len(TABLES), {}
+    for index, kind in enumerate(of):
+        cos, sin, mask, update = tensors[count * index : count * (index + 1)]
+        tables[kind] = Tables(cos, sin, mask, update, 1 - update.sum(dim=3, keepdim=True))
+    return tables
+
+
+def pairs(tensors: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values of layer after layer, two by two."""
+    return [*zip(tensors[::2], tensors[1::2], strict=True)]
 
 
 class Head(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from implementations.ane.account import account
@@ -19,22 +19,53 @@ from implementations.gemma3n.config import Config
 from parity.arithmetic import Arithmetic, Plain
 
 
-def load(checkpoint: Path, dtype: str, options: Options) -> tuple[Program, AneTensors]:
-    """The program of a checkpoint directory, and the translation of its tensors.
+@dataclass(frozen=True)
+class Compiled:
+    """A checkpoint in the form of the engine.
+
+    Attributes:
+        config: with the bounds that the arithmetic has.
+        model: its weights scaled, then rounded.
+        shapes: what is compiled.
+        arithmetic: that it computes in.
+    """
+
+    config: Config
+    model: Gemma3n
+    shapes: Shapes
+    arithmetic: Arithmetic
+
+
+def compiled(checkpoint: Path, dtype: str, options: Options) -> Compiled:
+    """The model of a checkpoint directory.
 
     Raises:
         UsageError: for another architecture, an option that does not fit it, or weights that do not.
     """
     config, arithmetic = Config.from_directory(checkpoint), _arithmetic(dtype, options)
-    text, alpha = config.text, options.alpha
+    text = config.text
     shapes = Shapes(options.fitted(text.max_position_embeddings), options.batch, text.sliding_window)
     if isinstance(arithmetic, Float16Ane):
         config = replace(config, audio=within(config.audio, options.limit))
-    model = _model(checkpoint, config, arithmetic, options)
-    tensors = AneTensors(
-        text, shapes, alpha=alpha, carries_alpha=carries_alpha, arithmetic=arithmetic, audio=config.audio
+    return Compiled(config, _model(checkpoint, config, arithmetic, options), shapes, arithmetic)
+
+
+def load(checkpoint: Path, dtype: str, options: Options) -> tuple[Program, AneTensors]:
+    """The program of a checkpoint directory, and the translation of its tensors.
+
+    Raises:
+        UsageError: as `compiled`.
+    """
+    one = compiled(checkpoint, dtype, options)
+    tensors = tensors_of(one.config, one.shapes, options.alpha, one.arithmetic)
+    return Program(one.config, one.model, one.shapes, tensors, one.arithmetic), tensors
+
+
+def tensors_of(config: Config, shapes: Shapes, alpha: float, arithmetic: Arithmetic) -> AneTensors:
+    """The translation of a program's tensors."""
+    return AneTensors(
+        config.text, shapes, alpha=alpha, carries_alpha=carries_alpha, arithmetic=arithmetic, audio=config.audio
     )
-    return Program(config, model, shapes, tensors, arithmetic), tensors
 
 
 def _model(checkpoint: Path, config: Config, arithmetic: Arithmetic, options: Options) -> Gemma3n:

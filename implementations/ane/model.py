@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from torch import nn
+from typing import Protocol
+
+from torch import Tensor, nn
 
 from implementations.ane.audio.tower import AudioTower
 from implementations.ane.decoder import Decoder, Head
 from implementations.ane.embedder import Embedder
 from implementations.ane.vision.tower import VisionTower
 from implementations.gemma3n.config import Config
+from parity.tap import SILENT, Tap
 
 LANGUAGE = "model.language_model."
 TABLE = f"{LANGUAGE}embed_tokens.weight"
@@ -24,6 +27,37 @@ PREFIXES = {
 """Where the parameters of a part are in the checkpoint."""
 
 
+class Parts(Protocol):
+    """What a program runs: the model's parts, or others that are called alike.
+
+    Attributes:
+        embedder: what the host looks up.
+    """
+
+    embedder: Embedder
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what `decode` takes, in order."""
+        ...
+
+    def decode(self, *tensors: Tensor, tap: Tap = SILENT) -> tuple[Tensor, ...]:
+        """States and caches."""
+        ...
+
+    def score(self, states: Tensor, *, tap: Tap = SILENT) -> Tensor:
+        """Logits ``[batch, vocabulary, 1, token]`` of states ``[batch, hidden, 1, token]``."""
+        ...
+
+    def see(self, pixels: Tensor, *, tap: Tap = SILENT) -> Tensor:
+        """Soft tokens of images ``[image, channel, height, width]``: ``[image, hidden, 1, token]``."""
+        ...
+
+    def hear(self, mel: Tensor, *tables: Tensor, tap: Tap = SILENT) -> Tensor:
+        """Soft tokens of clips, of their mel features and `Tables`: ``[clip, hidden, 1, frame]``."""
+        ...
+
+
 class Gemma3n(nn.Module):
     """All parameters. The embedders of pictures and sounds serve the processor and the engine."""
 
@@ -36,6 +70,31 @@ class Gemma3n(nn.Module):
             return
         self.vision_tower = VisionTower(config.vision)
         self.audio_tower = AudioTower(config.audio)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of what `decode` takes, in order."""
+        return self.decoder.inputs
+
+    def decode(self, *tensors: Tensor, tap: Tap = SILENT) -> tuple[Tensor, ...]:
+        """States and caches, of what `decoder` takes."""
+        found: tuple[Tensor, ...] = self.decoder(*tensors, tap=tap.into("text"))
+        return found
+
+    def score(self, states: Tensor, *, tap: Tap = SILENT) -> Tensor:
+        """Logits ``[batch, vocabulary, 1, token]`` of states ``[batch, hidden, 1, token]``."""
+        found: Tensor = self.head(states, tap=tap.into("text"))
+        return found
+
+    def see(self, pixels: Tensor, *, tap: Tap = SILENT) -> Tensor:
+        """Soft tokens of images ``[image, channel, height, width]``: ``[image, hidden, 1, token]``."""
+        features = self.vision_tower(pixels, tap=tap.into("vision"))
+        return self.embedder.embed_vision.soft(features, tap=tap.into("embed_vision"))
+
+    def hear(self, mel: Tensor, *tables: Tensor, tap: Tap = SILENT) -> Tensor:
+        """Soft tokens of clips, of their mel features and `Tables`: ``[clip, hidden, 1, frame]``."""
+        features = self.audio_tower(mel, *tables, tap=tap.into("audio"))
+        return self.embedder.embed_audio.soft(features, tap=tap.into("embed_audio"))
 
 
 def checkpoint_name(parameter: str) -> str | None:

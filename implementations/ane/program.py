@@ -10,7 +10,7 @@ from torch import Tensor
 from implementations.ane.conversation import Conversation
 from implementations.ane.decoder import kinds
 from implementations.ane.host import Host, Prepared
-from implementations.ane.model import Gemma3n
+from implementations.ane.model import Parts
 from implementations.ane.senses import Senses
 from implementations.ane.shapes import Call, Shapes
 from implementations.ane.tensors import AneTensors
@@ -35,7 +35,7 @@ class Program:
     def __init__(
         self,
         config: Config,
-        model: Gemma3n,
+        model: Parts,
         shapes: Shapes,
         tensors: AneTensors,
         arithmetic: Arithmetic,
@@ -82,14 +82,13 @@ class Program:
         """One call of each compiled part; logits of its real tokens, ``[batch, vocabulary, 1, token]``."""
         self._tensors.call = call
         inputs = [*prepared.inputs(call, self.shapes), *self.conversation.caches]
-        require_shapes(inputs, self.expected(call.size), self.model.decoder.inputs)
-        text = tap.into("text")
+        require_shapes(inputs, self.expected(call.size), self.model.inputs)
         with self._arithmetic.running():
-            states, *caches = self.model.decoder(*inputs, tap=text)
+            states, *caches = self.model.decode(*inputs, tap=tap)
             self.conversation.caches = caches
             wanted = states[..., call.count - 1 : call.count] if last_only else states
             self._tensors.call = call.last if last_only else call
-            logits: Tensor = self.model.head(wanted, tap=text)
+            logits = self.model.score(wanted, tap=tap)
         return logits[..., : call.count]
 
     def expected(self, tokens: int) -> list[tuple[int, ...]]:

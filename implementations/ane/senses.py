@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from implementations.ane.audio.host import AudioHost
-from implementations.ane.model import Gemma3n
+from implementations.ane.model import Parts
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.preprocessing.inputs import Media, Sound
 from parity.arithmetic import Arithmetic
@@ -26,10 +26,14 @@ class Senses:
         config: the model's.
         model: its parts.
         arithmetic: of the compiled parts; the processor rounds what it hands them.
+
+    Attributes:
+        audio: configuration of what hears.
     """
 
-    def __init__(self, config: Config, model: Gemma3n, arithmetic: Arithmetic) -> None:
+    def __init__(self, config: Config, model: Parts, arithmetic: Arithmetic) -> None:
         self._config, self._model, self._arithmetic = config, model, arithmetic
+        self.audio = config.audio
         self._audio = AudioHost(config.audio, arithmetic.rounded)
 
     def merge(self, embedded: Tensor, token_ids: Tensor, media: Media, *, tap: Tap) -> Tensor:
@@ -54,8 +58,7 @@ class Senses:
         """Soft tokens of images ``[image, channel, height, width]``: ``[image, hidden, 1, token]``."""
         entering = self._arithmetic.rounded(torch.from_numpy(pixels))
         with self._arithmetic.running():
-            features = self._model.vision_tower(entering, tap=tap.into("vision"))
-            return self._model.embedder.embed_vision.soft(features, tap=tap.into("embed_vision"))
+            return self._model.see(entering, tap=tap)
 
     @torch.inference_mode()
     def hear(self, sound: Sound, *, tap: Tap) -> Tensor:
@@ -64,8 +67,7 @@ class Senses:
         mel = inner("mel", self._arithmetic.rounded(torch.from_numpy(sound.mel)))
         tables, kept = self._audio.prepare(torch.from_numpy(sound.mask), tap=inner)
         with self._arithmetic.running():
-            features = self._model.audio_tower(mel[:, None], *tables, tap=inner)
-            soft = self._model.embedder.embed_audio.soft(features, tap=scope)
+            soft = self._model.hear(mel[:, None], *tables, tap=tap)
         padding = self._arithmetic.rounded(self._model.embedder.embed_audio.last())
         return soft_tokens(soft, kept, padding, self._config.audio_soft_tokens_per_image, tap=scope)
 

@@ -81,6 +81,7 @@ class AneTensors(Tensors):
     Attributes:
         rows: of the conversation.
         call: what the decoder's call that is running covers; None elsewhere, where chunks and media are whole.
+        image: which of several pictures is looked at, where each is a call of its own; None where all are one.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class AneTensors(Tensors):
     ) -> None:
         self.rows = 1
         self.call: Call | None = None
+        self.image: int | None = None
         self._config, self._shapes, self._audio = config, shapes, audio
         self._alpha, self._carries_alpha, self._arithmetic = alpha, carries_alpha, arithmetic
 
@@ -125,6 +127,9 @@ class AneTensors(Tensors):
 
     def place(self, step: Step | None, shape: tuple[int, ...]) -> tuple[slice, ...] | None:
         """Which part of the chunk's tensor of `shape`, in the contract's axes, the running call's value covers."""
+        if step is not None and self.image is not None and "image" in step.axes:
+            at = slice(self.image, self.image + 1)
+            return tuple(at if axis == "image" else slice(0, size) for axis, size in zip(step.axes, shape, strict=True))
         if self.call is None or step is None:
             return None
         ranges = {"token": self.call.tokens}

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from parity.checkpoint import ADAPTER_CONFIG, INDEX
 from parity.errors import CannotWrite, UsageError
+
+BESIDE = ("*.json", "*.jinja", "*.model", "*.txt")
+"""A checkpoint's files beside its weights: how it is read, and how it answers."""
+OF_WEIGHTS = (INDEX, ADAPTER_CONFIG)
 
 
 def require_new(folder: Path) -> None:
@@ -51,3 +57,10 @@ def _told_of(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise CannotWrite(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def copy_beside(checkpoint: Path, folder: Path) -> None:
+    """Copy a checkpoint's files beside its weights, but for those whose name a file of the folder has already."""
+    for file in sorted({file for pattern in BESIDE for file in checkpoint.glob(pattern)}):
+        if file.name not in OF_WEIGHTS and not (folder / file.name).exists():
+            shutil.copyfile(file, folder / file.name)

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from implementations.gemma3n.new_folder import new_folder, require_new
+from implementations.gemma3n.new_folder import copy_beside, new_folder, require_new
 from implementations.onnx import Backend
 from implementations.onnx.package.types import FLOAT32, TYPES
-from parity.checkpoint import ADAPTER_CONFIG, INDEX
 from parity.cli.options import names
 from parity.errors import BackendUnavailable, ExitCode, UsageError
 from parity.report.progress import TerminalProgress
-
-BESIDE = ("*.json", "*.jinja", "*.model", "*.txt")
-"""A checkpoint's files beside its weights: how it is read, and how it answers."""
-OF_WEIGHTS = (INDEX, ADAPTER_CONFIG)
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -48,7 +42,7 @@ def export(
     checkpoint = find_checkpoint(model)
     with TerminalProgress() as progress, new_folder(folder) as package:
         write_package(checkpoint.path, package, kinds, lambda what: progress.start("onnx", 0, what))
-        _copy_beside(checkpoint.path, package)
+        copy_beside(checkpoint.path, package)
     size = sum(file.stat().st_size for file in folder.rglob("*"))
     print(f"{folder}: {size / 1e6:,.1f} MB")
     return ExitCode.PARITY
@@ -66,9 +60,3 @@ def _kinds(text: str) -> tuple[str, ...]:
     if unknown := [name for name in found if name not in TYPES]:
         raise UsageError(f"--types has no {unknown[0]!r}; choose of {', '.join(TYPES)}, or all")
     return found
-
-
-def _copy_beside(checkpoint: Path, package: Path) -> None:
-    for file in sorted({file for pattern in BESIDE for file in checkpoint.glob(pattern)}):
-        if file.name not in OF_WEIGHTS:
-            shutil.copyfile(file, package / file.name)

@@ -18,7 +18,7 @@ from pathlib import Path
 import onnx
 
 from implementations.gemma3n.config import Config
-from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
+from implementations.gemma3n.preprocessing.settings_reader import picture_of
 from implementations.onnx.export.weights import Weights, weight_names, write_graph
 from implementations.onnx.options import Options
 from implementations.onnx.package.folder import FOLDER, Package, Picture, graph_file, read_steps, write_steps
@@ -145,18 +145,6 @@ def write_graphs(checkpoint: Path, path: Path, told: Told = lambda what: None) -
     for name, model in models.items():
         told(f"writing the weights of {name}")
         write_graph(folder, name, model, weights)
-
-
-def picture_of(checkpoint: Path) -> Picture | None:
-    """Height and width of the pictures that a checkpoint's processor makes; None where it has no processor.
-
-    Raises:
-        UsageError: for settings that are malformed or not implemented.
-    """
-    if not (checkpoint / "processor_config.json").is_file():
-        return None
-    image = ProcessorSettings.from_directory(checkpoint).image
-    return None if image is None else (image.height, image.width)
 
 
 def key_of(config: Config, picture: Picture | None) -> Key:

@@ -13,6 +13,7 @@ FRAMEWORKS = {
     "mlx_lm": "mlx_lm",
     "mlx_vlm": "mlx_vlm",
     "onnx": "onnxruntime",
+    "coreml": "coremltools",
     "gguf": "cffi",
 }
 """What each backend computes with."""
@@ -28,7 +29,7 @@ def without(framework, program):
 def test_the_module_imports_without_its_framework(backend, framework):
     """`parity --help` and `parity doctor` start everywhere."""
     program = f"import implementations.{backend}; print(*(name for name in sys.modules if sys.modules[name]))"
-    assert not {"torch", "mlx.core", "mlx_lm", "mlx_vlm", "onnx", "onnxruntime", "cffi", "gguf"} & set(
+    assert not {"torch", "mlx.core", "mlx_lm", "mlx_vlm", "onnx", "onnxruntime", "coremltools", "cffi", "gguf"} & set(
         without(framework, program).split()
     )
 

@@ -190,3 +190,15 @@ def _parse(kind: type[File], data: Mapping[str, Any], file: Path) -> File:
         given = "" if problem["type"] == "missing" else f" is {problem['input']!r}:"
         reason = problem["msg"][0].lower() + problem["msg"][1:]
         raise UsageError(f"checkpoint {file.parent}: {file.name}: {field}{given} {reason}") from error
+
+
+def picture_of(checkpoint: Path) -> tuple[int, int] | None:
+    """Height and width of the pictures that a checkpoint's processor makes; None where it has no processor.
+
+    Raises:
+        UsageError: for settings that are malformed or not implemented.
+    """
+    if not (checkpoint / "processor_config.json").is_file():
+        return None
+    image = ProcessorSettings.from_directory(checkpoint).image
+    return None if image is None else (image.height, image.width)

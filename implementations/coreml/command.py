@@ -1,0 +1,90 @@
+"""`parity coreml`: a checkpoint as Core ML packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from implementations.coreml import Backend
+from implementations.coreml.package.settings import PRECISIONS, WEIGHTS, Settings
+from implementations.gemma3n.new_folder import copy_beside, new_folder, require_new
+from implementations.gemma3n.preprocessing.settings_reader import picture_of
+from parity.errors import BackendUnavailable, ExitCode, UsageError
+from parity.report.progress import TerminalProgress
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def coreml() -> None:
+    """Gemma 3n as Core ML packages, in the form of Apple's Neural Engine."""
+
+
+@app.command()
+def convert(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Checkpoint: a directory, a hub id, or tiny.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The packages' folder, which is not there yet.")],
+    *,
+    precision: Annotated[
+        str, typer.Option("--precision", metavar="NAME", help=f"Number format: {', '.join(PRECISIONS)}.")
+    ] = "fp16",
+    context: Annotated[
+        int | None, typer.Option("--context", min=1, help="Positions; by default the model's, at most 1024.")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Tokens of a prefill call.")] = 64,
+    chunk: Annotated[int, typer.Option("--chunk", min=1, help="Packages that the decoder is in.")] = 1,
+    alpha: Annotated[float, typer.Option("--alpha", help="Factor on the residual stream; see ane-range.")] = 1.0,
+    lut: Annotated[
+        str | None, typer.Option("--lut", metavar="BITS[,GROUP]", help="Palettes of 4 or 6 bits, for GROUP rows each.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Matrices of 8 bits with a scale for each row.")] = False,
+    frames: Annotated[
+        int | None, typer.Option("--frames", min=1, help="Mel frames of a sound, 100 a second; without, no sounds.")
+    ] = None,
+) -> int:
+    """Write a checkpoint as Core ML packages: decoder, head, vision tower, audio tower, and what the host looks up."""
+    from parity.checkpoint import find_checkpoint
+
+    if precision not in PRECISIONS:
+        raise UsageError(f"--precision has no {precision!r}; choose of {', '.join(PRECISIONS)}")
+    try:
+        from implementations.coreml.convert.writing import write_package
+    except ImportError as error:
+        raise BackendUnavailable(f"{Backend.install} ({error})") from error
+    require_new(folder)
+    checkpoint = find_checkpoint(model)
+    sound = None if frames is None else (1, frames)
+    weights, picture = _weights(lut, int8, precision), picture_of(checkpoint.path)
+    settings = Settings(precision, context, batch, chunk, alpha, *weights, picture=picture, sound=sound)
+    with TerminalProgress() as progress, new_folder(folder) as package:
+        write_package(checkpoint.path, package, settings, lambda what: progress.start("coreml", 0, what))
+        copy_beside(checkpoint.path, package)
+    for file in sorted(folder.iterdir()):
+        if file.suffix in (".mlpackage", ".safetensors"):
+            print(f"{file}: {_size(file) / 1e6:,.1f} MB")
+    return ExitCode.PARITY
+
+
+def _weights(lut: str | None, int8: bool, precision: str) -> tuple[str, int]:
+    """The format of matrices, and the rows that have a palette in common.
+
+    Raises:
+        UsageError: for what is none.
+    """
+    if lut is None and not int8:
+        return "", 0
+    if precision != "fp16" or (lut is not None and int8):
+        raise UsageError("matrices in fewer bits are --lut or --int8, one of them, and of --precision fp16")
+    if lut is None:
+        return "int8", 0
+    bits, _, group = lut.partition(",")
+    name = f"lut{bits}"
+    if name not in WEIGHTS or not (group or "0").isdecimal():
+        raise UsageError(f"--lut {lut} is no number of bits, 4 or 6, with a number of rows behind it")
+    return name, int(group or 0)
+
+
+def _size(file: Path) -> int:
+    return sum(one.stat().st_size for one in (file, *file.rglob("*")) if one.is_file())

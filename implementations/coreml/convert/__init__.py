@@ -1,0 +1,1 @@
+"""A checkpoint's parts as Core ML packages: torch modules, traced and converted."""

@@ -1,0 +1,144 @@
+"""Writes a checkpoint's parts into a folder: packages, tables, manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from implementations.ane.account import account, lines
+from implementations.ane.loading import Compiled, compiled
+from implementations.ane.options import Options
+from implementations.coreml.convert.parts import DecoderPart, HeadPart, HearingPart, Part, SeeingPart, split
+from implementations.coreml.convert.tracing import convert, settled, settled_tools
+from implementations.coreml.package.folder import (
+    ACCOUNT,
+    AUDIO,
+    HEAD,
+    INFER,
+    MAIN,
+    PREFILL,
+    TABLES,
+    VISION,
+    Package,
+)
+from implementations.coreml.package.settings import WEIGHTS, Settings
+from implementations.coreml.package.tools import coremltools
+from implementations.gemma3n.config import Config
+from parity.errors import UsageError
+
+Told = Callable[[str], None]
+"""Told what is done next."""
+Pairs = Sequence[tuple[str, str]]
+SMALL = 512
+"""Numbers of a matrix that stays as it is: a palette would take as much."""
+
+
+def write_package(checkpoint: Path, folder: Path, settings: Settings, told: Told = lambda what: None) -> None:
+    """Convert a checkpoint into a folder that is there, and has nothing in it of these names.
+
+    Raises:
+        UsageError: for another architecture, weights that do not fit it, or settings that do not.
+    """
+    options = Options(alpha=settings.alpha, context=settings.context, batch=settings.batch)
+    one = compiled(checkpoint, settings.dtype, options)
+    settings = replace(settings, context=one.shapes.context)
+    decoder, others = _decoder(one, settings), _others(one, settings)
+    steps: dict[str, dict[str, Pairs]] = {}
+    package = Package(folder, settings, tuple(decoder), tuple(others), steps)
+    for name, part in {**decoder, **others}.items():
+        steps[name] = _write_part(package, name, part, told)
+    told("embeddings")
+    _write_tables(one, folder, settings)
+    told_of = lines(account(checkpoint, Config.from_directory(checkpoint)))
+    (folder / ACCOUNT).write_text("\n".join((*told_of, "")), encoding="utf-8")
+    package.write()
+
+
+def _decoder(one: Compiled, settings: Settings) -> dict[str, Part]:
+    text, count = one.config.text, settings.chunks
+    if not settings.text:
+        return {}
+    if count > text.num_hidden_layers:
+        raise UsageError(f"a decoder of {text.num_hidden_layers} layers cannot be in {count} parts; give fewer")
+    parts = split(text.num_hidden_layers, count)
+    return {
+        f"decoder_{number}of{count}": DecoderPart(one.model, text, part, one.shapes, stateful=settings.stateful)
+        for number, part in enumerate(parts, 1)
+    }
+
+
+def _others(one: Compiled, settings: Settings) -> dict[str, Part]:
+    """Head and towers."""
+    found: dict[str, Part] = {HEAD: HeadPart(one.model, one.config.text)} if settings.text else {}
+    if settings.picture is not None:
+        found[VISION] = SeeingPart(one.model, settings.picture)
+    if settings.sound is not None:
+        found[AUDIO] = HearingPart(one.model, one.config.audio, settings.sound)
+    return found
+
+
+def functions(name: str, batch: int) -> dict[str, int]:
+    """The functions of a package, and how many tokens each takes; a tower has one, whatever the text."""
+    if name in (VISION, AUDIO) or batch == 1:
+        return {MAIN: batch}
+    return {PREFILL: batch, INFER: 1}
+
+
+def _write_part(package: Package, name: str, part: Part, told: Told) -> dict[str, Pairs]:
+    """Convert a part in each of its functions and write them as one package; returns its steps."""
+    settings, models = package.settings, {}
+    steps: dict[str, Pairs] = {}
+    for function, tokens in functions(name, settings.batch).items():
+        told(f"{name}, {function}")
+        one = convert(part, tokens, settings.precision)
+        models[function] = one.model if name in (VISION, AUDIO) else compressed(one.model, settings)
+        steps[function] = settled([step for step, _ in one.steps], models[function].get_spec())
+    _save(models, package.file(name))
+    return steps
+
+
+def _save(models: dict[str, Any], file: Path) -> None:
+    """The functions in one package, which has each weight once."""
+    if len(models) == 1:
+        models[MAIN].save(str(file))
+        return
+    with TemporaryDirectory(prefix=".parts-", dir=file.parent) as beside, settled_tools():
+        together = coremltools.utils.MultiFunctionDescriptor()
+        for function, model in models.items():
+            alone = str(Path(beside) / f"{function}.mlpackage")
+            model.save(alone)
+            together.add_function(alone, src_function_name=MAIN, target_function_name=function)
+        together.default_function_name = PREFILL
+        coremltools.utils.save_multifunction(together, str(file))
+
+
+def _write_tables(one: Compiled, folder: Path, settings: Settings) -> None:
+    dtype = torch.float16 if settings.precision == "fp16" else torch.float32
+    tables = one.model.embedder.named_parameters()
+    save_file({name: tensor.to(dtype).contiguous() for name, tensor in tables}, folder / TABLES)
+
+
+def compressed(model: Any, settings: Settings) -> Any:
+    """A converted model, the weights of its convolutions in the format that is asked for; by coremltools itself."""
+    if not settings.weights:
+        return model
+    with settled_tools():
+        return _compressed(model, settings)
+
+
+def _compressed(model: Any, settings: Settings) -> Any:
+    optimize = coremltools.optimize.coreml
+    if settings.weights == "int8":
+        one = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", weight_threshold=SMALL)
+        return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": one}))
+    grouped: dict[str, Any] = (
+        {"granularity": "per_grouped_channel", "group_size": settings.group} if settings.group else {}
+    )
+    one = optimize.OpPalettizerConfig(mode="kmeans", nbits=WEIGHTS[settings.weights], weight_threshold=SMALL, **grouped)
+    return optimize.palettize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": one}))

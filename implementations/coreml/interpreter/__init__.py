@@ -1,0 +1,1 @@
+"""A saved program, run in torch operation by operation."""

@@ -1,0 +1,98 @@
+"""Options of the backend, as users write them: ``coreml@package=DIR`` or ``coreml@chunks=3:context=256``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from implementations.ane.options import Options as Compiled
+from implementations.coreml.package.folder import Package
+from implementations.coreml.package.settings import PRECISIONS, WEIGHTS, Settings
+from implementations.gemma3n.option_texts import OptionTexts
+from parity.errors import UsageError
+
+MEANINGS: dict[str, str] = {
+    "package": "folder of packages to run in place of the checkpoint's own, as `parity coreml convert` writes it",
+    "chunks": "parts that the decoder is converted in; 1 by default",
+    "context": "positions that the packages hold; by default the model's, at most 1024",
+    "batch": "tokens of a prefill call; 64 by default",
+    "alpha": "factor on the residual stream, which keeps float16 in range; 1 by default, powers of two cost no error",
+    "weights": "matrices of decoder and head in fewer bits: lut4 or lut6, palettes, or int8; in float16-ane alone",
+    "group": "rows of a matrix that have a palette in common; by default all",
+    "runtime": "what runs the packages: interpreter, operation by operation, by default; or coreml, on macOS",
+    "limit": "magnitude beyond which float16-ane gives infinity; 32752 by default, inf for float16's own range",
+}
+RUNTIMES = ("interpreter", "coreml")
+SHAPING = ("context", "batch", "alpha", "limit")
+"""What the ANE form of the model has too."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How packages are converted and run; see `MEANINGS`.
+
+    Attributes:
+        package: None for the checkpoint's own.
+        chunks: of the decoder.
+        weights: of `WEIGHTS`.
+        group: of a palette; 0 for all rows.
+        runtime: of `RUNTIMES`.
+        compiled: the rest, as the ANE form of the model has it.
+    """
+
+    package: Path | None = None
+    chunks: int = 1
+    weights: str = ""
+    group: int = 0
+    runtime: str = RUNTIMES[0]
+    compiled: Compiled = field(default_factory=Compiled)
+
+    @classmethod
+    def parse(cls, texts: Mapping[str, str]) -> Options:
+        """Read options that were given by name.
+
+        Raises:
+            UsageError: for an unknown name, a value that cannot be, or one that a package has settled.
+        """
+        given = OptionTexts("coreml", MEANINGS, texts)
+        package = Path(texts["package"]).expanduser() if "package" in texts else None
+        if package is not None and not package.is_dir():
+            raise UsageError(f"backend coreml: package={package} is no folder; `parity coreml convert` writes one")
+        if package is not None and (settled := sorted(set(texts) - {"package", "limit", "runtime"})):
+            raise UsageError(f"backend coreml: {settled[0]} is settled by the package; convert another one")
+        shaping = {name: text for name, text in texts.items() if name in SHAPING}
+        return cls(
+            package,
+            given.count("chunks", cls.chunks, 1000),
+            given.one_of("weights", "", WEIGHTS),
+            given.count("group", 0, 2**20),
+            given.one_of("runtime", cls.runtime, dict.fromkeys(RUNTIMES)),
+            Compiled.parse(shaping),
+        )
+
+    @property
+    def fewer_bits(self) -> bool:
+        """Whether matrices are in fewer bits than float16.
+
+        Raises:
+            UsageError: for a package that cannot be read.
+        """
+        return bool(self.weights if self.package is None else Package.read(self.package).settings.weights)
+
+    @property
+    def limit(self) -> float:
+        """Beyond it float16 ends."""
+        return self.compiled.limit
+
+    def converted(self, dtype: str) -> Settings:
+        """How a checkpoint is converted for an arithmetic.
+
+        Raises:
+            UsageError: for weights that the arithmetic does not have.
+        """
+        precision = next(name for name, arithmetic in PRECISIONS.items() if arithmetic == dtype)
+        if self.weights and precision != "fp16":
+            raise UsageError(f"backend coreml: weights={self.weights} compute in float16-ane; give --dtype float16-ane")
+        one = self.compiled
+        return Settings(precision, one.context, one.batch, self.chunks, one.alpha, self.weights, self.group)

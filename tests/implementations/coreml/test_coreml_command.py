@@ -1,0 +1,60 @@
+"""`parity coreml convert`: what cannot be is refused before the work; the page of the documentation is followed."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("coremltools")
+
+from typer.testing import CliRunner
+
+from implementations.coreml.command import _weights, app
+from parity.errors import UsageError
+from tests.pages import ROOT, follow
+
+
+def refused(*arguments):
+    """The error of a command, in one line."""
+    found = CliRunner().invoke(app, ["convert", "tiny", *arguments])
+    assert isinstance(found.exception, UsageError)
+    assert "\n" not in str(found.exception)
+    return str(found.exception)
+
+
+def test_what_cannot_be_is_refused(tmp_path):
+    new = str(tmp_path / "new")
+    assert refused(new, "--precision", "fp8") == "--precision has no 'fp8'; choose of fp32, fp16"
+    assert "is there already" in refused(str(tmp_path))
+    assert "4 or 6" in refused(new, "--lut", "5")
+    assert "one of them" in refused(new, "--lut", "4", "--int8")
+    assert "of --precision fp16" in refused(new, "--int8", "--precision", "fp32")
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--context", "100000"], "context=100000, the model has"),
+        (["--context", "16"], "batch=64 exceeds the context of 16"),
+        (["--chunk", "26"], "a decoder of 25 layers cannot be in 26 parts"),
+        (["--alpha", "-1"], "alpha = -1 scales nothing"),
+    ],
+)
+def test_what_does_not_fit_the_model_leaves_nothing(arguments, words, tmp_path):
+    assert words in refused(str(tmp_path / "new"), *arguments)
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_palettes_are_told_by_bits_and_rows():
+    assert _weights("4", False, "fp16") == ("lut4", 0)
+    assert _weights("6,16", False, "fp16") == ("lut6", 16)
+    assert _weights(None, True, "fp16") == ("int8", 0)
+    assert _weights(None, False, "fp32") == ("", 0)
+    for text in ("8", "4,x", "4,-1", ""):
+        with pytest.raises(UsageError):
+            _weights(text, False, "fp16")
+
+
+@pytest.mark.slow
+def test_the_page_does_what_it_says(tmp_path):
+    assert follow(ROOT / "docs" / "coreml.md", tmp_path, columns=200) == ["console", "console"]

@@ -1,0 +1,94 @@
+"""Pictures and sounds through the towers' packages against the reference; and weights in fewer bits.
+
+All of it is slow: a tower is converted for each size, and the packages of each number format.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("coremltools")
+
+from implementations.coreml import Backend
+from implementations.coreml.interpreter.run import Interpreter
+from parity.checkpoint import Checkpoint, with_overlay
+from parity.errors import ExitCode
+from parity.judging.baseline import judged
+from parity.media import Part
+from tests.harness import PROMPT, WEIGHTS, Harness, require_parity
+
+pytestmark = pytest.mark.slow
+SAMPLES = Path(__file__).parents[3] / "samples"
+PICTURE = Part("image", str(SAMPLES / "red-circle.png"))
+OTHER = Part("image", str(SAMPLES / "three-blue-squares.png"))
+SOUND = Part("audio", str(SAMPLES / "rising-chirp.wav"))
+
+
+@pytest.fixture(scope="module")
+def coreml(harness):
+    """The packages, loaded once for each arithmetic and set of options."""
+    return functools.cache(functools.partial(Backend.load, harness.checkpoint, context="256"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "media"),
+    [("float32", (PICTURE, SOUND)), ("float16-ane", (PICTURE, SOUND)), ("float32", (PICTURE, OTHER))],
+    ids=["both", "both in float16", "two pictures"],
+)
+def test_parity(dtype, media, coreml, harness):
+    """Several pictures are a call each, of the one package that there is for their size."""
+    plan = harness.oracle.scenario("one-shot", "What is it?", media)
+    oracle = harness.trace(harness.oracle, "float64", scenario=plan)
+    candidate = harness.runs(coreml(dtype), dtype, oracle)
+    judgement, *_ = judged(oracle=oracle, baseline=harness.against(oracle, dtype), candidate=candidate)
+    require_parity(judgement)
+
+
+@pytest.fixture(scope="module")
+def held(harness, tmp_path_factory):
+    """A harness whose reference has the numbers of a package's palettes or integers."""
+
+    @functools.cache
+    def of(weights):
+        folder = tmp_path_factory.mktemp(weights)
+        Backend.write_weights(
+            harness.checkpoint, folder / "overlay.safetensors", {"weights": weights, "context": "256"}
+        )
+        own = with_overlay(Checkpoint(harness.checkpoint, "tiny", WEIGHTS), folder / "overlay.safetensors")
+        return Harness(folder, own.path)
+
+    return of
+
+
+@pytest.mark.parametrize("weights", ["lut4", "lut6", "int8"])
+def test_parity_in_fewer_bits(weights, coreml, held):
+    """Held to a reference with the package's own numbers."""
+    require_parity(held(weights).judge(coreml("float16-ane", weights=weights), "float16-ane", "one-shot", PROMPT))
+
+
+def test_a_wrong_entry_of_a_palette_is_found(coreml, held, monkeypatch):
+    candidate = coreml("float16-ane", weights="lut4")
+    compiled = candidate._program.model._parts["decoder_1of1"]
+    monkeypatch.setattr(compiled, "functions", [*map(spoilt, compiled.functions)])
+    judgement = held("lut4").judge(candidate, "float16-ane", "one-shot", PROMPT)
+    assert judgement.exit_code is ExitCode.DIVERGED
+    assert {found.step for found in judgement.introduced} == {"text.layers.3.mlp.up_proj"}
+
+
+def spoilt(right):
+    """One entry of 16 of one palette is a fifth larger."""
+    name = next(
+        operation.inputs["lut"][0]
+        for operation in right.function.operations
+        if operation.outputs and operation.outputs[0].name.startswith("decoder_layers_3_mlp_up_proj")
+        and operation.kind == "constexpr_lut_to_dense"
+    )  # fmt: skip
+    palette = right.function.constants[name].copy()
+    palette[..., np.argmax(np.abs(palette).ravel()), 0] *= 1.2
+    function = replace(right.function, constants={**right.function.constants, name: palette})
+    return Interpreter(right.name, function, right._steps, right._rounded)
