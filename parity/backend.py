@@ -152,6 +152,10 @@ class Backend(ABC):
             UsageError: for an option's value that cannot be.
         """
 
+    def sources(self) -> Mapping[str, str]:
+        """A digest of each source file that places of a learned table are in, by the name of its module."""
+        return {}
+
     @abstractmethod
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
         """Begin anew with ``len(padding)`` rows, each left-padded by so many tokens; forget what was read before."""

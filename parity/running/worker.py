@@ -124,6 +124,10 @@ class Worker:
         """The loaded reference's scenario of a name, for a prompt."""
         return self._reference.scenario(job["name"], job["prompt"], parse(job["media"])).to_json()
 
+    def do_sources(self, job: Job) -> Any:
+        """A digest of each source file that places of a learned table are in."""
+        return dict(self._loaded.sources())
+
     def do_run(self, job: Job) -> None:
         """Run a scenario and write its trace."""
         oracle, scenario = job["oracle"], job["scenario"]

@@ -1,0 +1,80 @@
+"""Configurations of small checkpoints: sizes that tell axes apart, and the keys that both sides want."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from parity.errors import UsageError
+
+SIZES: Mapping[str, Any] = {
+    "vocab_size": 320,
+    "hidden_size": 120,
+    "intermediate_size": 176,
+    "num_hidden_layers": 5,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 3,
+    "head_dim": 20,
+    "max_position_embeddings": 512,
+    "sliding_window": 7,
+    "sliding_window_pattern": 3,
+    "moe_intermediate_size": 56,
+    "shared_expert_intermediate_size": 88,
+    "num_experts": 9,
+    "num_local_experts": 9,
+    "n_routed_experts": 9,
+    "num_experts_per_tok": 4,
+    "n_shared_experts": 1,
+    "n_group": 3,
+    "topk_group": 2,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 44,
+    "kv_lora_rank": 36,
+    "qk_nope_head_dim": 14,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 18,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+"""Of each key that a configuration has. No two axes have the same size, and a head is a part of the hidden size, for
+architectures that do not say how large one is."""
+
+
+def small(model_type: str) -> PreTrainedConfig:
+    """The configuration of a small checkpoint.
+
+    Raises:
+        UsageError: for a type that transformers does not have, or whose configuration refuses the sizes.
+    """
+    try:
+        usual = AutoConfig.for_model(model_type)
+        known = {key: value for key, value in SIZES.items() if _has(usual, key)}
+        return AutoConfig.for_model(model_type, **known)
+    except Exception as error:  # configurations raise many unrelated types
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"model type {model_type!r}: transformers makes no small configuration ({reason})") from error
+
+
+def _has(config: PreTrainedConfig, key: str) -> bool:
+    """Whether a configuration has a key; that of a pattern it keeps to itself."""
+    return hasattr(config, key) or hasattr(config, f"_{key}")
+
+
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A ``config.json`` with the keys of before transformers 5 beside those of today, which other packages read."""
+    found = dict(config)
+    rotary = found.get("rope_parameters") or {}
+    full, sliding = rotary.get("full_attention", rotary), rotary.get("sliding_attention", {})
+    if "rope_theta" in full:
+        found.setdefault("rope_theta", full["rope_theta"])
+    if "partial_rotary_factor" in full:
+        found.setdefault("partial_rotary_factor", full["partial_rotary_factor"])
+    if "rope_theta" in sliding:
+        found.setdefault("rope_local_base_freq", sliding["rope_theta"])
+    kinds = found.get("layer_types") or []
+    if "full_attention" in kinds:
+        found.setdefault("sliding_window_pattern", kinds.index("full_attention") + 1)
+    return found
