@@ -243,6 +243,19 @@ class Reference(Backend):
             UsageError: for what the model cannot run: another architecture, a prompt or a file that is too long.
         """
 
+    @classmethod
+    def reduce(cls, model: str, folder: Path) -> None:
+        """Write a small random checkpoint of a model's architecture, of which a table can be learned in seconds.
+
+        Args:
+            model: the folder of a checkpoint, whose layers it has in smaller sizes; or a type of model.
+            folder: a new one.
+
+        Raises:
+            UsageError: where the reference makes none.
+        """
+        raise UsageError(f"reference {cls.name} draws no checkpoints")
+
     @abstractmethod
     def contract(self) -> Contract:
         """The steps of the loaded checkpoint's model."""

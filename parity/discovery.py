@@ -34,8 +34,14 @@ class Choice:
 
     @property
     def suffix(self) -> str:
-        """The options as they are written behind a name; empty for none."""
-        return "@" + ":".join(f"{name}={value}" for name, value in self.options) if self.options else ""
+        """The options as they are written behind a name, but for the table, which says nothing of what computes."""
+        shown = ":".join(f"{name}={value}" for name, value in self.options if name != TABLE)
+        return f"@{shown}" if shown else ""
+
+    @property
+    def shown(self) -> str:
+        """What reports call it."""
+        return self.name + self.suffix
 
     def group(self, group: str) -> str:
         """The group of entry points that it is looked up in."""
@@ -129,6 +135,30 @@ def find_reference(spec: str) -> type[Reference]:
     if not issubclass(found, Reference):
         raise UsageError(f"backend {spec!r} is no reference: it has no contract and no scenarios")
     return found
+
+
+def with_table(spec: str, table: str) -> str:
+    """A backend as users write it, for any model by a table."""
+    return f"{spec}{':' if '@' in spec else '@'}{TABLE}={table}"
+
+
+def learnable(checkpoint: Checkpoint, spec: str | None = None) -> str | None:
+    """The reference for any model that stands in where no contract was written for a checkpoint's type of model.
+
+    Args:
+        checkpoint: whose contract is asked for.
+        spec: the reference that a user named.
+
+    Returns:
+        Its name, to be given a table; None where there is a contract, or no such reference.
+    """
+    if spec is None:
+        return None if [*references_of(checkpoint)] else next(iter(available(REFERENCES + OF_ANY_MODEL)), None)
+    choice = Choice.parse(spec)
+    if choice.group("") or choice.name not in available(REFERENCES + OF_ANY_MODEL):
+        return None
+    known = choice.name in available(REFERENCES) and checkpoint.model_type in find_reference(spec).model_types
+    return None if known else spec
 
 
 def reference_of(checkpoint: Checkpoint, spec: str | None = None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.checkpoint import Checkpoint
-from parity.discovery import BACKENDS, REFERENCES, TABLE
+from parity.discovery import BACKENDS, REFERENCES, with_table
 from parity.learning.table import Origin
 from parity.learning.taps import ANY, LESSONS
 from parity.learning.values import PhaseValues
@@ -78,11 +78,6 @@ def run_lessons(checkpoint: Checkpoint, *, reference: str, candidate: str, progr
             for role in ("oracle", "candidate")
         }
         yield Lessons(phases, origins["oracle"], origins["candidate"])
-
-
-def with_table(backend: str, table: str) -> str:
-    """A backend as users write it, with a table."""
-    return f"{backend}{':' if '@' in backend else '@'}{TABLE}={table}"
 
 
 def _load(parties: Mapping[str, Party], checkpoint: Checkpoint) -> None:

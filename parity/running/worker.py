@@ -124,6 +124,12 @@ class Worker:
         """The loaded reference's scenario of a name, for a prompt."""
         return self._reference.scenario(job["name"], job["prompt"], parse(job["media"])).to_json()
 
+    def do_reduce(self, job: Job) -> None:
+        """Write a small checkpoint of a model's architecture."""
+        found = self._found
+        assert issubclass(found, Reference)  # nobody else is asked
+        found.reduce(job["model"], Path(job["folder"]))
+
     def do_sources(self, job: Job) -> Any:
         """A digest of each source file that places of a learned table are in."""
         return dict(self._loaded.sources())

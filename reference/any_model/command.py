@@ -12,7 +12,9 @@ from parity.report.console import plain
 
 
 def draw(
-    model_type: Annotated[str, typer.Argument(metavar="MODEL_TYPE", help="As config.json calls it, e.g. qwen3.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL_TYPE|DIR", help="As config.json calls it, e.g. qwen3; or a checkpoint.")
+    ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder.")],
     seed: Annotated[int, typer.Option("--seed", help="Of the weights.")] = 0,
 ) -> int:
@@ -21,6 +23,6 @@ def draw(
         from reference.any_model.drawing import draw as write
     except ImportError as error:
         raise BackendUnavailable(f"parity draw needs {error.name}; install the extra [hf]") from error
-    write(model_type, folder, seed)
+    write(model, folder, seed)
     print(plain(folder))
     return ExitCode.PARITY

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
+from parity.checkpoint import config_of
 from parity.errors import UsageError
 
 SIZES: Mapping[str, Any] = {
@@ -41,6 +43,8 @@ SIZES: Mapping[str, Any] = {
 }
 """Of each key that a configuration has. No two axes have the same size, and a head is a part of the hidden size, for
 architectures that do not say how large one is."""
+KINDS = ("num_hidden_layers", "sliding_window_pattern", "first_k_dense_replace")
+"""Of these, the keys that say which layers there are: places of a table are in layers, so a reduced model has all."""
 
 
 def small(model_type: str) -> PreTrainedConfig:
@@ -54,8 +58,26 @@ def small(model_type: str) -> PreTrainedConfig:
         known = {key: value for key, value in SIZES.items() if _has(usual, key)}
         return AutoConfig.for_model(model_type, **known)
     except Exception as error:  # configurations raise many unrelated types
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"model type {model_type!r}: transformers makes no small configuration ({reason})") from error
+        raise _refused(model_type, error) from error
+
+
+def reduced(checkpoint: Path) -> PreTrainedConfig:
+    """A checkpoint's configuration in small sizes: it has as many layers, of the same kinds.
+
+    Raises:
+        UsageError: for one that transformers does not read, or that refuses the sizes.
+    """
+    data = config_of(checkpoint)
+    sizes = {key: value for key, value in SIZES.items() if key in data and key not in KINDS}
+    try:
+        return AutoConfig.for_model(**{**data, **sizes})
+    except Exception as error:  # configurations raise many unrelated types
+        raise _refused(str(data.get("model_type")), error) from error
+
+
+def _refused(model_type: str, error: Exception) -> UsageError:
+    reason = " ".join(str(error).split())[:200]
+    return UsageError(f"model type {model_type!r}: transformers makes no small configuration ({reason})")
 
 
 def _has(config: PreTrainedConfig, key: str) -> bool:

@@ -9,19 +9,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from parity.errors import UsageError
-from reference.any_model.configuration import completed, small
+from reference.any_model.configuration import completed, reduced, small
 
 SPREAD = 0.2
 """Of gains and offsets: at 1 and 0 alone, a norm that forgets its gain would look right."""
 
 
-def draw(model_type: str, folder: Path, seed: int = 0) -> None:
+def draw(model: str, folder: Path, seed: int = 0) -> None:
     """Write a checkpoint of random weights.
 
     Args:
-        model_type: as ``config.json`` calls it, e.g. ``qwen3``.
+        model: its type as ``config.json`` calls it, e.g. ``qwen3``; or a checkpoint's folder, to have its layers.
         folder: a new one, or an empty one.
         seed: of the weights.
 
@@ -30,15 +31,15 @@ def draw(model_type: str, folder: Path, seed: int = 0) -> None:
     """
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is not empty; name a new folder")
-    config = small(model_type)
+    config = reduced(Path(model)) if Path(model).is_dir() else small(model)
+    disable_progress_bar()
     try:
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        made = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        fill(made, seed)
+        made.save_pretrained(folder)
     except Exception as error:  # models raise many unrelated types
         reason = " ".join(str(error).split())[:200]
-        raise UsageError(f"model type {model_type!r}: transformers makes no language model of it ({reason})") from error
-    fill(model, seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+        raise UsageError(f"model {model!r}: transformers makes no language model of it ({reason})") from error
     file = folder / "config.json"
     file.write_text(json.dumps(completed(json.loads(file.read_text())), indent=1), encoding="utf-8")
 

@@ -90,6 +90,13 @@ class Reference(backend.Reference):
             raise BackendUnavailable(f"the reference needs {error.name}; {CURE}") from error
         return cls(load(checkpoint, arithmetic(dtype)), checkpoint, dtype, options.get(TABLE, ANY))
 
+    @classmethod
+    def reduce(cls, model: str, folder: Path) -> None:
+        """A random one with the same layers, as `parity draw` writes it."""
+        from reference.any_model.drawing import draw
+
+        draw(model, folder)
+
     @functools.cached_property
     def modules(self) -> Sequence[ModuleType]:
         """The source that is woven."""
