@@ -156,6 +156,14 @@ class Backend(ABC):
         """A digest of each source file that places of a learned table are in, by the name of its module."""
         return {}
 
+    def tap_by(self, table: Path) -> None:
+        """From now on, tap every place, and beside it the steps of a table, which may be replaced.
+
+        Raises:
+            UsageError: for a backend that has no places.
+        """
+        raise UsageError(f"backend {self.name} has no places that a table could name")
+
     @abstractmethod
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
         """Begin anew with ``len(padding)`` rows, each left-padded by so many tokens; forget what was read before."""

@@ -84,6 +84,10 @@ class Backend(backend.Backend):
         """A digest of each file that is woven."""
         return digests(self.modules)
 
+    def tap_by(self, table: Path) -> None:
+        """Tap by a draft."""
+        self._taps = Taps(str(table), "candidate", self.modules, draft=True)
+
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
         """Begin a conversation with the package's own caches; those of the last one are dropped."""
         from implementations.mlx_lm.caches import caches

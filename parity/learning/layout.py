@@ -135,7 +135,7 @@ def find_layout(
         name: what an axis of that size is called.
     """
     parts = _parts_in_order(oracle, candidate, within) or _parts_by_place(oracle, candidate)
-    if parts is None or (layout := _layout(parts, oracle.shape, candidate.shape, name)) is None:
+    if parts is None or (layout := arranged(parts, oracle.shape, candidate.shape, name)) is None:
         return None
     named, sizes = layout
     shown = named.bound(candidate.shape, sizes).out(candidate)
@@ -204,10 +204,10 @@ def _runs(steps: list[int]) -> Parts | None:
     return None if outer is None else [*outer, (inner, steps[0])]
 
 
-def _layout(
+def arranged(
     parts: Parts, reference: Sequence[int], candidate: Sequence[int], name: Callable[[int], str]
 ) -> tuple[Rearrangement, dict[str, int]] | None:
-    """The parts as a pattern, and their sizes; None where they do not fill the candidate once."""
+    """The parts of two shapes as a pattern, and their sizes; None where they do not fill the candidate once."""
     parts = _refined(parts, candidate)
     inside = sorted(parts, key=lambda part: -part[1])
     if [stride for _, stride in inside] != list(_strides([size for size, _ in inside])):

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from parity.checkpoint import Checkpoint, config_of
 from parity.errors import UsageError
-from parity.learning.lessons import LearningPhase, run_lessons
+from parity.learning.alignment import Alignment
+from parity.learning.lessons import Lessons, open_lessons
 from parity.learning.pairing import Pair, Pairing
 from parity.learning.places import in_layers, layer_of, step_name
 from parity.learning.sizes import sizes_of
 from parity.learning.table import BY_HAND, LearnedTable, TableRow
-from parity.learning.values import PhaseValues, floors, steady
+from parity.learning.taps import LESSONS
+from parity.learning.values import steady
 from parity.running.progress import Progress
-
-CONTENT = "content"
-"""The confidence of a row whose values are the same numbers, in every phase."""
 
 
 @dataclass(frozen=True)
@@ -54,48 +53,39 @@ def learn(
         BackendUnavailable: for a checkpoint that a side refuses.
     """
     sizes = sizes_of(config_of(checkpoint.path))
-    with run_lessons(checkpoint, reference=reference, candidate=candidate, progress=progress) as lessons:
-        first, *others = lessons.phases
-        still = _still(lessons.phases, "oracle"), _still(lessons.phases, "candidate")
-        pairs = _pairing(first, sizes, still[1]).pairs(still[0])
-        kept, dropped = _holding(pairs, others, sizes, still[1])
-        moving = [
-            sum(value.place not in places for value in phase.values)
-            for phase, places in zip((first.oracle, first.candidate), still, strict=True)
-        ]
+    with open_lessons(checkpoint, reference=reference, candidate=candidate, progress=progress) as lessons:
+        first, second = (name for name, lesson in list(LESSONS.items())[:2])
+        truth = lessons.truths[first][0]
+        still = (
+            steady(truth.oracle, lessons.truths[second][0].oracle),
+            steady(lessons.candidate(first)[0], lessons.candidate(second)[0]),
+        )
+        alignment = Alignment(truth, lambda pairs: lessons.candidate(first, pairs)[0], sizes, still)
+        pairs = alignment.solved()
+        kept, dropped = _holding(pairs, lessons, sizes, still[1])
+        own = [value.place for value in alignment.moving(lessons.candidate(first, pairs)[0])]
     if not kept:
         raise UsageError(f"checkpoint {checkpoint.name}: the sides have no value in common; is it the same model?")
     rows = _with_hands(rows_of(kept), before)
-    table = LearnedTable(checkpoint.model_type, lessons.reference, lessons.candidate, rows)
-    return Learned(table, (moving[0], moving[1]), len(kept), dropped)
-
-
-def _still(phases: Sequence[LearningPhase], side: str) -> set[str]:
-    """Places of a side that have the same numbers in the first phase and in another of its kind."""
-    found: list[PhaseValues] = [getattr(heard, side) for heard in phases if heard.name.endswith("prefill")]
-    return steady(found[0], found[1])
-
-
-def _pairing(heard: LearningPhase, sizes: Mapping[str, int], ignored: Collection[str]) -> Pairing:
-    return Pairing(
-        oracle=heard.oracle,
-        candidate=heard.candidate,
-        floor=floors(oracle=heard.oracle, baseline=heard.baseline),
-        sizes={**heard.sizes, **sizes},
-        ignored=ignored,
-    )
+    table = LearnedTable(checkpoint.model_type, *lessons.origins, rows)
+    moving = sum(value.place not in still[0] for value in truth.oracle.values)
+    return Learned(table, (moving, len(own)), len(kept), dropped)
 
 
 def _holding(
-    pairs: Sequence[Pair], phases: Sequence[LearningPhase], sizes: Mapping[str, int], ignored: Collection[str]
+    pairs: Sequence[Pair], lessons: Lessons, sizes: Mapping[str, int], still: set[str]
 ) -> tuple[list[Pair], tuple[tuple[Pair, str], ...]]:
     """Pairs that hold in all phases, with every place that the port has; and the others, with the first where not."""
     dropped: list[tuple[Pair, str]] = []
-    for heard in phases:
-        pairing = _pairing(heard, sizes, ignored)
-        tried = [(pair, pairing.again(pair)) for pair in pairs]
-        dropped += [(pair, heard.name) for pair, found in tried if found is None]
-        pairs = [found for _, found in tried if found is not None]
+    for name in LESSONS:
+        ports = lessons.candidate(name, pairs)
+        for truth, port in zip(lessons.truths[name], ports, strict=True):
+            pairing = Pairing(
+                oracle=truth.oracle, candidate=port, floor=truth.floor, sizes={**truth.sizes, **sizes}, ignored=still
+            )
+            tried = [(pair, pairing.again(pair)) for pair in pairs]
+            dropped += [(pair, f"{name}, {truth.name}") for pair, found in tried if found is None]
+            pairs = [found for _, found in tried if found is not None]
     return list(pairs), tuple(dropped)
 
 
@@ -105,7 +95,7 @@ def rows_of(pairs: Sequence[Pair]) -> tuple[TableRow, ...]:
     order: list[tuple[object, ...]] = []
     previous = -1
     for pair in pairs:
-        key = in_layers(pair.reference), _ports(pair), str(pair.layout)
+        key = in_layers(pair.reference), _ports(pair), str(pair.layout), pair.confidence
         if key not in found:
             order.insert(previous + 1, key)
         previous = order.index(key)
@@ -123,7 +113,7 @@ def _row(pairs: Sequence[Pair]) -> TableRow:
     pair = pairs[0]
     layers = tuple(int(layer_of(one.reference)) for one in pairs if layer_of(one.reference))
     place = in_layers(pair.reference)
-    return TableRow(step_name(place), place, _ports(pair), pair.layout, layers, CONTENT)
+    return TableRow(step_name(place), place, _ports(pair), pair.layout, layers, pair.confidence)
 
 
 def _named_apart(rows: Sequence[TableRow]) -> list[TableRow]:

@@ -15,6 +15,8 @@ from parity.learning.layout import Rearrangement, distance, find_layout
 from parity.learning.places import in_layer, in_layers, layer_of
 from parity.learning.values import Array, Computation, PhaseValues
 
+CONTENT = "content"
+"""How a pair is known whose values are the same numbers, in every phase."""
 ALLOWED = 16.0
 """Floors within which two values are one: right ports were up to 3 off, another value 1e4 and more."""
 
@@ -30,14 +32,14 @@ class Pair:
         candidate: the port's; one of several, where it does not run the same code in each run.
         layout: how the port's tensor becomes the reference's.
         error: of the port, in floors.
-        rivals: how many other values of the port are as near.
+        confidence: how it is known.
     """
 
     reference: str
     candidate: tuple[str, ...]
     layout: Rearrangement
     error: float
-    rivals: int = 0
+    confidence: str = CONTENT
 
 
 class Pairing:
@@ -48,7 +50,8 @@ class Pairing:
         candidate: the port's, in float32.
         floor: what correct arithmetic errs at a place of the reference.
         sizes: of axes, by name.
-        ignored: places of the port that come of weights alone.
+        ignored: places of the port that come of weights alone, or have a pair.
+        known: pairs that may hold in other layers too.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Pairing:
         floor: Floor,
         sizes: Mapping[str, int],
         ignored: Collection[str] = (),
+        known: Collection[Pair] = (),
     ) -> None:
         self._oracle, self._candidate, self._floor, self._sizes = oracle, candidate, floor, sizes
         self._called = {size: name for name, size in reversed([*sizes.items()]) if size > 1}
@@ -67,13 +71,13 @@ class Pairing:
             if value.place not in ignored:
                 self._by_size[value.array.size].append(value)
         self._firsts = {place: value.place for value in candidate.values for place in value.places}
-        self._known: dict[str, Pair] = {}
+        self._known = {in_layers(pair.reference): pair for pair in known}
 
     def pairs(self, ignored: Collection[str] = ()) -> list[Pair]:
         """In the order of the reference, each place of the port once.
 
         Args:
-            ignored: places of the reference that come of weights alone.
+            ignored: places of the reference that come of weights alone, or have a pair.
         """
         found = [self._pair(value) for value in self._oracle.values if value.place not in ignored]
         nearest: dict[str, Pair] = {}
@@ -101,8 +105,7 @@ class Pairing:
         return found if error <= ALLOWED else None
 
     def _searched(self, value: Computation) -> Pair | None:
-        found = sorted(self._partners(value), key=lambda pair: pair.error)
-        return replace(found[0], rivals=len(found) - 1) if found else None
+        return min(self._partners(value), key=lambda pair: pair.error, default=None)
 
     def _partners(self, value: Computation) -> Iterator[Pair]:
         """Every value that has the same numbers, in any layout."""
@@ -140,9 +143,10 @@ class Pairing:
             return None
         array, floor = self._oracle.array(pair.reference), self._floor(pair.reference)
         places = [place for place in pair.candidate if place in self._candidate]
-        others = [] if places else [value.place for value in self._by_size[array.size]]
+        others = [] if places or pair.confidence != CONTENT else [value.place for value in self._by_size[array.size]]
         errors = {place: self._error(array, self._candidate.array(place), pair.layout) for place in (*places, *others)}
         best = min(errors, key=lambda place: errors[place], default="")
-        if not best or errors[best] > ALLOWED * floor:
+        is_there = bool(best) and errors[best] < float("inf")  # of that size
+        if not is_there or (pair.confidence == CONTENT and errors[best] > ALLOWED * floor):
             return None
         return replace(pair, candidate=tuple(dict.fromkeys((*pair.candidate, best))))

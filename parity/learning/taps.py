@@ -54,9 +54,11 @@ class Taps:
         table: a file, or `ANY`.
         side: whose places these are.
         modules: those that are woven, whose source must be the table's.
+        draft: whether all other places, and those of the table under their own names, are told as well.
     """
 
-    def __init__(self, table: str, side: Side, modules: Sequence[ModuleType]) -> None:
+    def __init__(self, table: str, side: Side, modules: Sequence[ModuleType], *, draft: bool = False) -> None:
+        self._tells_all = draft or table == ANY
         self.table = None if table == ANY else LearnedTable.read(Path(table))
         self._steps: dict[str, tuple[str, Rearrangement | None]] = {}
         if self.table is not None:
@@ -74,10 +76,10 @@ class Taps:
             tap: where steps are emitted.
             sizes: of axes, by name: those of the configuration, and ``batch`` and ``token`` of this chunk.
         """
-        if self.table is None:
-            return lambda place, value: _all(tap, place, value)
 
         def hear(place: str, value: Any) -> Any:
+            if self._tells_all:
+                value = _told(tap, place, value)
             if place not in self._steps:
                 return value
             name, layout = self._steps[place]
@@ -86,7 +88,7 @@ class Taps:
         return hear
 
 
-def _all(tap: Tap, place: str, value: Any) -> Any:
+def _told(tap: Tap, place: str, value: Any) -> Any:
     """Every value that a computation can be known by."""
     size = 1
     for along in value.shape:

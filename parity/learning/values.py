@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -46,11 +46,18 @@ class Computation:
 
 
 class PhaseValues:
-    """One phase of one side's run: every place that was reached, and the numbers there."""
+    """One phase of one side's run: every place that was reached, and the numbers there.
 
-    def __init__(self, trace: Trace, phase: str) -> None:
+    Args:
+        trace: of the run.
+        phase: one of its chunks.
+        without: names of records that are no places.
+    """
+
+    def __init__(self, trace: Trace, phase: str, without: Collection[str] = ()) -> None:
         self._trace = trace
-        self._keys = {key.step: key for key in trace.records if key.phase == phase and key.occurrence == 0}
+        keys = (key for key in trace.records if key.phase == phase and key.occurrence == 0)
+        self._keys = {key.step: key for key in keys if key.step not in without}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)

@@ -130,9 +130,13 @@ class Worker:
         assert issubclass(found, Reference)  # nobody else is asked
         found.reduce(job["model"], Path(job["folder"]))
 
-    def do_sources(self, job: Job) -> Any:
-        """A digest of each source file that places of a learned table are in."""
-        return dict(self._loaded.sources())
+    def do_origin(self, job: Job) -> Any:
+        """The versions of the loaded backend's libraries, and a digest of each source file that it has places in."""
+        return {"versions": dict(self._loaded.versions()), "sources": dict(self._loaded.sources())}
+
+    def do_tap_by(self, job: Job) -> None:
+        """Tap every place, and the steps of a table."""
+        self._loaded.tap_by(Path(job["table"]))
 
     def do_run(self, job: Job) -> None:
         """Run a scenario and write its trace."""
