@@ -7,6 +7,7 @@ its place, and the port runs on from it. The right one makes dozens of later val
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
@@ -65,6 +66,9 @@ class Alignment:
             else:
                 break
             port = self._run([*self._pairs.values()])
+        for bridge in [pair for pair in self._pairs.values() if pair.confidence != CONTENT]:
+            self._explain(bridge, port)
+        port = self._run([*self._pairs.values()])
         settled = [self._settled(pair, port) for pair in self._pairs.values()]
         return sorted(settled, key=lambda pair: self._order[pair.reference])
 
@@ -165,6 +169,33 @@ class Alignment:
             if layer_of(pair.candidate[0]) == layer_of(pair.reference) and other in port and other not in taken:
                 found.append(replace(pair, reference=value.place, candidate=(other,)))
         return found
+
+    def _explain(self, bridge: Pair, port: PhaseValues) -> None:
+        """A bridge may be wrong only because an earlier value is, as a residual sum behind a norm that hid its scale.
+
+        If values before it that are nobody's are put right, and then its own is, the first such is the bridge.
+        """
+        for suspect in self._suspects(bridge, port):
+            before = dict(self._pairs)
+            del self._pairs[bridge.reference]
+            self._pairs[suspect.reference] = suspect
+            found = self._pairing(self._run([*self._pairs.values()])).again(replace(bridge, confidence=CONTENT))
+            if found is not None:
+                self._pairs[bridge.reference] = found
+                return
+            self._pairs = before
+
+    def _suspects(self, bridge: Pair, port: PhaseValues) -> list[Pair]:
+        """What values of the port before a bridge may be that are nobody's: of each the likest, if it is alike."""
+        taken = {pair.candidate[0] for pair in self._pairs.values()}
+        before = itertools.takewhile(lambda value: value.place != bridge.candidate[0], self.moving(port))
+        guessed = [self._guesses(value, port)[:1] for value in before if value.place not in taken]
+        found = [replace(pair, confidence=bridge.confidence) for pairs in guessed for pair in pairs]
+        return [
+            pair
+            for pair in found
+            if pair.error < UNLIKE and self._order[pair.reference] < self._order[bridge.reference]
+        ]
 
     def _settled(self, pair: Pair, port: PhaseValues) -> Pair:
         """The pair as it is known in the end: a bridge whose value is right is none."""
