@@ -66,7 +66,8 @@ class Alignment:
             else:
                 break
             port = self._run([*self._pairs.values()])
-        for bridge in [pair for pair in self._pairs.values() if pair.confidence != CONTENT]:
+        families = {in_layers(pair.reference): pair for pair in reversed([*self._pairs.values()])}
+        for bridge in [pair for pair in families.values() if pair.confidence != CONTENT]:
             self._explain(bridge, port)
         port = self._run([*self._pairs.values()])
         settled = [self._settled(pair, port) for pair in self._pairs.values()]
@@ -121,8 +122,10 @@ class Alignment:
         gains = [len(self._gained(pair)) for pair in tried]
         behind = len([value for value in self.moving(port) if value.place not in self._pairs])
         if tried and max(gains) >= min(GAIN, behind):
-            pair = tried[gains.index(max(gains))]
-            self._add(self._everywhere(replace(pair, confidence=f"bridged ({max(gains)})"), port))
+            confirmed = [*self._pending, tried[gains.index(max(gains))]]
+            self._pending.clear()
+            for pair in confirmed:
+                self._add(self._everywhere(replace(pair, confidence=f"bridged ({max(gains)})"), port))
         elif tried and len(self._pending) < PENDING and tried[0].error < UNLIKE:
             pair = replace(tried[0], confidence=LIKENESS)
             self._pending.append(pair)
@@ -132,16 +135,15 @@ class Alignment:
 
     def _guesses(self, front: Computation, port: PhaseValues) -> list[Pair]:
         """What it may be, the likest first: values of its size in its layer or the next."""
-        found = []
+        found, name = [], self._pairing(port).name
         for value in self._truth.oracle.values:
             if value.array.size != front.array.size or value.place in self._pairs or value.place in self._still[0]:
                 continue
             layers = layer_of(value.place), layer_of(front.place)
             if all(layers) and int(layers[0]) - int(layers[1]) not in (0, 1):
                 continue
-            best = min(guesses(value.array, front.array, self._pairing(port).name), default=None)
-            if best is not None:
-                found.append(Pair(value.place, (front.place,), best[1], best[0], LIKENESS))
+            for error, layout in guesses(value.array, front.array, name):
+                found.append(Pair(value.place, (front.place,), layout, error, LIKENESS))
         last = max((self._order[place] for place in self._pairs), default=-1)
         return sorted(found, key=lambda pair: self._rank(pair, last))[:TRIED]
 
@@ -163,7 +165,7 @@ class Alignment:
         for value in self._truth.oracle.values:
             layer, place = layer_of(value.place), in_layers(value.place)
             if place != in_layers(pair.reference) or value.place in self._pairs or value.place == pair.reference:
-                continue
+                continue  # another family, or known already
             other = in_layer(in_layers(pair.candidate[0]), layer)
             taken = {known.candidate[0] for known in self._pairs.values()}
             if layer_of(pair.candidate[0]) == layer_of(pair.reference) and other in port and other not in taken:
@@ -189,7 +191,8 @@ class Alignment:
         """What values of the port before a bridge may be that are nobody's: of each the likest, if it is alike."""
         taken = {pair.candidate[0] for pair in self._pairs.values()}
         before = itertools.takewhile(lambda value: value.place != bridge.candidate[0], self.moving(port))
-        guessed = [self._guesses(value, port)[:1] for value in before if value.place not in taken]
+        near = (value for value in before if layer_of(value.place) in ("", layer_of(bridge.candidate[0])))
+        guessed = [self._guesses(value, port)[:1] for value in near if value.place not in taken]
         found = [replace(pair, confidence=bridge.confidence) for pairs in guessed for pair in pairs]
         return [
             pair

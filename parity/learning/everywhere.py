@@ -75,21 +75,22 @@ def functions_of(modules: Sequence[ModuleType]) -> Mapping[str, FunctionType]:
     """The functions that modules define, with those of their classes, by ``module:Class.function``."""
     found: dict[str, FunctionType] = {}
     for module in modules:
-        for name, value in _defined(module):
+        for value in _defined(module):
             for function in _within(value):
                 if function.__code__.co_filename == module.__file__:
-                    found[f"{module.__name__}:{name}"] = function
+                    found[f"{module.__name__}:{function.__qualname__}"] = function
     return found
 
 
-def _defined(module: ModuleType) -> Iterator[tuple[str, Any]]:
+def _defined(module: ModuleType) -> Iterator[Any]:
     """What may be functions, in the order of definition: of the module, and of the classes that it makes."""
-    for name, value in vars(module).items():
+    for value in vars(module).values():
         if not inspect.isclass(value):
-            yield name, value
+            yield value
         elif value.__module__ == module.__name__:
-            methods = ((inner, held) for inner, held in vars(value).items() if not isinstance(held, property))
-            yield from ((f"{name}.{inner}", held) for inner, held in methods if inner not in UNTOUCHED)
+            yield from (
+                held for name, held in vars(value).items() if name not in UNTOUCHED and not isinstance(held, property)
+            )
 
 
 def _within(value: Any) -> Iterator[FunctionType]:

@@ -28,19 +28,16 @@ class Lesson:
 
     Attributes:
         rows: of the batch.
-        tokens: of each row, drawn.
-        cache: whether a decode step follows.
+        tokens: of each row, drawn; a decode step follows.
     """
 
     rows: int
     tokens: int
-    cache: bool = True
 
 
 LESSONS: Mapping[str, Lesson] = {
     "learn-short": Lesson(2, 11),
     "learn-long": Lesson(3, 17),
-    "learn-uncached": Lesson(2, 13, cache=False),
 }
 """By the scenario's name. No rows or tokens are the size of another axis of a drawn checkpoint: sizes name axes."""
 

@@ -11,8 +11,7 @@ from parity.scenario import Chunk, Scenario
 from reference.common.schedules import SCHEDULES, SPECIAL_IDS, Facts, decode_steps, require_context
 
 MEANINGS = {
-    "one-shot": "the prompt in one chunk, without a cache",
-    "cached": "the prompt in one chunk, filling a cache",
+    "one-shot": "the prompt in one chunk, filling a cache",
     "decode": "prefill, then 8 decode steps forced to the oracle's tokens",
     "chunked": "prefill in uneven chunks, one of them longer than the sliding window",
     "long": "a prompt longer than the sliding window, then 2 decode steps",
@@ -48,10 +47,11 @@ def build(name: str, prompt: list[int], facts: Facts) -> Scenario:
         raise UsageError(f"unknown scenario {name!r}; there are {', '.join(MEANINGS)}")
     if name in LESSONS:
         return _learned(name, facts)
-    return require_context(SCHEDULES[name](name, prompt, facts), facts)
+    schedule = SCHEDULES["cached" if name == "one-shot" else name]
+    return require_context(schedule(name, prompt, facts), facts)
 
 
 def _learned(name: str, facts: Facts) -> Scenario:
     lesson = LESSONS[name]
     chunk = Chunk("prefill", tuple(map(tuple, drawn(lesson.rows, lesson.tokens, facts))))
-    return Scenario(name, (chunk, *(decode_steps(1, 1) if lesson.cache else ())), (0,) * lesson.rows, lesson.cache)
+    return Scenario(name, (chunk, *decode_steps(1, 1)), (0,) * lesson.rows)
