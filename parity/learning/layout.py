@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -212,7 +212,7 @@ def arranged(
     inside = sorted(parts, key=lambda part: -part[1])
     if [stride for _, stride in inside] != list(_strides([size for size, _ in inside])):
         return None
-    names = _names([size for size, _ in parts], name)
+    names = distinct(name(size) for size, _ in parts)
     by_stride = {stride: called for (_, stride), called in zip(parts, names, strict=True)}
     there = [(size, by_stride[stride]) for size, stride in inside]
     here = [(size, called) for (size, _), called in zip(parts, names, strict=True)]
@@ -233,10 +233,10 @@ def _refined(parts: Parts, candidate: Sequence[int]) -> Parts:
     return found
 
 
-def _names(sizes: Sequence[int], name: Callable[[int], str]) -> list[str]:
+def distinct(names: Iterable[str]) -> list[str]:
     """Names of axes, each once: a second token is what a first one sees."""
     found: list[str] = []
-    for called in map(name, sizes):
+    for called in names:
         second = "key" if called == "token" else f"{called}_2"
         found.append(called if called not in found else second if second not in found else f"axis_{len(found)}")
     return found

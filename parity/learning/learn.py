@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from parity.checkpoint import Checkpoint, config_of
 from parity.errors import UsageError
 from parity.learning.alignment import Alignment
-from parity.learning.lessons import Lessons, open_lessons
+from parity.learning.layout import Rearrangement, distinct
+from parity.learning.lessons import Lessons, TrueValues, open_lessons
 from parity.learning.pairing import Pair, Pairing
 from parity.learning.places import in_layers, layer_of, step_name
-from parity.learning.sizes import sizes_of
+from parity.learning.sizes import name_of, sizes_of
 from parity.learning.table import BY_HAND, LearnedTable, TableRow
 from parity.learning.taps import LESSONS
 from parity.learning.values import steady
 from parity.running.progress import Progress
+
+NOT_SHOWN = "not shown"
+"""The confidence of the reference's result, where the port has no such value."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def learn(
         own = [value.place for value in alignment.moving(lessons.candidate(first, pairs)[0])]
     if not kept:
         raise UsageError(f"checkpoint {checkpoint.name}: the sides have no value in common; is it the same model?")
-    rows = _with_hands(rows_of(kept), before)
+    rows = _with_hands(rows_of([*kept, *_unshown(truth, sizes, kept)]), before)
     table = LearnedTable(checkpoint.model_type, *lessons.origins, rows)
     moving = sum(value.place not in still[0] for value in truth.oracle.values)
     return Learned(table, (moving, len(own)), len(kept), dropped)
@@ -87,6 +91,15 @@ def _holding(
             dropped += [(pair, f"{name}, {truth.name}") for pair, found in tried if found is None]
             pairs = [found for _, found in tried if found is not None]
     return list(pairs), tuple(dropped)
+
+
+def _unshown(truth: TrueValues, sizes: Mapping[str, int], pairs: Sequence[Pair]) -> Iterator[Pair]:
+    """The reference's result, where the port shows none that is like it: that is no parity, whatever came before."""
+    result = truth.oracle.values[-1]
+    if result.place not in {pair.reference for pair in pairs}:
+        names = name_of({**truth.sizes, **sizes})
+        axes = tuple((name,) for name in distinct(map(names, result.array.shape)))
+        yield Pair(result.place, (), Rearrangement(axes, axes), float("inf"), NOT_SHOWN)
 
 
 def rows_of(pairs: Sequence[Pair]) -> tuple[TableRow, ...]:

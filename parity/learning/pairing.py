@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from parity.errors import UsageError
 from parity.learning.layout import Rearrangement, distance, find_layout
 from parity.learning.places import in_layer, in_layers, layer_of
+from parity.learning.sizes import name_of
 from parity.learning.values import Array, Computation, PhaseValues
 
 CONTENT = "content"
@@ -65,7 +66,7 @@ class Pairing:
         known: Collection[Pair] = (),
     ) -> None:
         self._oracle, self._candidate, self._floor, self._sizes = oracle, candidate, floor, sizes
-        self._called = {size: name for name, size in reversed([*sizes.items()]) if size > 1}
+        self.name = name_of(sizes)
         self._by_size: dict[int, list[Computation]] = defaultdict(list)
         for value in candidate.values:
             if value.place not in ignored:
@@ -124,15 +125,6 @@ class Pairing:
         except UsageError:
             return float("inf")
         return distance(oracle=oracle, candidate=shown) if shown.shape == oracle.shape else float("inf")
-
-    def name(self, size: int) -> str:
-        """What an axis of that size is called; of two that it is the product of, both."""
-        if size in self._called:
-            return self._called[size]
-        for one, first in self._called.items():
-            if size % one == 0 and size // one in self._called:
-                return f"{first}_{self._called[size // one]}"
-        return f"axis_{size}"
 
     def again(self, pair: Pair) -> Pair | None:
         """A pair of another phase, with the place that the port has here; None where it does not hold.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 NAMES = {
@@ -31,3 +31,20 @@ def sizes_of(config: Mapping[str, Any]) -> dict[str, int]:
         numbers.setdefault("head_dim", hidden // heads)
     known = {name: numbers[key] for key, name in NAMES.items() if key in numbers}
     return known | {key: value for key, value in numbers.items() if key not in NAMES and not key.endswith("_id")}
+
+
+def name_of(sizes: Mapping[str, int]) -> Callable[[int], str]:
+    """What an axis of a size is called; one that is the product of two has the names of both."""
+    called = {size: name for name, size in reversed([*sizes.items()]) if size > 1}
+
+    def name(size: int) -> str:
+        if size in called:
+            return called[size]
+        pairs = (f"{first}_{called[size // one]}" for one, first in called.items() if _cuts(one, size, called))
+        return next(pairs, f"axis_{size}")
+
+    return name
+
+
+def _cuts(one: int, size: int, called: Mapping[int, str]) -> bool:
+    return size % one == 0 and size // one in called

@@ -50,7 +50,7 @@ class Origin(_Strict):
 class _TableRow(_Strict):
     name: str
     reference: str
-    candidate: str | list[str]
+    candidate: str | list[str] = []
     layout: str
     layers: str = ""
     confidence: str
@@ -71,7 +71,8 @@ class TableRow:
     Attributes:
         name: of the step; ``{layer}`` stands for the layer, here and in the places.
         reference: where the reference computes it.
-        candidate: where the port does: one of these places, for it may have several ways to run.
+        candidate: where the port does: one of these places, for it may have several ways to run; none where it does
+            not show the step, which is then uncovered.
         layout: how the port's tensor becomes the reference's.
         layers: those that have it; none for a step outside of layers.
         confidence: ``content``, or ``by hand``.
@@ -125,7 +126,7 @@ class LearnedTable:
         """The steps that a port is held to."""
         members = self.members()
         steps = tuple(
-            Step(row.name, row.layout.axes, "float", f"learned: the port's {row.candidate[0]}", row.reference)
+            Step(row.name, row.layout.axes, "float", f"the port: {' or '.join(row.candidate) or '-'}", row.reference)
             for row in members
         )
         logits = [row.name for row in members if row.layout.axes[-1:] == (LOGITS,)]
@@ -155,7 +156,7 @@ class LearnedTable:
             yield ""
         for row in self.rows:
             yield "[[step]]"
-            ports: Any = row.candidate[0] if len(row.candidate) == 1 else row.candidate
+            ports: Any = row.candidate[0] if len(row.candidate) == 1 else [*row.candidate]
             fields = {**vars(row), "candidate": ports, "layout": str(row.layout), "layers": ranges(row.layers)}
             yield from (
                 f"{field} = {json.dumps(given, ensure_ascii=False)}" for field, given in fields.items() if given
@@ -196,8 +197,6 @@ def _row(row: _TableRow) -> TableRow:
     if bool(layers) != (LAYER in row.name) or bool(layers) != (LAYER in row.reference):
         raise UsageError(f"step {row.name!r}: name and place have {LAYER} where there are layers, and only there")
     ports = (row.candidate,) if isinstance(row.candidate, str) else tuple(row.candidate)
-    if not ports:
-        raise UsageError(f"step {row.name!r}: no place of the candidate")
     return TableRow(row.name, row.reference, ports, Rearrangement.parse(row.layout), layers, row.confidence)
 
 
