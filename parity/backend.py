@@ -152,18 +152,6 @@ class Backend(ABC):
             UsageError: for an option's value that cannot be.
         """
 
-    def sources(self) -> Mapping[str, str]:
-        """A digest of each source file that places of a learned table are in, by the name of its module."""
-        return {}
-
-    def tap_by(self, table: Path) -> None:
-        """From now on, tap every place, and beside it the steps of a table, which may be replaced.
-
-        Raises:
-            UsageError: for a backend that has no places.
-        """
-        raise UsageError(f"backend {self.name} has no places that a table could name")
-
     @abstractmethod
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
         """Begin anew with ``len(padding)`` rows, each left-padded by so many tokens; forget what was read before."""
@@ -250,19 +238,6 @@ class Reference(Backend):
         Raises:
             UsageError: for what the model cannot run: another architecture, a prompt or a file that is too long.
         """
-
-    @classmethod
-    def reduce(cls, model: str, folder: Path) -> None:
-        """Write a small random checkpoint of a model's architecture, of which a table can be learned in seconds.
-
-        Args:
-            model: the folder of a checkpoint, whose layers it has in smaller sizes; or a type of model.
-            folder: a new one.
-
-        Raises:
-            UsageError: where the reference makes none.
-        """
-        raise UsageError(f"reference {cls.name} draws no checkpoints")
 
     @abstractmethod
     def contract(self) -> Contract:

@@ -17,6 +17,7 @@ from parity import backend
 from parity.checkpoint import config_of
 from parity.discovery import TABLE
 from parity.errors import BackendUnavailable, UsageError
+from parity.learnable import Learnable
 from parity.learning.sizes import sizes_of
 from parity.learning.taps import ANY, MEANING, Taps, digests, modules_of
 from parity.media import Prompt
@@ -31,7 +32,7 @@ OUTSIDE = ("mlx_lm.models.cache",)
 """What keeps the past in a form of its own, which the reference does not have."""
 
 
-class Backend(backend.Backend):
+class Backend(backend.Backend, Learnable):
     """A language model of mlx-lm, as installed."""
 
     name: ClassVar[str] = "mlx-lm"

@@ -19,6 +19,7 @@ from parity.checkpoint import config_of
 from parity.contract import Contract
 from parity.discovery import TABLE
 from parity.errors import BackendUnavailable, UsageError
+from parity.learnable import Learnable
 from parity.learning.sizes import sizes_of
 from parity.learning.taps import ANY, MEANING, Taps, digests, modules_of
 from parity.media import Part, Prompt
@@ -36,7 +37,7 @@ OUTSIDE = ("transformers.cache_utils", "transformers.masking_utils", "transforme
 CURE = "install the extra [hf]"
 
 
-class Reference(backend.Reference):
+class Reference(backend.Reference, Learnable):
     """`AutoModelForCausalLM`, with a tap behind every value of its source while it is recorded."""
 
     name: ClassVar[str] = "transformers"
