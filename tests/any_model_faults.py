@@ -86,6 +86,7 @@ def _common(module: str, model: str, block: str) -> dict[str, Fault]:
 
 
 SWIGLU = "swiglu(self.gate_proj(x), self.up_proj(x))"
+TAKEN = "scores = mx.take_along_axis(gates, inds, axis=-1)"
 FAULTS: Mapping[str, Mapping[str, Fault]] = {
     "qwen3": {
         **_common("qwen3", "Qwen3Model", "TransformerBlock"),
@@ -96,15 +97,9 @@ FAULTS: Mapping[str, Mapping[str, Fault]] = {
     },
     "qwen3_moe": {
         **_common("qwen3_moe", "Qwen3MoeModel", "Qwen3MoeDecoderLayer"),
-        "not-normalised": Fault(
-            "model.layers.0.mlp.gate",
-            (
-                (
-                    "mlx_lm.models.qwen3_moe:Qwen3MoeSparseMoeBlock.__call__",
-                    "scores /= mx.sum(scores, axis=-1, keepdims=True)",
-                    "pass",
-                ),
-            ),
+        "scores": Fault(
+            "model.layers.0.mlp.experts.batched_mm_experts_forward.final_hidden_states",
+            (("mlx_lm.models.qwen3_moe:Qwen3MoeSparseMoeBlock.__call__", TAKEN, f"{TAKEN} * 1.02"),),
         ),
     },
 }

@@ -85,9 +85,17 @@ def _has(config: PreTrainedConfig, key: str) -> bool:
     return hasattr(config, key) or hasattr(config, f"_{key}")
 
 
-def completed(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A ``config.json`` with the keys of before transformers 5 beside those of today, which other packages read."""
-    found = dict(config)
+def completed(config: Mapping[str, Any], aliases: Mapping[str, str]) -> dict[str, Any]:
+    """A ``config.json`` with the keys of before transformers 5 beside those of today, which other packages read.
+
+    Args:
+        config: as transformers wrote it.
+        aliases: other names of its keys, as the configuration's class knows them.
+    """
+    found = dict(config) | {alias: config[key] for alias, key in aliases.items() if key in config}
+    heads, hidden = found.get("num_attention_heads"), found.get("hidden_size")
+    if heads and hidden and hidden % heads == 0:
+        found.setdefault("head_dim", hidden // heads)
     rotary = found.get("rope_parameters") or {}
     full, sliding = rotary.get("full_attention", rotary), rotary.get("sliding_attention", {})
     if "rope_theta" in full:

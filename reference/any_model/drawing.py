@@ -41,7 +41,9 @@ def draw(model: str, folder: Path, seed: int = 0) -> None:
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"model {model!r}: transformers makes no language model of it ({reason})") from error
     file = folder / "config.json"
-    file.write_text(json.dumps(completed(json.loads(file.read_text())), indent=1), encoding="utf-8")
+    file.write_text(
+        json.dumps(completed(json.loads(file.read_text()), config.attribute_map), indent=1), encoding="utf-8"
+    )
 
 
 def fill(model: nn.Module, seed: int) -> None:

@@ -21,6 +21,7 @@ def load(checkpoint: Path, arithmetic: Arithmetic) -> PreTrainedModel:
     asked: dict[str, Any] = {
         "dtype": getattr(torch, arithmetic.storage),
         "attn_implementation": "eager",
+        "experts_implementation": "batched_mm",  # the grouped kernel has no float64
         "local_files_only": True,
         "use_safetensors": True,
         "output_loading_info": True,
