@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from parity.checkpoint import OVERLAY, Checkpoint, with_overlay
 from parity.contract import Contract
 from parity.diagnosis.naming import Knowledge, Namer
-from parity.discovery import reference_of, require_dtype
+from parity.discovery import Choice, reference_of, require_dtype
 from parity.errors import CannotWrite, ParityError
 from parity.judging.baseline import Baseline, judged
 from parity.judging.judgement import Comparison, Judgement
@@ -87,7 +87,8 @@ def compare(request: Request, *, progress: Progress, look: Onlooker | None = Non
         for part in others:  # each has an oracle of its own, and so a folder
             parts.append(_compared(part, folder / file_name(part.candidates[0]), progress, look))
     found = [judgement for part in parts for judgement in part.judgements]
-    found.sort(key=lambda one: (request.scenarios.index(one.scenario), request.candidates.index(one.candidate)))
+    order = [Choice.parse(name).shown for name in request.candidates]
+    found.sort(key=lambda one: (request.scenarios.index(one.scenario), order.index(one.candidate)))
     return replace(parts[0], judgements=tuple(found))
 
 

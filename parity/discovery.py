@@ -13,6 +13,11 @@ from parity.errors import UsageError
 
 BACKENDS = "parity.backends"
 REFERENCES = "parity.references"
+OF_ANY_MODEL = ".any-model"
+"""Behind the name of a group: the backends of that for any model, by a learned table. One that is given a table is
+looked up there."""
+TABLE = "table"
+"""The option that names a table."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,18 @@ class Choice:
 
     @property
     def suffix(self) -> str:
-        """The options as they are written behind a name; empty for none."""
-        return "@" + ":".join(f"{name}={value}" for name, value in self.options) if self.options else ""
+        """The options as they are written behind a name, but for the table, which says nothing of what computes."""
+        shown = ":".join(f"{name}={value}" for name, value in self.options if name != TABLE)
+        return f"@{shown}" if shown else ""
+
+    @property
+    def shown(self) -> str:
+        """What reports call it."""
+        return self.name + self.suffix
+
+    def group(self, group: str) -> str:
+        """The group of entry points that it is looked up in."""
+        return group + OF_ANY_MODEL if any(name == TABLE for name, _ in self.options) else group
 
     @classmethod
     def parse(cls, spec: str) -> Choice:
@@ -55,7 +70,8 @@ def available(group: str = BACKENDS) -> Mapping[str, str]:
 
 def is_installed(spec: str, group: str = BACKENDS) -> bool:
     """Whether `spec` is the name of an installed backend, and not ``module:Class``."""
-    return Choice.parse(spec).name in available(group)
+    choice = Choice.parse(spec)
+    return choice.name in available(choice.group(group))
 
 
 def require(spec: str, group: str = BACKENDS) -> None:
@@ -64,7 +80,8 @@ def require(spec: str, group: str = BACKENDS) -> None:
     Raises:
         UsageError: for an unknown name, or options that are written wrong.
     """
-    target_of(Choice.parse(spec).name, group, "backend")
+    choice = Choice.parse(spec)
+    target_of(choice.name, choice.group(group), "backend")
 
 
 def source_of(spec: str) -> Path:
@@ -73,7 +90,8 @@ def source_of(spec: str) -> Path:
     Raises:
         UsageError: for an unknown name, or a module that is nowhere.
     """
-    return place_of(Choice.parse(spec).name, BACKENDS, "backend")
+    choice = Choice.parse(spec)
+    return place_of(choice.name, choice.group(BACKENDS), "backend")
 
 
 def require_dtype(spec: str, known: Sequence[str], dtype: str) -> None:
@@ -93,6 +111,7 @@ def find(spec: str, group: str = BACKENDS) -> type[Backend]:
         UsageError: for an unknown name, a target that is not a backend, or options that cannot be.
     """
     choice = Choice.parse(spec)
+    group = choice.group(group)
     found = load(choice.name, group, "backend")
     if not (isinstance(found, type) and issubclass(found, Backend)):
         target = available(group).get(choice.name, choice.name)
@@ -110,11 +129,36 @@ def find_reference(spec: str) -> type[Reference]:
     Raises:
         UsageError: for an unknown name, or a backend that is no reference.
     """
-    require_survivable(Choice.parse(spec).name, REFERENCES, "backend")
+    choice = Choice.parse(spec)
+    require_survivable(choice.name, choice.group(REFERENCES), "backend")
     found = find(spec, REFERENCES)
     if not issubclass(found, Reference):
         raise UsageError(f"backend {spec!r} is no reference: it has no contract and no scenarios")
     return found
+
+
+def with_table(spec: str, table: str) -> str:
+    """A backend as users write it, for any model by a table."""
+    return f"{spec}{':' if '@' in spec else '@'}{TABLE}={table}"
+
+
+def learnable(checkpoint: Checkpoint, spec: str | None = None) -> str | None:
+    """The reference for any model that stands in where no contract was written for a checkpoint's type of model.
+
+    Args:
+        checkpoint: whose contract is asked for.
+        spec: the reference that a user named.
+
+    Returns:
+        Its name, to be given a table; None where there is a contract, or no such reference.
+    """
+    if spec is None:
+        return None if [*references_of(checkpoint)] else next(iter(available(REFERENCES + OF_ANY_MODEL)), None)
+    choice = Choice.parse(spec)
+    if choice.group("") or choice.name not in available(REFERENCES + OF_ANY_MODEL):
+        return None
+    known = choice.name in available(REFERENCES) and checkpoint.model_type in find_reference(spec).model_types
+    return None if known else spec
 
 
 def reference_of(checkpoint: Checkpoint, spec: str | None = None) -> str:

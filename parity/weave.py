@@ -15,7 +15,7 @@ import importlib
 import inspect
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import CodeType, FunctionType
 from typing import Any
@@ -51,16 +51,24 @@ def weave(sites: Iterable[Site], handler: Handler, edits: Iterable[Edit] = ()) -
     missing = [str(site) for _, _, weaver in woven for site in weaver.sites if site not in weaver.lines]
     if missing:
         raise BackendUnavailable(f"the installed source lacks {len(missing)} site(s): {'; '.join(missing)}")
-    originals = [(function, function.__code__) for function, _, _ in woven]
+    with swapped([(function, code) for function, code, _ in woven], {HANDLER: _dispatch(handler)}):
+        yield
+
+
+@contextmanager
+def swapped(codes: Sequence[tuple[FunctionType, CodeType]], names: Mapping[str, Any]) -> Iterator[None]:
+    """Run the body with other code in functions, which finds `names` among their globals; then all is as it was."""
+    originals = [(function, function.__code__) for function, _ in codes]
     try:
-        for function, code, _ in woven:
-            function.__globals__[HANDLER] = _dispatch(handler)
+        for function, code in codes:
+            function.__globals__.update(names)
             function.__code__ = code
         yield
     finally:
         for function, code in originals:
             function.__code__ = code
-            function.__globals__.pop(HANDLER, None)
+            for name in names:
+                function.__globals__.pop(name, None)
 
 
 def resolve(path: str) -> FunctionType:
@@ -78,11 +86,17 @@ def resolve(path: str) -> FunctionType:
             found = inspect.getattr_static(found, part)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"no function {path}: {error}") from error
+    found = innermost(found)
+    if not isinstance(found, FunctionType):
+        raise UsageError(f"{path} is not a Python function")
+    return found
+
+
+def innermost(found: Any) -> Any:
+    """The function inside methods and wrappers, where there is one; else what lies innermost."""
     found = inspect.unwrap(getattr(found, "__func__", found))
     if type(found) is not FunctionType:  # some wrappers claim to be one
         found = next((held for held in gc.get_referents(found) if type(held) is FunctionType), found)
-    if not isinstance(found, FunctionType):
-        raise UsageError(f"{path} is not a Python function")
     return found
 
 
@@ -120,10 +134,10 @@ def _woven(path: str, sites: tuple[Site, ...], edits: tuple[Edit, ...]) -> tuple
     ast.increment_lineno(tree, function.__code__.co_firstlineno - 1)
     weaver = _Weaver(sites, owner="self" if "self" in function.__code__.co_varnames else None)
     tree.body = weaver.entry() + [node for statement in tree.body for node in weaver.statements(statement)]
-    return _compile(tree, function), weaver
+    return compiled(tree, function), weaver
 
 
-def _compile(tree: ast.FunctionDef, function: FunctionType) -> CodeType:
+def compiled(tree: ast.FunctionDef, function: FunctionType) -> CodeType:
     """Compile inside a factory that has the same free variables, so the code object fits the function's closure."""
     cells = ast.arguments([], [ast.arg(name) for name in function.__code__.co_freevars], None, [], [], None, [])
     outer = ast.FunctionDef("factory", cells, [tree], [], None)

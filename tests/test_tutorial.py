@@ -7,7 +7,7 @@ import pytest
 import scipy.special
 
 from parity.tap import ScopedTap
-from tests.pages import BLOCK, ROOT, follow
+from tests.pages import BLOCK, ROOT, follow, wherever
 
 
 @pytest.mark.slow
@@ -15,6 +15,13 @@ def test_the_page(tmp_path):
     """From the first block to the last."""
     kinds = follow(ROOT / "docs" / "port-your-own-model.md", tmp_path)
     assert [kinds.count(kind) for kind in ("python", "diff", "console")] == [8, 1, 7]
+
+
+@pytest.mark.slow
+def test_the_page_of_any_model(tmp_path):
+    """A checkpoint is drawn, a table learned, a planted bug found; figures depend on the machine."""
+    kinds = follow(ROOT / "docs" / "any-model.md", tmp_path, wherever)
+    assert [kinds.count(kind) for kind in ("python", "console")] == [1, 5]
 
 
 def test_the_readme_s_tap_records_and_gives_back():

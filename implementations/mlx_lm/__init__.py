@@ -59,7 +59,9 @@ class Backend(Package):
 
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
         """Begin a conversation with the package's own caches; those of the last one are dropped."""
-        self._cache = self._caches(padding) if cache else None
+        from implementations.mlx_lm.caches import caches
+
+        self._cache = caches(self._model, padding) if cache else None
         if any(padding) and not cache:
             raise UsageError("mlx-lm reads left padding from its caches: a padded batch needs start(cache=True)")
 
@@ -79,15 +81,3 @@ class Backend(Package):
             logits = self._model(mx.array(token_ids.astype(np.int32)), cache=self._cache)
         mx.eval(logits, [cache.state for cache in self._cache or ()])
         return self.tensors.to_numpy(logits, None)
-
-    def _caches(self, padding: tuple[int, ...]) -> list[Any]:
-        """The package's own: for several rows the batch caches that its generation merges of one cache a row."""
-        from mlx_lm.models.cache import make_prompt_cache
-
-        if len(padding) == 1:
-            return make_prompt_cache(self._model)
-        rows = [make_prompt_cache(self._model) for _ in padding]
-        merged = [row[0].merge(list(row)) for row in zip(*rows, strict=True)]
-        for cache in merged:
-            cache.prepare(left_padding=list(padding))
-        return merged

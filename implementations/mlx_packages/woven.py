@@ -56,7 +56,7 @@ class Woven:
         if tap is SILENT and not self._edits:
             yield
             return
-        with weave(() if tap is SILENT else self._steps, handle, self._edits), _as_python():
+        with weave(() if tap is SILENT else self._steps, handle, self._edits), as_python():
             yield
 
 
@@ -74,7 +74,8 @@ def _through(tap: Tap, step: At, name: str, value: Any, used: Mapping[str, Any])
 
 
 @contextmanager
-def _as_python() -> Iterator[None]:
+def as_python() -> Iterator[None]:
+    """Without `mx.compile`: a compiled function runs its Python once, and would call no tap afterwards."""
     mx.disable_compile()
     try:
         yield

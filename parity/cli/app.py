@@ -13,6 +13,7 @@ from parity.cli import (
     comparing,
     costing,
     generating,
+    learning,
     reading,
     reporting,
     running,
@@ -39,6 +40,7 @@ app = typer.Typer(
 BUILT_IN: tuple[Callable[..., int], ...] = (
     comparing.compare,
     costing.cost,
+    learning.learn,
     watching.watch,
     auditing.audit,
     calibrating.calibrate,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.cli.options import (
+    MLX,
     Adapter,
     Audios,
     Candidates,
@@ -25,6 +26,7 @@ from parity.cli.options import (
     Report,
     Scenarios,
     Strict,
+    Table,
     Timeout,
     given_prompt,
     media,
@@ -49,7 +51,8 @@ def compare(
     model: Model = None,
     adapter: Adapter = None,
     reference: Reference = None,
-    candidates: Candidates = "mlx",
+    candidates: Candidates = MLX,
+    table: Table = None,
     dtype: Dtypes = "float32",
     scenario: Scenarios = "one-shot",
     report: Report = None,
@@ -61,43 +64,48 @@ def compare(
     as_json: Json = False,
 ) -> int:
     """Run the reference and the candidates, and judge every step against the measured floor."""
+    from parity.checkpoint import find_checkpoint
+    from parity.cli.learning import parties
     from parity.compare import Request
-    from parity.discovery import require
+    from parity.discovery import reference_of, require
     from parity.report.html import require_templates
     from parity.report.json import prepare
     from parity.running.plan import require_admitted, require_dtypes, require_prompt
 
     prompt, given = given_prompt(prompt), media(image, audio)
-    backends, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
-    checkpoint, true = loadable(model, reference, adapter)
-    scenarios = scenarios_of(scenario, given, true)
-    for name in backends:
-        require(name)
+    named, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
+    checkpoint = find_checkpoint(model, adapter)
     require_prompt(prompt)
-    require_admitted(checkpoint, true, prompt, given)
-    if report:
-        require_templates()
-    for folder in filter(None, (report, keep)):
-        prepare(folder)
-    _require_free(keep, dtypes, scenarios)
-    if len(dtypes) > 1:  # one alone is refused by the comparison, whose candidates are imported first
-        require_dtypes(backends, dtypes)
-    request = Request(
-        checkpoint=checkpoint,
-        candidates=backends,
-        dtype=dtypes[0],
-        scenarios=scenarios,
-        prompt=prompt,
-        media=given,
-        reference=true,
-        diagnose=diagnosis,
-        strict=strict,
-        timeout=timeout,
-        remember=remember,
-    )
-    gatherer = _gatherer(request) if report else None
-    comparison = _compare([replace(request, dtype=name, keep=_kept(keep, name, dtypes)) for name in dtypes], gatherer)
-    written = _write(comparison, gatherer, report) if report and gatherer else None
+    with parties(checkpoint, table, reference, named, remember=remember) as (known, backends):
+        true = reference_of(checkpoint, known)
+        scenarios = scenarios_of(scenario, given, true)
+        for name in backends:
+            require(name)
+        require_admitted(checkpoint, true, prompt, given)
+        if report:
+            require_templates()
+        for folder in filter(None, (report, keep)):
+            prepare(folder)
+        _require_free(keep, dtypes, scenarios)
+        if len(dtypes) > 1:  # one alone is refused by the comparison, whose candidates are imported first
+            require_dtypes(backends, dtypes)
+        request = Request(
+            checkpoint=checkpoint,
+            candidates=backends,
+            dtype=dtypes[0],
+            scenarios=scenarios,
+            prompt=prompt,
+            media=given,
+            reference=true,
+            diagnose=diagnosis,
+            strict=strict,
+            timeout=timeout,
+            remember=remember,
+        )
+        gatherer = _gatherer(request) if report else None
+        requests = [replace(request, dtype=name, keep=_kept(keep, name, dtypes)) for name in dtypes]
+        comparison = _compare(requests, gatherer)
+        written = _write(comparison, gatherer, report) if report and gatherer else None
     _print(comparison, written, keep if len(dtypes) == 1 else None, as_json=as_json)
     return comparison.exit_code
 

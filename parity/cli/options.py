@@ -59,6 +59,17 @@ Audios = Annotated[
 Candidates = Annotated[
     str, typer.Option("--candidates", envvar="PARITY_CANDIDATES", metavar="NAME[,NAME]", help="Backends to judge.")
 ]
+MLX = "mlx"
+"""The candidate where none is named."""
+Table = Annotated[
+    Path | None,
+    typer.Option(
+        "--table",
+        envvar="PARITY_TABLE",
+        metavar="FILE",
+        help="Judge by a learned table, by its own reference and port.",
+    ),
+]
 Dtypes = Annotated[
     str, typer.Option("--dtype", envvar="PARITY_DTYPE", metavar="NAME[,NAME]", help="Arithmetic of the candidates.")
 ]

@@ -13,7 +13,7 @@ from typing import Any
 import xxhash
 
 from parity.checkpoint import Checkpoint
-from parity.discovery import REFERENCES, find_reference, is_installed
+from parity.discovery import REFERENCES, TABLE, Choice, find_reference, is_installed
 
 ARITHMETIC = (
     "ATEN", "BLIS", "CUBLAS", "CUDA", "DNNL", "GOTO", "HIP", "KMP", "LD", "MALLOC", "MKL", "NUMEXPR", "NVIDIA", "OMP",
@@ -31,10 +31,12 @@ def identity(reference: str, checkpoint: Checkpoint, environment: Mapping[str, s
     """
     if not is_installed(reference, REFERENCES):
         return None
-    found = find_reference(reference)
+    found, choice = find_reference(reference), Choice.parse(reference)
+    table = dict(choice.options).get(TABLE)
     variables = {**os.environ, **found.environment(), **environment}
     return {
-        "reference": reference,
+        "reference": choice.shown,
+        "table": table and (xxhash.xxh3_128_hexdigest(Path(table).read_bytes()) if Path(table).is_file() else table),
         "class": f"{found.__module__}:{found.__qualname__}",
         "source": [source_digest(found.__module__.partition(".")[0]), source_digest("parity")],
         "libraries": [_installed(), *map(_stamp, found.versions())],

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from parity.checkpoint import Checkpoint
-from parity.discovery import BACKENDS, REFERENCES
+from parity.discovery import BACKENDS, REFERENCES, Choice
 from parity.media import Part
 from parity.running.cache import Cache
 from parity.running.cached import CachedParty
@@ -79,7 +79,7 @@ class Parties:
 
     def candidate(self, name: str, dtype: str, environment: Mapping[str, str] | None = None) -> Party:
         """Open a backend that is judged, by its name and options; `environment` is its own in place of the others'."""
-        party = self._noted(self._opened(name, name, BACKENDS, environment), dtype)
+        party = self._noted(self._opened(Choice.parse(name).shown, name, BACKENDS, environment), dtype)
         self._candidates.add(party)
         return party
 

@@ -28,6 +28,7 @@ def steady(monkeypatch):
     )
     monkeypatch.setattr("parity.running.plan.require_admitted", lambda *given: None)
     monkeypatch.setattr("parity.discovery.reference_of", lambda checkpoint, spec=None: spec or "transformers")
+    monkeypatch.setattr("parity.learning.subject.learnable", lambda checkpoint, spec=None: None)
 
 
 @pytest.fixture

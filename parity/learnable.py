@@ -1,0 +1,49 @@
+"""What a backend for any model offers besides: places in its source that a learned table can name."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+
+from parity.errors import UsageError
+
+
+class Learnable(ABC):
+    """The part of a backend that learning asks for; it stands beside `parity.backend.Backend`."""
+
+    @abstractmethod
+    def sources(self) -> Mapping[str, str]:
+        """A digest of each source file that places are in, by the name of its module."""
+
+    def tap_by(self, table: Path) -> None:
+        """From now on, tap every place, and beside it the steps of a table, which may be replaced.
+
+        Raises:
+            UsageError: for one that is never a candidate.
+        """
+        raise UsageError(f"{type(self).__name__} is no candidate that a table could be learned of")
+
+    @classmethod
+    def reduce(cls, model: str, folder: Path) -> None:
+        """Write a small random checkpoint of a model's architecture, of which a table can be learned in seconds.
+
+        Args:
+            model: the folder of a checkpoint, whose layers it has in smaller sizes; or a type of model.
+            folder: a new one.
+
+        Raises:
+            UsageError: where none can be made.
+        """
+        raise UsageError(f"{cls.__name__} draws no checkpoints")
+
+
+def learnable(found: object) -> Learnable:
+    """A loaded backend as one that tables are learned of.
+
+    Raises:
+        UsageError: for another.
+    """
+    if not isinstance(found, Learnable):
+        raise UsageError(f"backend {getattr(found, 'name', found)} has no places that a table could name")
+    return found

@@ -1,0 +1,176 @@
+"""Any language model of transformers: in float64 it is the oracle, in a candidate's dtype the baseline."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from parity import backend
+from parity.arithmetic import available
+from parity.checkpoint import config_of
+from parity.contract import Contract
+from parity.discovery import TABLE
+from parity.errors import BackendUnavailable, UsageError
+from parity.learnable import Learnable
+from parity.learning.sizes import sizes_of
+from parity.learning.taps import ANY, MEANING, Taps, digests, modules_of
+from parity.media import Part, Prompt
+from parity.scenario import Scenario
+from parity.tap import SILENT, Tap
+from reference.any_model.scenarios import DRAWN, MEANINGS, build, drawn, facts_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+LIBRARIES = ("torch", "transformers")
+PACKAGE = "transformers."
+OUTSIDE = ("transformers.cache_utils", "transformers.masking_utils", "transformers.modeling_utils")
+"""Modules that every model uses, and that compute nothing of a model."""
+CURE = "install the extra [hf]"
+
+
+class Reference(backend.Reference, Learnable):
+    """`AutoModelForCausalLM`, with a tap behind every value of its source while it is recorded."""
+
+    name: ClassVar[str] = "transformers"
+    dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32", "bfloat16", "float16", *available())
+    scenarios: ClassVar[Mapping[str, str]] = MEANINGS
+    options: ClassVar[Mapping[str, str]] = {TABLE: MEANING}
+
+    def __init__(self, model: PreTrainedModel, checkpoint: Path, dtype: str, table: str) -> None:
+        from reference.common.arithmetics import arithmetic, prepare
+        from reference.common.executions import Executions
+        from reference.common.torch_tensors import TorchTensors
+
+        self.tensors = TorchTensors()
+        self._model, self._checkpoint = model, checkpoint
+        self._arithmetic = arithmetic(dtype)
+        prepare(model, {}, self._arithmetic)
+        self._executions, self._execution = Executions(self._arithmetic), ""
+        self.executions, self.plain = self._executions.excess, True
+        self._sizes = sizes_of(config_of(checkpoint))
+        self._paths = {id(module): name for name, module in model.named_modules()}
+        self._taps = Taps(table, "reference", self.modules)
+        self.start(padding=(0,), cache=False)
+
+    @classmethod
+    def versions(cls) -> Mapping[str, str]:
+        """Torch and transformers."""
+        return {name: version(name) for name in LIBRARIES}
+
+    @classmethod
+    def preload(cls) -> None:
+        """Transformers, and what runs it."""
+        import transformers  # noqa: F401
+
+        from reference.any_model import loading  # noqa: F401
+        from reference.common import arithmetics, executions  # noqa: F401
+
+    @classmethod
+    def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:
+        """Load a checkpoint with transformers; float64 is the oracle's arithmetic.
+
+        Raises:
+            UsageError: for a dtype or a table that cannot be.
+            BackendUnavailable: when transformers is missing, or cannot take the checkpoint.
+        """
+        if dtype not in cls.dtypes:
+            raise UsageError(f"the reference has no dtype {dtype!r}; it has {', '.join(cls.dtypes)}")
+        try:
+            from reference.any_model.loading import load
+            from reference.common.arithmetics import arithmetic
+        except ImportError as error:
+            raise BackendUnavailable(f"the reference needs {error.name}; {CURE}") from error
+        return cls(load(checkpoint, arithmetic(dtype)), checkpoint, dtype, options.get(TABLE, ANY))
+
+    @classmethod
+    def reduce(cls, model: str, folder: Path) -> None:
+        """A random one with the same layers, as `parity draw` writes it."""
+        from reference.any_model.drawing import draw
+
+        draw(model, folder)
+
+    @functools.cached_property
+    def modules(self) -> Sequence[ModuleType]:
+        """The source that is woven."""
+        return modules_of([*self._model.modules()], PACKAGE, OUTSIDE)
+
+    def sources(self) -> Mapping[str, str]:
+        """A digest of each file that is woven."""
+        return digests(self.modules)
+
+    def contract(self) -> Contract:
+        """The steps of the table; none where every place is one."""
+        table = self._taps.table
+        return table.contract() if table else Contract(self._model.config.model_type, (), "")
+
+    def scenario(self, name: str, prompt: str | None, media: Sequence[Part] = ()) -> Scenario:
+        """Scenario `name` for a prompt's tokens, or for some that are drawn."""
+        from reference.common.loading import tokenize
+
+        if media:
+            raise UsageError(f"a learned table is of text: leave out the {media[0].kind}")
+        facts = facts_of(self._model.config)
+        if prompt is None:
+            return build(name, drawn(1, DRAWN, facts)[0], facts)
+        return build(name, tokenize(self._checkpoint, prompt, facts.ids, True), facts)
+
+    def execute_as(self, name: str) -> None:
+        """Add and round in another way that is as right, or one term after the other: `reference.common.executions`."""
+        self._executions.running(name)  # refuses what there is not
+        self._execution = name
+
+    def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
+        """Forget the last conversation."""
+        from transformers import DynamicCache
+
+        self._padding, self._seen = padding, 0
+        self._cache = DynamicCache(config=self._model.config.get_text_config()) if cache else None
+
+    def forward(
+        self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
+    ) -> NDArray[Any]:
+        """Run the next chunk, woven only while a tap listens."""
+        import torch
+
+        from reference.common.arithmetics import running
+
+        execution = self._executions.running(self._execution)
+        with self._listening(tap, token_ids.shape), torch.no_grad(), running(self._arithmetic), execution:
+            logits = self._logits(torch.from_numpy(token_ids))
+        return self.tensors.to_numpy(logits, None)
+
+    @contextmanager
+    def _listening(self, tap: Tap, shape: tuple[int, ...]) -> Iterator[None]:
+        from parity.learning.everywhere import weave_everywhere
+        from parity.learning.listening import Listener
+        from reference.any_model.loading import is_activation
+
+        sizes = {"batch": shape[0], "token": shape[1], **self._sizes}
+        listener = Listener(self._paths, is_activation, self._taps.hear(tap, sizes))
+        with nullcontext() if tap is SILENT else weave_everywhere(self.modules, listener):
+            yield
+
+    def _logits(self, ids: Any) -> Any:
+        import torch
+
+        self._seen += ids.shape[1]
+        index = torch.arange(self._seen).expand(len(self._padding), -1)
+        positions = index - torch.tensor(self._padding)[:, None]
+        padded = {"attention_mask": (positions >= 0).long()} if any(self._padding) else {}
+        outputs = self._model(
+            input_ids=ids,
+            position_ids=positions[:, -ids.shape[1] :],
+            past_key_values=self._cache,
+            use_cache=self._cache is not None,
+            **padded,
+        )
+        return outputs.logits
