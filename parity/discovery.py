@@ -142,6 +142,12 @@ def with_table(spec: str, table: str) -> str:
     return f"{spec}{':' if '@' in spec else '@'}{TABLE}={table}"
 
 
+def is_learnable(spec: str) -> bool:
+    """Whether a candidate can be given a table: one for any model, or a user's own class, which says so itself."""
+    name = Choice.parse(spec).name
+    return ":" in name or name in available(BACKENDS + OF_ANY_MODEL)
+
+
 def learnable(checkpoint: Checkpoint, spec: str | None = None) -> str | None:
     """The reference for any model that stands in where no contract was written for a checkpoint's type of model.
 

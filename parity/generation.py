@@ -92,15 +92,16 @@ class Finish:
 
 
 def until(pieces: Iterable[str], stop: Sequence[str]) -> Generator[str, None, bool]:
-    """Pieces of text up to the first of some texts, which is not said; returns whether one came.
+    """Pieces of text up to the first of some texts that is whole, which is not said; returns whether one came.
 
-    What may be the beginning of one is held back until it is known to be none.
+    Of ``baa`` both ``a`` and ``baa`` end it, and ``a`` is there first, wherever it was cut into pieces. What may be
+    the beginning of one is held back until it is known to be none.
     """
     held = ""
     for piece in pieces:
         held += piece
-        found = [at for text in stop if (at := held.find(text)) >= 0]
-        end = min(found) if found else len(held) - _begun(held, stop)
+        found = [(at + len(text), at) for text in stop if (at := held.find(text)) >= 0]
+        end = min(found)[1] if found else len(held) - _begun(held, stop)
         if end:
             yield held[:end]
         if found:

@@ -15,7 +15,8 @@ LETTERS = st.text("ab", min_size=1, max_size=4)
 @given(st.lists(st.text("ab", max_size=5), max_size=8), st.lists(LETTERS, max_size=3))
 def test_up_to_the_first(pieces, stop):
     whole = "".join(pieces)
-    end = min((at for text in stop if (at := whole.find(text)) >= 0), default=None)
+    ends = [(at + len(text), at) for text in stop if (at := whole.find(text)) >= 0]
+    end = min(ends)[1] if ends else None
     came = []
 
     def said():
@@ -25,6 +26,11 @@ def test_up_to_the_first(pieces, stop):
     assert "".join(told) == whole[:end]
     assert came == [end is not None]
     assert all(told)
+
+
+def test_what_is_whole_first_ends_it():
+    """Though another one begins before it; in one piece or in two."""
+    assert [*until(["baa"], ["a", "baa"])] == [*until(["ba", "a"], ["a", "baa"])] == ["b"]
 
 
 def test_nothing_is_held_back_without_need():

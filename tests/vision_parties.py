@@ -45,8 +45,7 @@ class VisionReference(Reference):
         super().__init__(loaded._model, loaded._checkpoint, loaded._arithmetic.storage)
         self._compute_in(loaded._arithmetic)  # which need not be its storage's
         self._pixels = torch.from_numpy(pixels)
-        self._woven = Woven(loaded._model, VISION_STEPS, edits)
-        self._woven.variants = loaded._woven.variants
+        self._woven = Woven(loaded._model, VISION_STEPS, edits or loaded._woven.variants)
 
     def contract(self) -> Contract:
         """The vision path's steps, all of them expected in the one chunk that there is."""

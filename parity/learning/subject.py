@@ -7,7 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from parity.checkpoint import Checkpoint, find_checkpoint, weight_files
-from parity.discovery import REFERENCES, Choice, find, learnable, with_table
+from parity.discovery import (
+    BACKENDS,
+    OF_ANY_MODEL,
+    REFERENCES,
+    Choice,
+    available,
+    find,
+    is_learnable,
+    learnable,
+    with_table,
+)
 from parity.errors import UsageError
 from parity.learning.learn import learn
 from parity.learning.table import LearnedTable
@@ -69,13 +79,19 @@ def parties_by_learning(
     """The reference and the candidates as they were named; with a table where no contract was written for the model.
 
     Raises:
-        UsageError: for several candidates, each of which needs a table of its own.
+        UsageError: for several candidates, each of which needs a table of its own, or one that is for some models.
         BackendUnavailable: for a checkpoint that a side refuses.
     """
     true = learnable(checkpoint, reference)
     if true is None:
         yield reference, tuple(candidates)
         return
+    if unknown := [name for name in candidates if not is_learnable(name)]:
+        known = " or ".join(available(BACKENDS + OF_ANY_MODEL))
+        raise UsageError(
+            f"no contract was written for models of type {checkpoint.model_type!r}, and {unknown[0]} is not for any "
+            f"model: name {known} with --candidates, to learn it of that"
+        )
     if len(candidates) > 1:
         raise UsageError(f"no contract of {checkpoint.model_type} was written: name one candidate, to learn it of that")
     with scratch() as folder:

@@ -107,7 +107,7 @@ IMAGE, AUDIO, CONTEXT = "--image FILE.png", "--audio FILE.wav", ("text_config", 
 ADMISSION: dict[str, tuple[inputs.Spoil, str, str]] = {
     "model-type-unknown": (config("model_type", value="llama"), "", "models of type 'llama'"),
     "model-type-number": (config("model_type", value=3), "", "names no model_type"),
-    "model-type-named": (config("model_type", value="llama"), "--reference transformers", "architecture 'llama'"),
+    "model-type-named": (config("model_type", value="llama"), "--reference transformers", "'llama'"),
     "context-zero": (config(*CONTEXT, value=0), "", "not a positive int"),
     "context-text": (config(*CONTEXT, value="x"), "", "not a positive int"),
     "prompt-too-long": (inputs.checkpoint, f"--prompt '{'hello ' * 3000}'", "the context is 1,024; shorten the prompt"),

@@ -9,4 +9,4 @@ from tests.pages import ROOT, follow
 
 
 def test_each_output_is_printed(tmp_path):
-    assert follow(ROOT / "docs" / "gguf.md", tmp_path, columns=200) == ["console", "console"]
+    assert follow(ROOT / "docs" / "gguf.md", tmp_path, columns=200) == ["console", "console", "sh", "sh"]
