@@ -37,8 +37,11 @@ def coreml(harness):
 
 @pytest.mark.parametrize(
     ("dtype", "media"),
-    [("float32", (PICTURE, SOUND)), ("float16-ane", (PICTURE, SOUND)), ("float32", (PICTURE, OTHER))],
-    ids=["both", "both in float16", "two pictures"],
+    [
+        pytest.param("float16-ane", (PICTURE, SOUND), id="both in float16"),
+        pytest.param("float32", (PICTURE, SOUND), id="both", marks=pytest.mark.exhaustive),
+        pytest.param("float32", (PICTURE, OTHER), id="two pictures", marks=pytest.mark.exhaustive),
+    ],
 )
 def test_parity(dtype, media, coreml, harness):
     """Several pictures are a call each, of the one package that there is for their size."""
@@ -65,7 +68,9 @@ def held(harness, tmp_path_factory):
     return of
 
 
-@pytest.mark.parametrize("weights", ["lut4", "lut6", "int8"])
+@pytest.mark.parametrize(
+    "weights", ["lut4", *(pytest.param(other, marks=pytest.mark.exhaustive) for other in ("lut6", "int8"))]
+)
 def test_parity_in_fewer_bits(weights, coreml, held):
     """Held to a reference with the package's own numbers."""
     require_parity(held(weights).judge(coreml("float16-ane", weights=weights), "float16-ane", "one-shot", PROMPT))
