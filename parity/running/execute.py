@@ -135,8 +135,9 @@ def _run(
     for turn, behind in zip(scenario.turns, following, strict=True):
         messages.append(Message("user", resolve(turn[0].turn, home)))
         hear = recorder.hear([chunk.phase for chunk in turn])
-        said = backend.generate(messages, _forced(turn, behind), hear=hear)
-        messages.append(Message("model", (Part("text", "".join(said)),)))
+        with recorder.running():
+            said = "".join(backend.generate(messages, _forced(turn, behind), hear=hear))
+        messages.append(Message("model", (Part("text", said),)))
     recorder.end()
     return scenario
 
@@ -162,7 +163,8 @@ def _chunks(
         scenario = scenario.with_tokens(chunk.phase, tokens)
         recorder.begin(chunk.phase)
         prompts = tuple(resolve(prompt, home) for prompt in chunk.prompts)
-        logits = forward(tokens, prompts=prompts, tap=recorder.tap)
+        with recorder.running():
+            logits = forward(tokens, prompts=prompts, tap=recorder.tap)
         recorder.end()  # first: what a lazy backend cannot compute is the step's, not the logits'
         if returned is not None:
             returned.compare(np.asarray(logits))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
@@ -75,6 +76,21 @@ class Recorder:
         self._pieces = Pieces()
         self._pending: list[tuple[str, int, Any]] = []
         self._waiting = 0
+        self._said = ""
+        self._reads = False
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Around a forward pass: an error of its own is placed at the step that it said last.
+
+        Of a lazy backend that one need not be read yet, and an error of what is read has its place already.
+        """
+        try:
+            yield
+        except Exception:
+            if self._said and not self._reads:
+                self._notify(self._said)
+            raise
 
     def begin(self, phase: str) -> None:
         """Values that follow belong to `phase`."""
@@ -103,6 +119,7 @@ class Recorder:
 
     def _receive(self, name: str, value: Any) -> Any:
         """Record a step and answer; where it is scaled, not with what waits to be read: some go on in place."""
+        self._said = name
         if Key(self._phase, name) in self._missing:
             return value
         scaled = self._answers.scaled(name, value)
@@ -137,10 +154,11 @@ class Recorder:
 
     def _read(self) -> None:
         """What was left to be computed, in the order of emission."""
+        self._reads = True  # and stays so where one cannot be read
         for name, occurrence, value in self._pending:
             self._write(name, occurrence, value)
         self._pending.clear()
-        self._waiting = 0
+        self._waiting, self._reads = 0, False
 
     def _receive_piece(self, name: str, value: Any, place: Place, shape: tuple[int, ...]) -> Any:
         self._notify(name)

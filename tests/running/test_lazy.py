@@ -66,3 +66,38 @@ def test_so_many_wait(room, waiting, monkeypatch):
     listener.end()
     assert log == [*range(9)]
     assert sink.said == [("logits", number, number) for number in range(9)]
+
+
+class Broken(Later):
+    """A value that cannot be computed."""
+
+    def read(self):
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("room", "said", "told"),
+    [
+        (2**28, [Later(0, []), Later(1, [])], []),
+        (0, [Later(0, []), Broken(1, [])], ["layers.0.out", "norm"]),
+        (2**28, [], []),
+    ],
+    ids=["of its own", "of what is read", "before its first step"],
+)
+def test_an_error_is_placed(room, said, told, monkeypatch):
+    """A pass that fails by itself did so behind what it said last, which nobody has read yet."""
+    monkeypatch.setattr(recorder, "WAITING", room)
+    heard = []
+    listener = Recorder(contract=CONTRACT, tensors=LazyTensors(), sink=Collected(), notify=heard.append)
+    listener.begin("prefill")
+    names = ["layers.0.out", "norm"][: len(said)]
+
+    def run():
+        with listener.running():
+            for name, value in zip(names, said, strict=True):
+                listener.tap(name, value)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run()
+    assert heard == (told or names[-1:])
