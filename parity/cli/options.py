@@ -78,7 +78,12 @@ Dtype = Annotated[
 ]
 Scenarios = Annotated[
     str,
-    typer.Option("--scenario", envvar="PARITY_SCENARIO", metavar="NAME[,NAME]|all", help="Schedules of chunks."),
+    typer.Option(
+        "--scenario",
+        envvar="PARITY_SCENARIO",
+        metavar="NAME[,NAME]|all",
+        help="Schedules of chunks; any other name lists them.",
+    ),
 ]
 Scenario = Annotated[
     str, typer.Option("--scenario", envvar="PARITY_SCENARIO", metavar="NAME", help="Schedule of chunks.")
