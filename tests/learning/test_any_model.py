@@ -56,8 +56,10 @@ def learned(checkpoint, folder, candidate="mlx-lm"):
     return found, path
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("model_type", FAULTS)
+@pytest.mark.parametrize(
+    "model_type",
+    [pytest.param(name, marks=pytest.mark.slow if name == "qwen3" else pytest.mark.exhaustive) for name in FAULTS],
+)
 def test_a_clean_table_finds_every_fault(model_type, drawn, tmp_path):
     """The clean port is at parity in every kind of run, and each fault is found first at its own step."""
     checkpoint = drawn(model_type)
