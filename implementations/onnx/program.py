@@ -148,7 +148,7 @@ class Program:
     def _require_inputs(self) -> None:
         layers = [past(layer) for layer in range(self.config.text.num_hidden_layers)]
         owned = [name for pair in layers[: self.config.text.first_shared_layer] for name in pair]
-        known = {POSITIONS, MASK, COUNT, *(name for pair in layers for name in pair)}
+        known = {POSITIONS} if self.marked else {POSITIONS, MASK, COUNT, *(name for pair in layers for name in pair)}
         wanted = {EMBEDDER: ("input_ids",), DECODER: ("inputs_embeds", "per_layer_inputs", *owned), **INPUTS}
         for name, graph in self.graphs.items():
             needed, may = set(wanted[name]), known if name == DECODER else set()

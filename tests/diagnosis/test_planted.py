@@ -56,7 +56,7 @@ BUGS = (
     Bug("ane.embedder:Embedder.forward", " * text.hidden_size**0.5", " * text.hidden_size**1.0", "embed-scale-squared"),
     Bug(f"{DECODER}._project_per_layer", " * 2.0**-0.5", "", "ple-no-sqrt2"),
     Bug(f"{DECODER}._to_streams", "[embedded, *projected]", "[embedded, *projected[::-1]]", "altup-stream-order"),
-    Bug(f"{DECODER}.forward", "self.norm(merged)", "merged", "norm-final-missing"),
+    Bug(f"{DECODER}.end", "self.norm(merged)", "merged", "norm-final-missing"),
     Bug(HEAD, "torch.tanh(logits / cap) * cap", "torch.tanh(logits / cap)", "soft-cap-not-rescaled"),
     Bug(f"{ANE_ALTUP}.predict", "mixed + streams", "mixed", "altup-predict-no-residual"),
     Bug(f"{ANE_ALTUP}.correct", "activated - active", "active - activated", "altup-innovation-sign"),
