@@ -141,19 +141,20 @@ def settled_tools() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(warnings.catch_warnings())
         stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
-        stack.enter_context(_replaced(ops, "_cast", _cast(ops._cast)))
-        stack.enter_context(_replaced(MilProgram, "validate", lambda *arguments, **settings: None))
+        stack.enter_context(replaced(ops, "_cast", _cast(ops._cast)))
+        stack.enter_context(replaced(MilProgram, "validate", lambda *arguments, **settings: None))
         # What compresses a model, or puts functions together, would run the passes that are left out.
         anew = partial(utils._mil_convert, pass_pipeline=coremltools.PassPipeline.EMPTY)
-        stack.enter_context(_replaced(utils, "_mil_convert", anew))
+        stack.enter_context(replaced(utils, "_mil_convert", anew))
         # Where a step is of a weight alone, it would be computed at once, and the operation be gone.
-        stack.enter_context(_replaced(Identity, "value_inference", lambda self: None))
+        stack.enter_context(replaced(Identity, "value_inference", lambda self: None))
         warnings.simplefilter("ignore")
         yield
 
 
 @contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Inside it, a name of a module or class stands for something else."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:

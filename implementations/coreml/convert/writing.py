@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from implementations.ane.account import account, lines
 from implementations.ane.loading import Compiled, compiled
 from implementations.ane.options import Options
 from implementations.coreml.convert.parts import DecoderPart, HeadPart, HearingPart, Part, SeeingPart, split
-from implementations.coreml.convert.tracing import convert, settled, settled_tools
+from implementations.coreml.convert.tracing import convert, replaced, settled, settled_tools
 from implementations.coreml.package.folder import (
     ACCOUNT,
     AUDIO,
@@ -31,6 +32,7 @@ from implementations.coreml.package.settings import WEIGHTS, Settings
 from implementations.coreml.package.tools import coremltools
 from implementations.gemma3n.config import Config
 from parity.errors import UsageError
+from parity.scratch import scratch
 
 Told = Callable[[str], None]
 """Told what is done next."""
@@ -94,13 +96,24 @@ def _write_part(package: Package, name: str, part: Part, told: Told) -> dict[str
     """Convert a part in each of its functions and write them as one package; returns its steps."""
     settings, models = package.settings, {}
     steps: dict[str, Pairs] = {}
-    for function, tokens in functions(name, settings.batch).items():
-        told(f"{name}, {function}")
-        one = convert(part, tokens, settings.precision)
-        models[function] = one.model if name in (VISION, AUDIO) else compressed(one.model, settings)
-        steps[function] = settled([step for step, _ in one.steps], models[function].get_spec())
-    _save(models, package.file(name))
+    with _own_files():
+        for function, tokens in functions(name, settings.batch).items():
+            told(f"{name}, {function}")
+            one = convert(part, tokens, settings.precision)
+            models[function] = one.model if name in (VISION, AUDIO) else compressed(one.model, settings)
+            steps[function] = settled([step for step, _ in one.steps], models[function].get_spec())
+        _save(models, package.file(name))
     return steps
+
+
+@contextmanager
+def _own_files() -> Iterator[None]:
+    """Inside it, what coremltools writes meanwhile is in a folder that is gone afterwards.
+
+    It removes its own where a process ends in order, and then alone: a worker that is ended leaves all of them.
+    """
+    with scratch() as folder, replaced(tempfile, "tempdir", str(folder)):
+        yield
 
 
 def _save(models: dict[str, Any], file: Path) -> None:
@@ -108,7 +121,7 @@ def _save(models: dict[str, Any], file: Path) -> None:
     if len(models) == 1:
         models[MAIN].save(str(file))
         return
-    with TemporaryDirectory(prefix=".parts-", dir=file.parent) as beside, settled_tools():
+    with tempfile.TemporaryDirectory(prefix=".parts-", dir=file.parent) as beside, settled_tools():
         together = coremltools.utils.MultiFunctionDescriptor()
         for function, model in models.items():
             alone = str(Path(beside) / f"{function}.mlpackage")
