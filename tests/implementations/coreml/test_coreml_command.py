@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("coremltools")
@@ -9,6 +12,7 @@ pytest.importorskip("coremltools")
 from typer.testing import CliRunner
 
 from implementations.coreml.command import _weights, app
+from implementations.coreml.convert.writing import _own_files
 from parity.errors import UsageError
 from tests.pages import ROOT, follow
 
@@ -58,3 +62,12 @@ def test_palettes_are_told_by_bits_and_rows():
 @pytest.mark.slow
 def test_the_page_does_what_it_says(tmp_path):
     assert follow(ROOT / "docs" / "coreml.md", tmp_path, columns=200) == ["console", "console"]
+
+
+def test_what_is_written_meanwhile_is_gone():
+    """Also where the process does not end in order, at which coremltools would remove it."""
+    before = tempfile.tempdir
+    with _own_files():
+        left = Path(tempfile.mkdtemp(suffix=".mlpackage"))
+        assert left.is_dir()
+    assert (left.exists(), tempfile.tempdir) == (False, before)
