@@ -148,7 +148,7 @@ def is_learnable(spec: str) -> bool:
     return ":" in name or name in available(BACKENDS + OF_ANY_MODEL)
 
 
-def learnable(checkpoint: Checkpoint, spec: str | None = None) -> str | None:
+def reference_by_learning(checkpoint: Checkpoint, spec: str | None = None) -> str | None:
     """The reference for any model that stands in where no contract was written for a checkpoint's type of model.
 
     Args:

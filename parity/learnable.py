@@ -38,7 +38,7 @@ class Learnable(ABC):
         raise UsageError(f"{cls.__name__} draws no checkpoints")
 
 
-def learnable(found: object) -> Learnable:
+def require_learnable(found: object) -> Learnable:
     """A loaded backend as one that tables are learned of.
 
     Raises:

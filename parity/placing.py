@@ -40,7 +40,7 @@ def fits(variant: Variant, here: Variant, contract: Contract) -> bool:
     return found is not None and (own is None or own.source == found.source)
 
 
-def required(variant: Variant, place: str, contract: Contract) -> tuple[Variant, ...]:
+def require_places(variant: Variant, place: str, contract: Contract) -> tuple[Variant, ...]:
     """The variant in a place, or in each place where its lines are computed.
 
     Raises:

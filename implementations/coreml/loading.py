@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import functools
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
@@ -18,7 +17,7 @@ from implementations.ane.program import Program
 from implementations.ane.shapes import Shapes
 from implementations.ane.tensors import AneTensors
 from implementations.coreml.convert.writing import write_package
-from implementations.coreml.model import Compiled, Packaged
+from implementations.coreml.model import Interpreted, Packaged
 from implementations.coreml.options import RUNTIMES, Options
 from implementations.coreml.package.folder import Package
 from implementations.coreml.package.settings import PRECISIONS, Settings
@@ -28,7 +27,7 @@ from implementations.gemma3n.config import Config
 from parity.arithmetic import Arithmetic, Plain
 from parity.checkpoint import find_checkpoint
 from parity.errors import UsageError
-from parity.running.cache import Key, cache
+from parity.running.cache import Key, write_folder
 from parity.running.identity import source_digest
 from parity.scratch import scratch
 from parity.weights.overlay import write_overlay
@@ -46,7 +45,7 @@ _KEPT = ExitStack()
 atexit.register(_KEPT.close)
 
 
-class Interpreted(Float16Ane):
+class AlreadyRounded(Float16Ane):
     """The engine's arithmetic, where the interpreter itself rounds each operation's result."""
 
     @contextmanager
@@ -69,7 +68,7 @@ def load(checkpoint: Path, options: Options, dtype: str) -> tuple[Program, Packa
             f"backend coreml: {package.folder} computes in {settings.dtype}; give --dtype {settings.dtype}"
         )
     path = options.package or checkpoint
-    arithmetic: Arithmetic = Plain(dtype) if dtype == "float32" else Interpreted(options.limit)
+    arithmetic: Arithmetic = Plain(dtype) if dtype == "float32" else AlreadyRounded(options.limit)
     config = Config.from_directory(path)
     if dtype != "float32":
         config = replace(config, audio=within(config.audio, options.limit))
@@ -79,7 +78,7 @@ def load(checkpoint: Path, options: Options, dtype: str) -> tuple[Program, Packa
     if options.package is None:
         base = options.converted(dtype)
         more = lambda size: package_of(checkpoint, replace(base, text=False, **size))  # noqa: E731
-    run = functools.partial(Compiled, rounded=arithmetic.rounded) if options.runtime == RUNTIMES[0] else Predicted
+    run = functools.partial(Interpreted, rounded=arithmetic.rounded) if options.runtime == RUNTIMES[0] else Predicted
     model = Packaged(config, package, run, tensors, more)
     return Program(config, model, shapes, tensors, arithmetic), model, tensors, path
 
@@ -91,14 +90,8 @@ def package_of(checkpoint: Path, settings: Settings) -> Package:
     Raises:
         UsageError: for another architecture, weights that do not fit it, or settings that do not.
     """
-    store, key = cache(), _key(checkpoint, settings)
-    if store is not None and (kept := store.find(key)) is not None:
-        return Package.read(kept)
     path = _KEPT.enter_context(scratch()) / "package"
-    path.mkdir()
-    write_package(checkpoint, path, settings)
-    if store is not None:
-        store.keep(key, lambda content: _copy(path, content))
+    write_folder(path, _key(checkpoint, settings), lambda new: write_package(checkpoint, new, settings))
     return Package.read(path)
 
 
@@ -113,10 +106,6 @@ def _key(checkpoint: Path, settings: Settings) -> Key:
         "source": [source_digest(name) for name in SOURCES],
         "libraries": [f"{name} {version(name)}" for name in CONVERTERS],
     }
-
-
-def _copy(path: Path, content: Path) -> None:
-    shutil.copytree(path, content)
 
 
 def write_weights(checkpoint: Path, options: Options, file: Path) -> None:

@@ -25,12 +25,12 @@ from parity.errors import UsageError
 from parity.tap import SILENT, Tap
 
 Rounded = Callable[[Tensor], Tensor]
-Run = Callable[[Package, str], "Compiled | Predicted"]
+Run = Callable[[Package, str], "Interpreted | Predicted"]
 More = Callable[[Mapping[str, Size]], Package]
 """Converts a tower for `picture` or `sound` of `Settings`."""
 
 
-class Compiled:
+class Interpreted:
     """One package: of its functions the one that is compiled for a call's shapes.
 
     Args:
@@ -85,7 +85,7 @@ class Decoder:
         inputs: what it takes, in the order of `implementations.ane.decoder`.
     """
 
-    def __init__(self, config: Config, parts: Sequence[Compiled | Predicted]) -> None:
+    def __init__(self, config: Config, parts: Sequence[Interpreted | Predicted]) -> None:
         text, self._parts = config.text, parts
         self.inputs = (
             "embedded",
@@ -165,7 +165,7 @@ class Packaged:
         given = {"mel": mel, **dict(zip(Tables._fields, tables, strict=True))}
         return tower.run(given, tap=tap)["audio_features"]
 
-    def _tower(self, name: str, what: str, **size: Size) -> Compiled | Predicted:
+    def _tower(self, name: str, what: str, **size: Size) -> Interpreted | Predicted:
         """A tower for media of a size.
 
         Raises:

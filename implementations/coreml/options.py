@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from implementations.ane.options import Options as Compiled
+from implementations.ane.options import Options as AneOptions
 from implementations.coreml.package.folder import Package
 from implementations.coreml.package.settings import PRECISIONS, WEIGHTS, Settings
 from implementations.gemma3n.option_texts import OptionTexts
@@ -46,7 +46,7 @@ class Options:
     weights: str = ""
     group: int = 0
     runtime: str = RUNTIMES[0]
-    compiled: Compiled = field(default_factory=Compiled)
+    compiled: AneOptions = field(default_factory=AneOptions)
 
     @classmethod
     def parse(cls, texts: Mapping[str, str]) -> Options:
@@ -68,7 +68,7 @@ class Options:
             given.one_of("weights", "", WEIGHTS),
             given.count("group", 0, 2**20),
             given.one_of("runtime", cls.runtime, dict.fromkeys(RUNTIMES)),
-            Compiled.parse(shaping),
+            AneOptions.parse(shaping),
         )
 
     @property

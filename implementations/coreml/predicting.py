@@ -25,7 +25,7 @@ BORDERS = {
 
 
 class Predicted:
-    """One package, as `implementations.coreml.model.Compiled`, in Core ML.
+    """One package, as `implementations.coreml.model.Interpreted`, in Core ML.
 
     Keys and values are states that Core ML holds; those that a call is given and gives are their places alone.
 

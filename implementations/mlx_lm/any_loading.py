@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,30 @@ from mlx.nn.layers.base import Module
 
 from implementations.mlx_packages.loading import load as loaded
 from parity.learning.listening import Hear
+from parity.site import Edit
 
 
-def load(package: str, checkpoint: Path, dtype: str) -> Module:
+def load(package: str, checkpoint: Path, dtype: str, *, kind: type = Module, edits: Sequence[Edit] = ()) -> Any:
     """Load and cast a checkpoint.
+
+    Args:
+        package: what messages call it.
+        checkpoint: its folder.
+        dtype: of its numbers.
+        kind: the class of the model.
+        edits: lines of the package that are replaced while it is loaded.
 
     Raises:
         BackendUnavailable: when the loader does not take it.
     """
-    model: Module = loaded(
+    return loaded(
         package,
         checkpoint,
         loader=lambda: mlx_lm.utils.load_model(checkpoint, lazy=True)[0],
-        kind=Module,
+        kind=kind,
         dtype=dtype,
-        edits=(),
+        edits=edits,
     )
-    return model
 
 
 def is_activation(value: object) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import mlx_lm.utils
 from mlx_lm.models.gemma3n import Model
 
 from implementations.mlx_lm import Backend
-from implementations.mlx_packages.loading import load, require_sites
+from implementations.mlx_lm.any_loading import load
+from implementations.mlx_packages.loading import require_sites
 from implementations.mlx_packages.patch import Patch, edits_of
 
 
@@ -22,12 +22,5 @@ def load_model(checkpoint: Path, dtype: str, patches: Sequence[Patch]) -> Model:
     """
     package, edits = f"mlx-lm {version('mlx-lm')}", edits_of(patches)
     require_sites(package, Backend.cure(), Backend.steps(), edits)
-    model: Model = load(
-        package,
-        checkpoint,
-        loader=lambda: mlx_lm.utils.load_model(checkpoint, lazy=True)[0],
-        kind=Model,
-        dtype=dtype,
-        edits=edits,
-    )
+    model: Model = load(package, checkpoint, dtype, kind=Model, edits=edits)
     return model

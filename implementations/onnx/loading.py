@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import atexit
 import functools
-import shutil
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +28,7 @@ from implementations.onnx.quantization.products import arithmetic_of
 from implementations.onnx.quantization.rounding import believed
 from implementations.onnx.quantization.values import held
 from parity.errors import UsageError
-from parity.running.cache import Cache, Key, cache
+from parity.running.cache import Key, write_folder
 from parity.running.identity import source_digest
 from parity.scratch import scratch
 from parity.weights.overlay import write_overlay
@@ -133,13 +132,7 @@ def write_graphs(checkpoint: Path, path: Path, told: Told = lambda what: None) -
     """
     config, folder = Config.from_directory(checkpoint), path / FOLDER
     weights, picture = Weights(checkpoint, config), picture_of(checkpoint)
-    store, key = cache(), key_of(config, picture)
-    with nullcontext() if store is None else store.making(key):
-        if store is None or not _copied(store, key, folder):
-            folder.mkdir()
-            _export(config, picture, weights, folder, told)
-            if store is not None:
-                store.keep(key, lambda content: _copy(folder, content))
+    write_folder(folder, key_of(config, picture), lambda new: _export(config, picture, weights, new, told))
     models = {name: onnx.load(graph_file(folder, name)) for name in read_steps(folder)}
     weights.require(set().union(*map(weight_names, models.values())))
     for name, model in models.items():
@@ -158,22 +151,6 @@ def key_of(config: Config, picture: Picture | None) -> Key:
         "source": [source_digest(name) for name in SOURCES],
         "libraries": [f"{name} {version(name)}" for name in EXPORTERS],
     }
-
-
-def _copy(folder: Path, to: Path) -> None:
-    shutil.copytree(folder, to)
-
-
-def _copied(store: Cache, key: Key, folder: Path) -> bool:
-    """Whether the cache had the graphs, which are in the folder now."""
-    if (kept := store.find(key)) is None:
-        return False
-    try:
-        _copy(kept, folder)
-    except OSError:  # another process removed the entry meanwhile
-        shutil.rmtree(folder, ignore_errors=True)
-        return False
-    return True
 
 
 def _export(config: Config, picture: Picture | None, weights: Weights, folder: Path, told: Told) -> None:

@@ -15,7 +15,7 @@ from parity.discovery import (
     available,
     find,
     is_learnable,
-    learnable,
+    reference_by_learning,
     with_table,
 )
 from parity.errors import UsageError
@@ -82,7 +82,7 @@ def parties_by_learning(
         UsageError: for several candidates, each of which needs a table of its own, or one that is for some models.
         BackendUnavailable: for a checkpoint that a side refuses.
     """
-    true = learnable(checkpoint, reference)
+    true = reference_by_learning(checkpoint, reference)
     if true is None:
         yield reference, tuple(candidates)
         return

@@ -87,6 +87,17 @@ class Cache:
                 entry.rename(place)
             self.shrink()
 
+    def copy(self, key: Key, folder: Path) -> bool:
+        """Copy an entry's content, a folder, to a new one; False where there is none, or it is removed meanwhile."""
+        if (kept := self.find(key)) is None:
+            return False
+        try:
+            shutil.copytree(kept, folder)
+        except OSError:  # another process removed it
+            shutil.rmtree(folder, ignore_errors=True)
+            return False
+        return True
+
     @contextlib.contextmanager
     def making(self, key: Key) -> Iterator[None]:
         """Inside it no other process makes this entry: what takes minutes is made once; who waited finds it there."""
@@ -143,6 +154,30 @@ def _remove(entry: Path) -> None:
     """Rename it first, so that no half of it is ever found."""
     with contextlib.suppress(OSError), tempfile.TemporaryDirectory(prefix=_PARTIAL, dir=entry.parent) as gone:
         entry.rename(Path(gone) / "entry")
+
+
+def write_folder(folder: Path, key: Key, make: Callable[[Path], None]) -> None:
+    """Write a new folder: as the user's cache has it, or made now and kept there, by one process at a time.
+
+    It is a copy, for what lies in the cache may go at any moment.
+
+    Args:
+        folder: is not there yet.
+        key: all that its content depends on.
+        make: fills it, once it is there.
+    """
+    store = cache()
+    with contextlib.nullcontext() if store is None else store.making(key):
+        if store is not None and store.copy(key, folder):
+            return
+        folder.mkdir()
+        make(folder)
+        if store is not None:
+            store.keep(key, lambda content: _copy(folder, content))
+
+
+def _copy(folder: Path, content: Path) -> None:
+    shutil.copytree(folder, content)
 
 
 def cache() -> Cache | None:

@@ -28,7 +28,7 @@ from parity.discovery import Choice, find
 from parity.dtypes import name_of, working_dtype
 from parity.errors import ParityError, UsageError
 from parity.generation import Message, Sampling
-from parity.learnable import Learnable, learnable
+from parity.learnable import Learnable, require_learnable
 from parity.media import parse
 from parity.native import tamed
 from parity.running.execute import Run, execute, measured_run
@@ -134,11 +134,11 @@ class Worker:
 
     def do_origin(self, job: Job) -> Any:
         """The versions of the loaded backend's libraries, and a digest of each source file that it has places in."""
-        return {"versions": dict(self._loaded.versions()), "sources": dict(learnable(self._loaded).sources())}
+        return {"versions": dict(self._loaded.versions()), "sources": dict(require_learnable(self._loaded).sources())}
 
     def do_tap_by(self, job: Job) -> None:
         """Tap every place, and the steps of a table."""
-        learnable(self._loaded).tap_by(Path(job["table"]))
+        require_learnable(self._loaded).tap_by(Path(job["table"]))
 
     def do_run(self, job: Job) -> None:
         """Run a scenario and write its trace."""

@@ -18,7 +18,7 @@ from parity.arithmetic import Arithmetic, available
 from parity.contract import Contract
 from parity.errors import BackendUnavailable, UsageError
 from parity.media import Part, Prompt
-from parity.placing import EVERYWHERE, required
+from parity.placing import EVERYWHERE, require_places
 from parity.scenario import Drawn, Scenario
 from parity.tap import SILENT, Tap
 from parity.weave import locate
@@ -177,7 +177,7 @@ class Reference(backend.Reference):
     def vary(self, variants: Sequence[tuple[str, str]]) -> None:
         """Have known bugs: lines of the woven source, in force while a chunk runs and in its processing."""
         contract = self.contract()
-        found = (required(catalogue().get(name), place, contract) for name, place in variants)
+        found = (require_places(catalogue().get(name), place, contract) for name, place in variants)
         self._woven.variants = tuple(here for places in found for here in places)
 
     def focus(self, steps: Collection[str]) -> None:

@@ -28,7 +28,7 @@ def steady(monkeypatch):
     )
     monkeypatch.setattr("parity.running.plan.require_admitted", lambda *given: None)
     monkeypatch.setattr("parity.discovery.reference_of", lambda checkpoint, spec=None: spec or "transformers")
-    monkeypatch.setattr("parity.learning.subject.learnable", lambda checkpoint, spec=None: None)
+    monkeypatch.setattr("parity.learning.subject.reference_by_learning", lambda checkpoint, spec=None: None)
 
 
 @pytest.fixture

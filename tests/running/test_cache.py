@@ -15,7 +15,7 @@ from parity.checkpoint import Checkpoint, find_checkpoint
 from parity.discovery import REFERENCES
 from parity.errors import UsageError
 from parity.running import identity as identities
-from parity.running.cache import Cache, cache
+from parity.running.cache import Cache, cache, write_folder
 from parity.running.cached import CachedParty
 from parity.running.identity import identity
 from parity.running.party import Party
@@ -81,6 +81,25 @@ def test_what_is_small_outlasts_what_is_large(tmp_path):
         os.utime(kept.find({"n": number}).parent, (1000 + number, 1000 + number))
     kept.keep({"n": 3}, fill("x" * 4000))
     assert [number for number in range(4) if kept.find({"n": number})] == [0, 2, 3]
+
+
+def test_a_folder_is_made_once_and_copied_then(tmp_path, monkeypatch):
+    """A copy is left when the entry goes; without a cache it is made each time."""
+    monkeypatch.setenv("PARITY_CACHE", str(tmp_path / "cache"))
+    made = []
+
+    def make(folder):
+        made.append(folder.name)
+        (folder / "file").write_text("content")
+
+    for name in ("a", "b"):
+        write_folder(tmp_path / name, {"n": 1}, make)
+    cache().clear()
+    assert [(tmp_path / name / "file").read_text() for name in ("a", "b")] == ["content", "content"]
+    assert made == ["a"]
+    monkeypatch.setenv("PARITY_CACHE", "off")
+    write_folder(tmp_path / "c", {"n": 1}, make)
+    assert made == ["a", "c"]
 
 
 def test_clear_removes_its_own_alone(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from parity.errors import ExitCode, UsageError
-from parity.placing import EVERYWHERE, required
+from parity.placing import EVERYWHERE, require_places
 from parity.site import Edit
 from parity.traces.trace import Key
 from parity.variant import Catalogue, Variant, find_variants
@@ -196,15 +196,15 @@ def test_a_variant_in_every_place(harness):
     """Each layer that computes its step by the same lines; several at once; one that can be in one place alone."""
     contract = harness.oracle.contract()
     std, dense = (
-        required(catalogue().get(name), EVERYWHERE, contract) for name in ("sparsity-sample-std", "mlp-gate-silu")
+        require_places(catalogue().get(name), EVERYWHERE, contract) for name in ("sparsity-sample-std", "mlp-gate-silu")
     )
     assert [each.first for each in std] == [f"text.layers.{layer}.mlp.gate_std" for layer in range(10)]
     assert len(dense) == len({each.module for each in dense}) == 25
     alone = catalogue().get("ple-padding-zero")
-    assert required(alone, EVERYWHERE, contract) == (alone.at(),)
-    assert required(catalogue().get("mlp-gate-silu"), "7", contract)[0].first == "text.layers.7.mlp.activations"
+    assert require_places(alone, EVERYWHERE, contract) == (alone.at(),)
+    assert require_places(catalogue().get("mlp-gate-silu"), "7", contract)[0].first == "text.layers.7.mlp.activations"
     with pytest.raises(UsageError, match="one place alone"):
-        required(alone, "7", contract)
+        require_places(alone, "7", contract)
     options = {"variant": "ple-padding-zero+mlp-gate-silu", "at": EVERYWHERE}
     assert asked_by(options) == [("ple-padding-zero", "*"), ("mlp-gate-silu", "*")]
     Reference.check(options)

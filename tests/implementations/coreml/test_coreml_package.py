@@ -13,7 +13,7 @@ pytest.importorskip("coremltools")
 import torch
 
 from implementations.coreml.interpreter.run import Interpreter
-from implementations.coreml.model import Compiled
+from implementations.coreml.model import Interpreted
 from implementations.coreml.options import Options
 from implementations.coreml.package.folder import HEAD, MANIFEST, SIDECAR, Package
 from implementations.coreml.package.program import chosen, read_program
@@ -43,7 +43,7 @@ def test_a_saved_program_is_read_and_run(folder):
     """And its step is said."""
     package = Package.read(folder)
     heard = []
-    found = Compiled(package, HEAD, same).run(
+    found = Interpreted(package, HEAD, same).run(
         {"states": STATES}, tap=ScopedTap(lambda *each: heard.append(each) or each[1])
     )
     assert torch.allclose(found["logits"], expected(), atol=1e-5)
@@ -135,12 +135,12 @@ def refused(action, words):
 def test_a_package_that_is_cut_off_is_refused(file, share, folder):
     whole = (folder / f"{HEAD}.mlpackage" / file).read_bytes()
     (folder / f"{HEAD}.mlpackage" / file).write_bytes(whole[: int(share * len(whole))])
-    refused(lambda: Compiled(Package.read(folder), HEAD, same), r"head.mlpackage cannot be read: .")
+    refused(lambda: Interpreted(Package.read(folder), HEAD, same), r"head.mlpackage cannot be read: .")
 
 
 def test_a_package_without_its_weights_is_refused(folder):
     (folder / f"{HEAD}.mlpackage" / BLOBS).unlink()
-    refused(lambda: Compiled(Package.read(folder), HEAD, same), r"head.mlpackage cannot be read: .")
+    refused(lambda: Interpreted(Package.read(folder), HEAD, same), r"head.mlpackage cannot be read: .")
 
 
 def test_a_package_that_is_missing_is_refused(folder):
@@ -199,7 +199,7 @@ def test_a_manifest_that_lies_is_refused(path, value, words, folder):
 )
 def test_steps_that_lie_are_refused(steps, words, folder):
     (folder / SIDECAR).write_text(json.dumps({"format": 1, "steps": steps}))
-    refused(lambda: Compiled(Package.read(folder), HEAD, same), words)
+    refused(lambda: Interpreted(Package.read(folder), HEAD, same), words)
 
 
 @pytest.mark.parametrize(
@@ -281,5 +281,5 @@ def test_without_core_ml_it_is_said(folder):
 
 
 def test_the_last_token_alone_is_silent_too(folder):
-    found = Compiled(Package.read(folder), HEAD, same).run({"states": STATES}, tap=SILENT)
+    found = Interpreted(Package.read(folder), HEAD, same).run({"states": STATES}, tap=SILENT)
     assert found.keys() == {"logits"}
