@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.cli.options import (
-    MLX,
     Adapter,
     Audios,
-    Candidates,
     Diagnosis,
     Dtypes,
     Images,
     Json,
     Keep,
     Model,
+    NamedCandidates,
     Prompt,
     Reference,
     Remember,
@@ -51,7 +50,7 @@ def compare(
     model: Model = None,
     adapter: Adapter = None,
     reference: Reference = None,
-    candidates: Candidates = MLX,
+    candidates: NamedCandidates = None,
     table: Table = None,
     dtype: Dtypes = "float32",
     scenario: Scenarios = "one-shot",
@@ -73,7 +72,8 @@ def compare(
     from parity.running.plan import require_admitted, require_dtypes, require_prompt
 
     prompt, given = given_prompt(prompt), media(image, audio)
-    named, dtypes = names(candidates, "--candidates"), names(dtype, "--dtype")
+    named = None if candidates is None else names(candidates, "--candidates")
+    dtypes = names(dtype, "--dtype")
     checkpoint = find_checkpoint(model, adapter)
     require_prompt(prompt)
     with parties(checkpoint, table, reference, named, remember=remember) as (known, backends):

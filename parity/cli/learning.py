@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def parties(
-    checkpoint: Checkpoint, table: Path | None, reference: str | None, candidates: Sequence[str], *, remember: bool
+    checkpoint: Checkpoint, table: Path | None, reference: str | None, named: Sequence[str] | None, *, remember: bool
 ) -> Iterator[tuple[str | None, tuple[str, ...]]]:
     """The reference and the candidates as they run: with a table where there is one, or no contract was written."""
     from parity.learning.subject import parties_by_learning, parties_by_table
@@ -26,12 +26,12 @@ def parties(
     from parity.running.cache import cache
 
     if table is not None:
-        yield parties_by_table(checkpoint, table, reference, None if [*candidates] == [MLX] else candidates)
+        yield parties_by_table(checkpoint, table, reference, named)
         return
     with ExitStack() as stack:
         with TerminalProgress() as progress:
             kept = cache() if remember else None
-            found = stack.enter_context(parties_by_learning(checkpoint, reference, candidates, progress, kept))
+            found = stack.enter_context(parties_by_learning(checkpoint, reference, named or (MLX,), progress, kept))
         yield found
 
 

@@ -61,6 +61,15 @@ Candidates = Annotated[
 ]
 MLX = "mlx"
 """The candidate where none is named."""
+NamedCandidates = Annotated[
+    str | None,
+    typer.Option(
+        "--candidates",
+        envvar="PARITY_CANDIDATES",
+        metavar="NAME[,NAME]",
+        help=f"Backends to judge (default: {MLX}; by a table, its port).",
+    ),
+]
 Table = Annotated[
     Path | None,
     typer.Option(
