@@ -75,7 +75,7 @@ CONFIGURATIONS = {
 """Settings of the tower that change its shapes or its numbers."""
 
 
-class Audio(Reference):
+class Audio(MadeByHand, Reference):
     """The reference's audio path.
 
     Args:
@@ -95,16 +95,6 @@ class Audio(Reference):
         self.executions, self.plain = self._executions.excess, True
         self._woven = Woven(model, ALL_STEPS, edits)
 
-    @classmethod
-    def versions(cls):
-        """Of no interest here."""
-        return {}
-
-    @classmethod
-    def load(cls, checkpoint, dtype, **options):
-        """Parties are made around loaded models."""
-        raise NotImplementedError
-
     def contract(self):
         """The audio path's steps, in a chunk that holds no prompt."""
         steps = tuple(dataclasses.replace(step, needs="") for step in audio_steps(self._model.model))
@@ -113,9 +103,6 @@ class Audio(Reference):
     def scenario(self, name, prompt, media=()):
         """The only one."""
         return SCENARIO
-
-    def start(self, *, padding, cache):
-        """Nothing to forget."""
 
     def execute_as(self, name):
         """Without a processor, which has executions of its own."""

@@ -47,6 +47,7 @@ class Reference(backend.Reference, Learnable):
 
     def __init__(self, model: PreTrainedModel, checkpoint: Path, dtype: str, table: str) -> None:
         from reference.common.arithmetics import arithmetic, prepare
+        from reference.common.chunks import Chunks
         from reference.common.executions import Executions
         from reference.common.torch_tensors import TorchTensors
 
@@ -59,7 +60,7 @@ class Reference(backend.Reference, Learnable):
         self._sizes = sizes_of(config_of(checkpoint))
         self._paths = {id(module): name for name, module in model.named_modules()}
         self._taps = Taps(table, "reference", self.modules)
-        self.start(padding=(0,), cache=False)
+        self._chunks = Chunks(model.config.get_text_config())
 
     @classmethod
     def versions(cls) -> Mapping[str, str]:
@@ -130,10 +131,7 @@ class Reference(backend.Reference, Learnable):
 
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
         """Forget the last conversation."""
-        from transformers import DynamicCache
-
-        self._padding, self._seen = padding, 0
-        self._cache = DynamicCache(config=self._model.config.get_text_config()) if cache else None
+        self._chunks.begin(padding, cache=cache)
 
     def forward(
         self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
@@ -160,17 +158,7 @@ class Reference(backend.Reference, Learnable):
             yield
 
     def _logits(self, ids: Any) -> Any:
-        import torch
-
-        self._seen += ids.shape[1]
-        index = torch.arange(self._seen).expand(len(self._padding), -1)
-        positions = index - torch.tensor(self._padding)[:, None]
-        padded = {"attention_mask": (positions >= 0).long()} if any(self._padding) else {}
-        outputs = self._model(
-            input_ids=ids,
-            position_ids=positions[:, -ids.shape[1] :],
-            past_key_values=self._cache,
-            use_cache=self._cache is not None,
-            **padded,
-        )
-        return outputs.logits
+        given = self._chunks.read(ids.shape[1])
+        if not any(self._chunks.padding):  # some architectures take another path with a mask of ones
+            del given["attention_mask"]
+        return self._model(input_ids=ids, **given).logits

@@ -59,6 +59,7 @@ class Reference(backend.Reference):
 
     def __init__(self, model: Gemma3nForConditionalGeneration, checkpoint: Path, dtype: str) -> None:
         from reference.common.arithmetics import arithmetic, prepare
+        from reference.common.chunks import Chunks
         from reference.common.processing import Processing
         from reference.common.torch_tensors import TorchTensors
         from reference.common.woven import Woven
@@ -73,9 +74,7 @@ class Reference(backend.Reference):
         self._towers = Towers(dict(towers_of(model.model)))
         self._focus: tuple[str, ...] = ()
         self._process = Processing(checkpoint, EXTRACTOR, places_of(model.config), exact=dtype == "float64")
-        self._padding: tuple[int, ...] = (0,)
-        self._cache: Any = None
-        self._seen = 0
+        self._chunks = Chunks(model.config.get_text_config())
 
     @classmethod
     def versions(cls) -> Mapping[str, str]:
@@ -240,11 +239,8 @@ class Reference(backend.Reference):
         return tuple(map(tuple, inputs.token_ids.tolist())), inputs.padding
 
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
-        """Forget the last conversation; a `DynamicCache` knows the sliding layers from the configuration."""
-        from transformers import DynamicCache
-
-        self._padding, self._seen = padding, 0
-        self._cache = DynamicCache(config=self._model.config.get_text_config()) if cache else None
+        """Forget the last conversation."""
+        self._chunks.begin(padding, cache=cache)
 
     def forward(
         self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
@@ -273,19 +269,11 @@ class Reference(backend.Reference):
         return self.tensors.to_numpy(logits, None)
 
     def _logits(self, ids: torch.Tensor, media: Mapping[str, torch.Tensor], keep: int) -> torch.Tensor:
-        import torch
-
         self._require_embedded(ids)
-        self._seen += ids.shape[1]
-        index = torch.arange(self._seen).expand(len(self._padding), -1)
-        positions = index - torch.tensor(self._padding)[:, None]
         outputs = self._model(
             input_ids=ids,
-            attention_mask=(positions >= 0).long(),
-            position_ids=positions[:, -ids.shape[1] :],
-            past_key_values=self._cache,
-            use_cache=self._cache is not None,
             logits_to_keep=keep,
+            **self._chunks.read(ids.shape[1]),
             **{name: self._cast(given) for name, given in media.items()},
         )
         logits: torch.Tensor = outputs.logits
