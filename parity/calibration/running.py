@@ -112,8 +112,11 @@ def calibrate(request: CalibrationRequest, results: Results, progress: Progress)
     left = stretches(among, length, results.draws)
     with scratch() as folder, ThreadPoolExecutor() as threads:
         jobs = [threads.submit(_work, request, folder, left, ledger) for _ in range(request.workers)]
-        for job in jobs:
-            job.result()
+        try:
+            for job in jobs:
+                job.result()
+        finally:
+            ledger.close()  # after an interrupt, which only this thread hears of, the others would judge on to the end
 
 
 class _Ledger:
@@ -122,20 +125,21 @@ class _Ledger:
     def __init__(self, wanted: int, results: Results, progress: Progress) -> None:
         self.lock = Lock()
         self._wanted, self._results, self._progress = wanted, results, progress
-        self._failed = False
+        self._closed = False
 
     @property
     def full(self) -> bool:
         """Whether no more is to be done."""
-        return self._failed or len(self._results.judged) >= self._wanted
+        return self._closed or len(self._results.judged) >= self._wanted
 
     def add(self, found: Sequence[Result]) -> None:
         with self.lock:
             self._results.add(found)
             self._progress.start(PART, 0, f"{len(self._results.judged):,} of {self._wanted:,} judgements")
 
-    def fail(self) -> None:
-        self._failed = True
+    def close(self) -> None:
+        """No further draw is begun; those at hand are still written down."""
+        self._closed = True
 
 
 def _work(request: CalibrationRequest, folder: Path, left: Iterator[Stretch], ledger: _Ledger) -> None:
@@ -153,7 +157,7 @@ def _work(request: CalibrationRequest, folder: Path, left: Iterator[Stretch], le
                     if not ledger.full:
                         ledger.add(process.submit(_draw, sitting, number).result())
         except BaseException:
-            ledger.fail()
+            ledger.close()
             raise
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
 from itertools import islice, pairwise
@@ -278,6 +279,30 @@ def test_a_failing_worker_ends_the_calibration(tmp_path):
     results = Results.begin(tmp_path / "results.jsonl", asked.head())
     with pytest.raises(UsageError, match="has no option"):
         calibrate(asked, results, Silent())
+
+
+class Interrupted(Silent):
+    """An interrupt comes with the first judgement."""
+
+    def __init__(self):
+        self.come = False
+
+    def start(self, *said):
+        if not self.come:
+            self.come = True
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_the_calibration_behind_the_draws_at_hand(tmp_path):
+    """What they found is kept, and the next start goes on behind it."""
+    asked = request(tmp_path, RIGHT, judgements=100_000)
+    results = Results.begin(tmp_path / "results.jsonl", asked.head())
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(asked, results, Interrupted())
+    judged = len(results.judged)
+    assert 0 < judged < 100
+    assert len(Results.begin(tmp_path / "results.jsonl", asked.head()).judged) == judged
 
 
 def test_an_arithmetic_that_nobody_has_is_refused(tmp_path):
