@@ -13,7 +13,7 @@ from parity.checkpoint import OVERLAY, Checkpoint, with_overlay
 from parity.contract import Contract
 from parity.diagnosis.naming import Knowledge, Namer
 from parity.discovery import Choice, reference_of, require_dtype
-from parity.errors import CannotWrite, ParityError
+from parity.errors import CannotWrite, ParityError, cut, debugging
 from parity.judging.baseline import Baseline, judged
 from parity.judging.judgement import Comparison, Judgement
 from parity.media import Part
@@ -230,9 +230,16 @@ class _Session:
         if name not in self._namers:
             self._namers[name] = self._known.namer(self._progress)
         self._progress.start(DIAGNOSIS, 0, name)
-        judgement = self._namers[name].named(judgement, oracle=oracle, baseline=baseline, candidate=runs)
-        self._progress.done(DIAGNOSIS)
-        return judgement
+        try:
+            return self._namers[name].named(judgement, oracle=oracle, baseline=baseline, candidate=runs)
+        except ParityError:  # the reference ended, or there is no room
+            raise
+        except Exception as error:  # a fault of the search itself costs the causes, not the verdict
+            if debugging():
+                raise
+            return replace(judgement, unsearched=cut(f"{type(error).__name__}: {error}"))
+        finally:
+            self._progress.done(DIAGNOSIS)
 
 
 @contextmanager

@@ -8,10 +8,12 @@ import pytest
 
 from parity.checkpoint import Checkpoint
 from parity.compare import Request, compare
+from parity.diagnosis.naming import Namer
 from parity.errors import ExitCode, UsageError
 from parity.judging.judge import judge
 from parity.judging.verdict import Status
 from parity.report.gather import Gatherer
+from parity.report.json import dumps, read_comparison
 from parity.report.sentences import verdict
 from parity.running.progress import Silent
 from parity.running.single import write_trace
@@ -107,6 +109,29 @@ def test_a_crash_shows_its_traceback_where_it_is_asked_for(checkpoint, monkeypat
         compare(request(checkpoint, "tests.toy:Throwing", TOY), progress=Silent())
         shown = capsys.readouterr().err
         assert ("Traceback (most recent call last)" in shown and "tests/toy.py" in shown) == (wanted == "1")
+
+
+def test_a_failing_search_for_causes_costs_the_causes_alone(checkpoint, monkeypatch, tmp_path):
+    """The verdict stands and says so, also in a report that is read again; PARITY_DEBUG=1 lets the error through."""
+
+    def failing(*_, **__):
+        raise ZeroDivisionError("two clips of unequal length")
+
+    monkeypatch.setattr(Namer, "may_name", lambda judgement: True)
+    monkeypatch.setattr(Namer, "named", failing)
+    comparison = compare(request(checkpoint, TOY), progress=Silent())
+    assert comparison.exit_code is ExitCode.PARITY
+    file = tmp_path / "report.json"
+    file.write_text(dumps(comparison))
+    said = verdict(read_comparison(file).judgements[0])
+    assert said.startswith("parity. 8 of 8 steps covered")
+    assert said.endswith(
+        "; the search for causes ended in an internal error, ZeroDivisionError: two clips of unequal length; "
+        "PARITY_DEBUG=1 shows where"
+    )
+    monkeypatch.setenv("PARITY_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        compare(request(checkpoint, TOY), progress=Silent())
 
 
 @pytest.mark.parametrize(

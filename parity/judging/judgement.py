@@ -32,6 +32,7 @@ class Judgement:
         returned: phases in which the candidate returned other logits than it emitted, and how they differ; what was
             judged is then not what its users get.
         values: of the oracle's that the candidate's were compared with, padding left out.
+        unsearched: the error that ended the search for causes; empty where it came to its end.
     """
 
     candidate: str
@@ -48,6 +49,7 @@ class Judgement:
     diagnoses: tuple[Diagnosis, ...] = ()
     returned: tuple[tuple[str, str], ...] = ()
     values: int = 0
+    unsearched: str = ""
 
     @classmethod
     def of_crash(cls, crash: str, *, candidate: str, dtype: str, scenario: str = "", allowed: float = 0.0) -> Self:

@@ -99,6 +99,8 @@ def _explanation(comparison: Comparison, judgement: Judgement) -> Iterator[str]:
         yield _cause(judgement, step)
     else:
         yield sentences.verdict(judgement).partition(" ")[2].capitalize() + "."
+    if judgement.first_divergence and (said := sentences.unsearched(judgement)):
+        yield said[0].upper() + said[1:] + "."
     if said := sentences.tokens(judgement):
         yield said[0].upper() + said[1:] + "."
     if (worth := sentences.hides_at_most(judgement)) and not judgement.first_divergence:

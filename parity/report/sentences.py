@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from parity.axes import said
-from parity.errors import ExitCode
+from parity.errors import DEBUG, ExitCode
 from parity.fault import Inputs
 from parity.judging.judgement import Comparison, Judgement
 from parity.judging.verdict import Deviation, Status, StepVerdict, TokenVerdict
@@ -57,7 +57,15 @@ def verdict(judgement: Judgement) -> str:
         ExitCode.UNAVAILABLE: _crashed,
         ExitCode.INCOMPLETE: _incomplete,
     }
-    return say[judgement.exit_code](judgement)
+    said = unsearched(judgement)
+    return f"{say[judgement.exit_code](judgement)}{f'; {said}' if said else ''}"
+
+
+def unsearched(judgement: Judgement) -> str:
+    """That causes may be missing because the search for them failed; empty where it did not."""
+    if not judgement.unsearched:
+        return ""
+    return plain(f"the search for causes ended in an internal error, {judgement.unsearched}; {DEBUG}=1 shows where")
 
 
 def _parity(judgement: Judgement) -> str:
