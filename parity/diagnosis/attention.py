@@ -44,6 +44,7 @@ class Attention:
         values: the same.
         mask: which keys a query sees, ``[batch, token, key]``; None for all.
         scale: of the scores.
+        tiled: whether query head h looks at key head h modulo their number; else neighbours share one.
     """
 
     queries: Float
@@ -51,6 +52,7 @@ class Attention:
     values: Float
     mask: Mask | None
     scale: float
+    tiled: bool = False
 
     @property
     def possible(self) -> bool:
@@ -62,8 +64,9 @@ class Attention:
 
     def context(self, axis: int = -1) -> Float:
         """Values weighed by a softmax over the keys (or over another axis of ``batch, head, token, key``)."""
-        groups = self.queries.shape[2] // self.keys.shape[1]
-        keys, values = (np.repeat(x, groups, 1) for x in (self.keys, self.values))
+        heads, stores = np.arange(self.queries.shape[2]), self.keys.shape[1]
+        looked_at = heads % stores if self.tiled else heads // (len(heads) // stores)
+        keys, values = (x[:, looked_at] for x in (self.keys, self.values))
         scores = np.einsum("bthc,bhkc->bhtk", self.queries, keys, optimize=True) * self.scale
         if self.mask is not None:
             scores = np.where(self.mask[:, None], scores, -np.inf)
@@ -233,6 +236,10 @@ def _otherwise(reader: _Reader, found: _Found) -> Iterator[tuple[str, str, tuple
             if name != names[part] and (phases := reader.attention({**names, part: name}, scale)):
                 says = f"the {part} {'is' if part == 'mask' else 'are'} {name}" if name else "there is no mask"
                 yield part, says, phases
+    heads, stores = found.phases[0].queries.shape[2], found.phases[0].keys.shape[1]
+    if 1 < stores < heads:
+        says = f"query head h looks at key head h % {stores}, where it should at h // {heads // stores}"
+        yield "heads", says, tuple(replace(one, tiled=True) for one in found.phases)
     for by, whose in ((1, "before"), (-1, "behind")):
         rolled = (replace(one, mask=None if one.mask is None else np.roll(one.mask, by, 2)) for one in found.phases)
         yield "mask", f"each key is seen where the one {whose} it should be", tuple(rolled)

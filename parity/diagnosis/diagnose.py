@@ -134,5 +134,5 @@ def _fits(evidence: Evidence, oracle: Trace, variants: Filter | None) -> list[Fi
 
 
 def _nearest(fits: Sequence[Fit]) -> list[Fit]:
-    near = (found for found in fits if found.explained >= NEAR)
+    near = (found for found in fits if found.explained >= NEAR and found.near)
     return sorted(near, key=lambda found: (-round(found.explained, 4), *found.rank))[:NEAREST]

@@ -10,15 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.diagnosis.attention import attentions
+from parity.diagnosis.constants import constants
 from parity.diagnosis.earlier import Earlier
 from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.formulas import formulas
+from parity.diagnosis.gains import gains
 from parity.diagnosis.hypothesis import Hypothesis, fit
 from parity.diagnosis.masks import masks
 from parity.diagnosis.norms import epsilons
 from parity.diagnosis.numerals import said, span
 from parity.diagnosis.orders import orders
 from parity.diagnosis.others import others
+from parity.diagnosis.rotations import rotations
 from parity.diagnosis.shifts import shifts
 from parity.diagnosis.softmax import softmaxes
 from parity.dtypes import numpy_dtype
@@ -44,7 +47,8 @@ def generic(evidence: Evidence, earlier: Earlier | None = None) -> list[Hypothes
     rest = chain(_clipped(evidence), _rounded(evidence), _gains(evidence), softmaxes(evidence), *shapes)
     if earlier is not None:
         of_steps = (others(evidence, earlier), formulas(evidence, earlier))
-        rest = chain(rest, *of_steps, epsilons(evidence, earlier), attentions(evidence, earlier))
+        of_kinds = (epsilons, gains, rotations, constants, attentions)
+        rest = chain(rest, *of_steps, *(causes(evidence, earlier) for causes in of_kinds))
     return [*_factors(evidence), *(each for each in rest if fit(evidence, each).left < WORTH)]
 
 

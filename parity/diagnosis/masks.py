@@ -12,6 +12,8 @@ from parity.diagnosis.hypothesis import Hypothesis
 
 Mask = NDArray[np.bool_]
 
+MORE, FEWER = "true for {} where it should be false", "false for {} where it should be true"
+
 
 def masks(evidence: Evidence) -> Iterator[Hypothesis]:
     """Causes of masks alone; integers and floats of zeros and ones are masks to nobody."""
@@ -21,23 +23,48 @@ def masks(evidence: Evidence) -> Iterator[Hypothesis]:
     yield Hypothesis("inverted", 1.0 - 2.0 * true, "true where it should be false, and false where it should be true")
     told = {text for piece in evidence.pieces if (text := _told(piece))}
     if len(told) == 1:
-        yield Hypothesis("mask-keys", evidence.error, told.pop(), freedom=2)
+        yield Hypothesis("mask-keys", evidence.error, told.pop(), freedom=1)
 
 
 def _told(piece: Piece) -> str:
-    """By how many places each row that errs is longer or shorter, where that is one number and on one side."""
+    """Which keys err, where these are the same in all rows, or else how many."""
     true, made = piece.oracle > 0, piece.candidate > 0
     more, fewer = made & ~true, true & ~made
+    both = ((more, ~true, MORE), (fewer, true, FEWER))
+    sides = [_keys(wrong, could, piece.axes, said) for wrong, could, said in both if wrong.any()]
+    return ", and ".join(sides) if all(sides) else _number(more, fewer, piece.axes)
+
+
+def _keys(wrong: Mask, could: Mask, axes: tuple[str, ...], said: str) -> str:
+    """The keys that err in every row that does, or in every row where they could; empty where rows differ."""
+    rows, able = (mask.reshape(-1, mask.shape[-1]) for mask in (wrong, could))
+    keys = np.flatnonzero(rows.any(0))
+    everywhere = bool((rows | ~able)[:, keys].all())
+    if not axes or not (everywhere or rows[rows.any(1)][:, keys].all()):
+        return ""
+    return said.format(f"{axes[-1]}{_span(keys)}") + ("" if everywhere else _rows(np.asarray(wrong.any(-1)), axes[:-1]))
+
+
+def _span(indices: NDArray[np.int64]) -> str:
+    """Indices along an axis whose name stands before them, e.g. `` 3`` or ``s 0 to 8, 4 of them``."""
+    first, last = int(indices[0]), int(indices[-1])
+    if first == last:
+        return f" {first}"
+    return f"s {first} to {last}{'' if len(indices) == last - first + 1 else f', {len(indices)} of them'}"
+
+
+def _number(more: Mask, fewer: Mask, axes: tuple[str, ...]) -> str:
+    """By how many places each row that errs is longer or shorter, where that is one number and on one side."""
     if more.any() == fewer.any():
         return ""
-    numbers = (more if more.any() else fewer).reshape(-1, true.shape[-1]).sum(-1).reshape(true.shape[:-1])
+    numbers = (more if more.any() else fewer).reshape(-1, more.shape[-1]).sum(-1).reshape(more.shape[:-1])
     wrong = numbers > 0
     if len(set(numbers[wrong].tolist())) != 1:
         return ""
     number = int(numbers[wrong][0])
-    axis = piece.axes[-1] if piece.axes else "place"
+    axis = axes[-1] if axes else "place"
     text = f"true for {number} {axis}{'s' if number != 1 else ''} {'more' if more.any() else 'fewer'}"
-    return f"{text}{_rows(wrong, piece.axes[:-1])}"
+    return f"{text}{_rows(wrong, axes[:-1])}"
 
 
 def _rows(wrong: Mask, axes: tuple[str, ...]) -> str:
@@ -45,11 +72,4 @@ def _rows(wrong: Mask, axes: tuple[str, ...]) -> str:
     if wrong.all() or not axes:
         return ""
     along = np.flatnonzero(wrong.reshape(-1, wrong.shape[-1]).any(0))
-    first, last = int(along[0]), int(along[-1])
-    if len(along) == wrong.shape[-1]:
-        return ""
-    name = axes[-1]
-    if first == last:
-        return f" at {name} {first}"
-    gaps = "" if len(along) == last - first + 1 else f", {len(along)} of them"
-    return f" at {name}s {first} to {last}{gaps}"
+    return "" if len(along) == wrong.shape[-1] else f" at {axes[-1]}{_span(along)}"

@@ -31,22 +31,24 @@ class Norm:
         name: the step that is normed.
         epsilon: the oracle's own.
         power: for each row its mean of squares.
+        given: the rows as they are before the gain.
     """
 
     name: str
     epsilon: float
     power: Float
+    given: Float
 
 
 def epsilons(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
     """For each axis along which the step is a norm, the epsilon that explains a factor of each row best."""
     for axis in dict.fromkeys(evidence.pieces[0].axes):
-        rows = _rows(evidence, axis)
-        if rows is None or rows[0].shape[1] < WIDE or len(rows[0]) < FEWEST:
+        found = rows(evidence, axis)
+        if found is None or found[0].shape[1] < WIDE or len(found[0]) < FEWEST:
             continue
-        true, error = rows
+        true, error = found
         size = np.square(true).sum(1)
-        norm = next(_norms(evidence, earlier, axis, true), None)
+        norm = next(norms(evidence, earlier, axis, true), None)
         if norm is None:
             continue
         times = 1 + np.divide((true * error).sum(1), size, out=np.zeros_like(size), where=size > 0)
@@ -58,17 +60,18 @@ def epsilons(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
             continue
         factors = np.sqrt((norm.power + known) / (norm.power + known + change))
         text = f"epsilon {said(_plain(known + change))} instead of {said(_plain(known))} in the norm of {norm.name}"
-        effect = _back(evidence, axis, (factors - 1)[:, None] * true)
+        effect = back(evidence, axis, (factors - 1)[:, None] * true)
         yield Hypothesis("epsilon", effect, text, freedom=1)
 
 
-def _norms(evidence: Evidence, earlier: Earlier, axis: str, true: Float) -> Iterator[Norm]:
+def norms(evidence: Evidence, earlier: Earlier, axis: str, true: Float) -> Iterator[Norm]:
     """Steps that this one is a norm of."""
     for value in earlier.same[:INPUTS]:
-        given = _stacked(evidence, axis, value.tensors)
+        given = stacked(evidence, axis, value.tensors)
         power = np.square(given).mean(1)
         if (known := _epsilon(given, true, power)) is not None:
-            yield Norm(value.name, known, power)
+            normed = given / np.sqrt(np.maximum(power + known, np.finfo(float).tiny))[:, None]
+            yield Norm(value.name, known, power, normed)
 
 
 def _epsilon(given: Float, made: Float, power: Float) -> float | None:
@@ -103,24 +106,25 @@ def _plain(value: float) -> float:
     return float(f"{value:.1e}") if value > 1e-11 else 0.0
 
 
-def _rows(evidence: Evidence, axis: str) -> tuple[Float, Float] | None:
+def rows(evidence: Evidence, axis: str) -> tuple[Float, Float] | None:
     """The oracle's values and the errors, a row for each value of all other axes; None where axes are not known."""
     if any(axis not in piece.axes or len(piece.axes) != piece.oracle.ndim for piece in evidence.pieces):
         return None
     widths = {piece.oracle.shape[piece.axes.index(axis)] for piece in evidence.pieces}
     if len(widths) != 1:
         return None
-    true = _stacked(evidence, axis, tuple(piece.oracle for piece in evidence.pieces))
-    return true, _stacked(evidence, axis, tuple(piece.error for piece in evidence.pieces))
+    true = stacked(evidence, axis, tuple(piece.oracle for piece in evidence.pieces))
+    return true, stacked(evidence, axis, tuple(piece.error for piece in evidence.pieces))
 
 
-def _stacked(evidence: Evidence, axis: str, tensors: tuple[Float, ...]) -> Float:
+def stacked(evidence: Evidence, axis: str, tensors: tuple[Float, ...]) -> Float:
+    """Tensors of the evidence's shapes as rows along an axis, zero where the evidence does not count."""
     pairs = zip(evidence.pieces, tensors, strict=True)
-    rows = (np.moveaxis(np.where(piece.counted, x, 0.0), piece.axes.index(axis), -1) for piece, x in pairs)
-    return np.concatenate([row.reshape(-1, row.shape[-1]) for row in rows])
+    moved = (np.moveaxis(np.where(piece.counted, x, 0.0), piece.axes.index(axis), -1) for piece, x in pairs)
+    return np.concatenate([each.reshape(-1, each.shape[-1]) for each in moved])
 
 
-def _back(evidence: Evidence, axis: str, rows: Float) -> Float:
+def back(evidence: Evidence, axis: str, rows: Float) -> Float:
     """Rows in the order of the evidence again."""
     found, before = [], 0
     for piece in evidence.pieces:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,22 @@ ENOUGH = 8
 Order = NDArray[np.int64]
 
 
+class Reordered(NamedTuple):
+    """An axis in another order.
+
+    Attributes:
+        name: of the cause.
+        said: what the axis is.
+        order: for each index the one whose values stand there.
+        fitted: indices that stand where the error says, and no rule.
+    """
+
+    name: str
+    said: str
+    order: Order
+    fitted: int = 0
+
+
 def orders(evidence: Evidence) -> Iterator[Hypothesis]:
     """Every way of moving values that has a name, and the one order of an axis that fits best."""
     yield from _axes(evidence)
@@ -28,9 +45,9 @@ def orders(evidence: Evidence) -> Iterator[Hypothesis]:
 
 def _axes(evidence: Evidence) -> Iterator[Hypothesis]:
     for axis, size in _common(evidence).items():
-        for name, said, order in (*_named(size), *_found(evidence, axis, size)):
-            taken = [np.take(piece.oracle, order, piece.axes.index(axis)) for piece in evidence.pieces]
-            yield _moved(evidence, f"{name}-{axis}", f"the {axis} axis is {said}", taken)
+        for other in (*_named(size), *_found(evidence, axis, size)):
+            taken = [np.take(piece.oracle, other.order, piece.axes.index(axis)) for piece in evidence.pieces]
+            yield _moved(evidence, f"{other.name}-{axis}", f"the {axis} axis is {other.said}", taken, other.fitted)
 
 
 def _common(evidence: Evidence) -> dict[str, int]:
@@ -42,19 +59,19 @@ def _common(evidence: Evidence) -> dict[str, int]:
     return {axis: sizes.pop() for axis, sizes in found.items() if len(sizes) == 1 and min(sizes) > 1}
 
 
-def _named(size: int) -> Iterator[tuple[str, str, Order]]:
+def _named(size: int) -> Iterator[Reordered]:
     """Orders that ports mistake for the right one."""
     index = np.arange(size)
-    yield "reversed", "reversed", index[::-1]
+    yield Reordered("reversed", "reversed", index[::-1])
     if size % 2 == 0 and size > 2:
-        yield "halves", "in exchanged halves", np.roll(index, size // 2)
+        yield Reordered("halves", "in exchanged halves", np.roll(index, size // 2))
     for rows in range(2, size // 2 + 1):
         if size % rows == 0:
             said = f"read as {rows} by {size // rows} the wrong way round"
-            yield f"interleaved-{rows}", said, index.reshape(rows, -1).T.ravel()
+            yield Reordered(f"interleaved-{rows}", said, index.reshape(rows, -1).T.ravel())
 
 
-def _found(evidence: Evidence, axis: str, size: int) -> Iterator[tuple[str, str, Order]]:
+def _found(evidence: Evidence, axis: str, size: int) -> Iterator[Reordered]:
     """The order in which each slice of the candidate is the oracle's that it is nearest to, if that is an order."""
     if size > LONGEST_AXIS or evidence.size < ENOUGH * size:
         return
@@ -62,9 +79,10 @@ def _found(evidence: Evidence, axis: str, size: int) -> Iterator[tuple[str, str,
     order = np.argmin(distance, axis=1)
     moved, taken = int(np.count_nonzero(order != np.arange(size))), set(order.tolist())
     if moved and len(taken) == size and not _is_shift(order):
-        yield "permuted", f"in another order ({moved} of {size} indices are elsewhere)", order
+        yield Reordered("permuted", f"in another order ({moved} of {size} indices are elsewhere)", order, moved)
     elif moved and not _is_shift(order):
-        yield "copied", f"made of {len(taken)} of its {size} indices, {moved} of which stand where others should", order
+        said = f"made of {len(taken)} of its {size} indices, {moved} of which stand where others should"
+        yield Reordered("copied", said, order, moved)
 
 
 def _is_shift(order: Order) -> bool:
@@ -95,6 +113,7 @@ def _exchanged(evidence: Evidence) -> Iterator[Hypothesis]:
             yield _moved(evidence, name, f"the axes {axes[one]} and {axes[other]} are {said}", taken)
 
 
-def _moved(evidence: Evidence, name: str, says: str, taken: list[Float]) -> Hypothesis:
+def _moved(evidence: Evidence, name: str, says: str, taken: list[Float], freedom: int = 0) -> Hypothesis:
     pairs = zip(evidence.pieces, taken, strict=True)
-    return Hypothesis(name, flat(np.where(piece.counted, value - piece.oracle, 0.0) for piece, value in pairs), says)
+    effect = flat(np.where(piece.counted, value - piece.oracle, 0.0) for piece, value in pairs)
+    return Hypothesis(name, effect, says, freedom=freedom)

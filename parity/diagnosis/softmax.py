@@ -9,7 +9,7 @@ import numpy as np
 
 from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.hypothesis import Hypothesis
-from parity.diagnosis.numerals import factor
+from parity.diagnosis.numerals import factor, span
 from parity.traces.measure import Float
 
 WIDEST, FINEST = 64.0, 1e-9
@@ -41,6 +41,17 @@ def softmaxes(evidence: Evidence) -> Iterator[Hypothesis]:
 
         best = least(lambda times, weights=weights: _left(evidence, weights(times)))  # type: ignore[misc]
         yield instead(evidence, "scores", f"the scores are multiplied by {factor(best)}", weights(best), freedom=1)
+        yield from _sums(evidence, axis)
+
+
+def _sums(evidence: Evidence, axis: int) -> Iterator[Hypothesis]:
+    """Weights in proportion that do not sum to 1, as with a further score that is then left out."""
+    sums = [piece.candidate.sum(axis, keepdims=True) for piece in evidence.pieces]
+    made = [piece.oracle * total for piece, total in zip(evidence.pieces, sums, strict=True)]
+    each = flat(total[total != 0] for total in sums)
+    if each.size:
+        says = f"its weights sum to {span((float(each.min()), float(each.max())))} instead of 1"
+        yield instead(evidence, "sums", says, made, freedom=each.size)
 
 
 def least(left: Callable[[float], float]) -> float:

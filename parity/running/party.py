@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from parity.checkpoint import Checkpoint
 from parity.discovery import BACKENDS, is_installed, require, require_dtype
-from parity.errors import BackendUnavailable, ParityError, debugging, error_named
+from parity.errors import DEBUG, BackendUnavailable, ParityError, debugging, error_named
 from parity.running.process import STOP, TIMEOUT, Process, Stuck
 from parity.running.progress import Progress
 from parity.running.started import Start
@@ -237,7 +237,8 @@ class Party:
         if event["kind"] == "Crash":
             if debugging():
                 print(self._process.said(), file=sys.stderr)
-            return Crash(f"{self._where()}: {event['message']}")
+            hint = "" if debugging() else f"; {DEBUG}=1 shows its traceback"
+            return Crash(f"{self._where()}: {event['message']}{hint}")
         return error_named(event["kind"], event["message"])
 
     def _where(self, what: str = "crashed") -> str:

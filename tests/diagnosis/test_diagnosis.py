@@ -6,23 +6,17 @@ import dataclasses
 import io
 from html import escape
 
-import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from rich.console import Console
 
 from parity import cli
 from parity.checkpoint import Checkpoint
 from parity.compare import Request, compare
-from parity.diagnosis.attention import _layouts
 from parity.diagnosis.diagnose import diagnose
-from parity.diagnosis.evidence import Evidence, Piece
 from parity.diagnosis.generic import generic
 from parity.diagnosis.hypothesis import Hypothesis, choose, convincing, fit
 from parity.diagnosis.matched import PartyPlant
-from parity.diagnosis.softmax import softmax
 from parity.diagnosis.where import where
 from parity.discovery import REFERENCES
 from parity.judging.cause import Cause, Diagnosis
@@ -40,185 +34,9 @@ from parity.traces.trace import Key
 from parity.variant import Variant
 from reference.gemma3n.variants import catalogue
 from tests import toy
+from tests.evidence import evidence, true
 
-AXES = ("batch", "token", "hidden")
 SHORT = "one-shot"
-EPSILON = 2.0**-24
-seeds = st.integers(0, 2**32 - 1)
-
-
-def true(seed, shape=(1, 9, 64)):
-    """An oracle's tensor."""
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def evidence(*pairs, axes=AXES, floor=EPSILON):
-    """What the judge would have of an oracle's and a candidate's tensors, a phase each."""
-    pieces = []
-    for number, (oracle, candidate) in enumerate(pairs):
-        noise = floor**2 * float(np.vdot(candidate, candidate))
-        counted = np.ones(oracle.shape, bool)
-        pieces.append(Piece(Key(f"chunk.{number}", "x"), axes, oracle, candidate, counted, noise))
-    return Evidence(tuple(pieces))
-
-
-def named(found):
-    """The generic cause that is named: name and coefficient; None for none."""
-    chosen = choose(found, [fit(found, each) for each in generic(found)])
-    return chosen and (chosen[0].hypotheses[0].name, chosen[0].alphas[0])
-
-
-def noisy(seed, wrong):
-    """Float32's own error, on top of the fault."""
-    return wrong * (1 + EPSILON * np.random.default_rng(seed + 1).normal(size=wrong.shape))
-
-
-@settings(max_examples=8)
-@given(seeds, st.floats(-3, 3).filter(lambda k: abs(k - 1) > 1e-3 and abs(k + 1) > 1e-3))
-def test_a_factor_is_named_with_its_value(seed, factor):
-    x = true(seed)
-    name, alpha = named(evidence((x, noisy(seed, factor * x))))
-    assert name == "factor"
-    assert 1 + alpha == pytest.approx(factor, abs=1e-6)
-
-
-@settings(max_examples=8)
-@given(seeds, st.floats(0.01, 10), st.sampled_from([-1, 1]))
-def test_an_offset_is_named_with_its_value(seed, size, sign):
-    x = true(seed)
-    name, alpha = named(evidence((x, noisy(seed, x + sign * size))))
-    assert name == "offset"
-    assert alpha == pytest.approx(sign * size, rel=1e-4)
-
-
-class Before:
-    """A step before it of four axes, 6 x 4 x 32 in one phase and 1 x 4 x 32 in the next, and keys of 3 channels."""
-
-    names = ("keys", "queries")
-    same = ()
-
-    def shape(self, name):
-        return (3, 3, 4, 32) if name == "keys" else (3, 6, 4, 32)
-
-    def masks(self, shape):
-        return []
-
-
-def test_an_axis_that_differs_between_phases_has_no_heads_in_it():
-    """Six tokens are no two heads of three channels: in the next phase there is one."""
-    found = evidence(*[(true(1, (3, n, 4, 32)), true(2, (3, n, 4, 32))) for n in (6, 1)], axes=("a", "b", "c", "d"))
-    assert [reader.layout.width for reader in _layouts(found, Before())] == [0]
-    alike = evidence(*[(true(1, (3, 6, 4, 32)), true(2, (3, 6, 4, 32)))] * 2, axes=("a", "b", "c", "d"))
-    assert [reader.layout.width for reader in _layouts(alike, Before())] == [0, 3]
-
-
-@settings(max_examples=5)
-@given(seeds)
-def test_a_sign_is_named(seed):
-    x = true(seed)
-    assert named(evidence((x, noisy(seed, -x))))[0] == "sign"
-
-
-@settings(max_examples=5)
-@given(seeds, st.sampled_from(["token", "hidden"]))
-def test_an_order_is_named(seed, axis):
-    """Any order of an axis is found; those that ports mistake for the right one have names."""
-    x, at = true(seed), AXES.index(axis)
-    order = np.random.default_rng(seed).permutation(x.shape[at])
-    found = named(evidence((x, noisy(seed, x.take(order, at))))) if (order != np.sort(order)).any() else None
-    assert found is None or found[0].endswith(axis)
-    assert named(evidence((x, noisy(seed, np.flip(x, at)))))[0] == f"reversed-{axis}"
-
-
-@pytest.mark.parametrize(
-    ("wrong", "name"),
-    [
-        (lambda x: np.roll(x, 32, 2), "halves-hidden"),
-        (lambda x: x.reshape(1, 9, 4, 16).swapaxes(2, 3).reshape(x.shape), "interleaved-4-hidden"),
-        (lambda x: np.concatenate([x[:, :1], x[:, :-1]], 1), "shifted-before-token"),
-        (lambda x: np.concatenate([x[:, 1:], x[:, -1:] * 0], 1), "shifted-after-token"),
-        (lambda x: x.swapaxes(1, 2).reshape(x.shape), "transposed-token-hidden"),
-        (lambda x: np.clip(x, -1.5, 1.5), "clipped"),
-        (lambda x: x.astype(ml_dtypes.bfloat16).astype(float), "rounded-bfloat16"),
-        (lambda x: x.astype(np.float16).astype(float), "rounded-float16"),
-        (lambda x: x * np.linspace(0.5, 2, 64), "gain-hidden"),
-        (lambda x: x * np.linspace(0.5, 2, 9)[:, None], "gain-token"),
-        (lambda x: x + np.linspace(0.5, 2, 64), "bias-hidden"),
-    ],
-)
-def test_what_ports_do_to_tensors_is_named(wrong, name):
-    x = true(0)
-    assert named(evidence((x, noisy(0, wrong(x)))))[0] == name
-
-
-def test_a_shift_along_any_axis_is_named():
-    """As of a map whose convolution is padded on the other side."""
-    x = true(0, (1, 6, 12, 12))
-    rolled = np.roll(x, (1, 1), (2, 3))
-    rolled[:, :, 0], rolled[..., 0] = 0.0, 0.0
-    axes = ("image", "channel", "height", "width")
-    assert named(evidence((x, rolled), axes=axes))[0] == "shifted-before-height-before-width"
-    assert named(evidence((x, np.roll(x, -1, 3)), axes=axes))[0] == "shifted-after-width"
-
-
-def test_a_factor_of_each_token_and_head_is_named():
-    x = true(0, (1, 9, 4, 32))
-    factors = 1 + np.arange(36.0).reshape(1, 9, 4, 1)
-    found = named(evidence((x, noisy(0, x * factors)), axes=("batch", "token", "head", "head_dim")))
-    assert found[0] == "gain-token-head"
-
-
-@pytest.mark.parametrize(("times", "said"), [(0.5, "0.5"), (64**-0.5, "1/8")])
-def test_a_softmax_of_other_scores_is_named(times, said):
-    x = true(0, (1, 9, 64))
-    x, wrong = softmax(x, -1), softmax(times * x, -1)
-    found = evidence((x, noisy(0, wrong)))
-    chosen, _ = choose(found, [fit(found, each) for each in generic(found)])
-    assert chosen.causes()[0].meaning == f"the scores are multiplied by {said}"
-
-
-def mask(*pairs):
-    """Evidence of masks."""
-    found = evidence(
-        *((true.astype(float), made.astype(float)) for true, made in pairs), axes=("batch", "token", "key")
-    )
-    return Evidence(tuple(dataclasses.replace(piece, mask=True, noise=0.0) for piece in found.pieces))
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda seen: seen | np.eye(8, k=1, dtype=bool), "true for 1 key more at tokens 0 to 6"),
-        (lambda seen: seen & ~np.eye(8, k=-2, dtype=bool), "true for 1 key fewer at tokens 2 to 7"),
-        (lambda seen: ~seen, "true where it should be false, and false where it should be true"),
-    ],
-)
-def test_what_is_wrong_with_a_mask_is_told(change, said):
-    seen = np.tri(8, dtype=bool)[None]
-    found = mask((seen, change(seen)))
-    chosen, _ = choose(found, [fit(found, each) for each in generic(found)])
-    assert chosen.causes()[0].meaning == said
-
-
-def test_exchanged_axes_of_one_length_are_named():
-    x = true(0, (3, 3, 64))
-    assert named(evidence((x, x.swapaxes(0, 1))))[0] == "transposed-batch-token"
-
-
-def test_evidence_of_several_phases_is_one():
-    """The same factor in all of them, or it is not the cause."""
-    x, y = true(0), true(1, (1, 1, 64))
-    assert named(evidence((x, 2 * x), (y, 2 * y)))[0] == "factor"
-    assert named(evidence((x, 2 * x), (y, 3 * y)))[0] != "factor"
-
-
-@settings(max_examples=15)
-@given(seeds, st.floats(0.5, 30))
-def test_noise_is_never_named(seed, floors):
-    """Whether it is at the floor or far above: an error in no direction has no cause."""
-    x = true(seed)
-    noise = np.random.default_rng(seed + 1).normal(size=x.shape)
-    assert named(evidence((x, x + floors * EPSILON * noise * np.abs(x)), floor=EPSILON)) is None
 
 
 def variant_of(effect, name="bug"):
@@ -240,6 +58,15 @@ def test_a_known_bug_must_be_as_large_as_it_is():
     found = evidence((x, 2 * x))
     assert not convincing(found, fit(found, variant_of(1.5 * x.ravel())))
     assert fit(found, variant_of(1.5 * x.ravel())).explained == pytest.approx(1)
+
+
+def test_a_known_bug_of_another_size_is_told_with_its_size_where_nothing_else_is():
+    """Twice as much of it; but not a thousand times."""
+    x, effect = true(0), true(1).ravel()
+    found = evidence((x, x + 2 * effect.reshape(x.shape)))
+    chosen, _ = choose(found, [fit(found, variant_of(effect))])
+    assert chosen.causes()[0].meaning == "a bug, 2 times as much"
+    assert choose(found, [fit(found, variant_of(effect / 1000))]) is None
 
 
 def test_two_causes_at_one_step_are_both_named():
