@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -26,7 +27,7 @@ DIGITS = 5
 
 
 @dataclass(frozen=True)
-class Family:
+class Curve:
     """A function with one constant.
 
     Attributes:
@@ -61,43 +62,45 @@ def _root(function: Callable[[float], float], low: float, high: float) -> float:
     return high
 
 
-FAMILIES = (
-    Family("values are capped at", lambda x, c: c * np.tanh(x / c), of=_cap_of),
-    Family("the GELU's slope is", lambda x, c: x * 0.5 * (1 + np.tanh(0.5 * c * x)), known=1.702),
-    Family("the SiLU's slope is", lambda x, c: x * 0.5 * (1 + np.tanh(0.5 * c * x)), known=1.0),
-    Family(
+CURVES = (
+    Curve("values are capped at", lambda x, c: c * np.tanh(x / c), of=_cap_of),
+    Curve("the GELU's slope is", lambda x, c: x * 0.5 * (1 + np.tanh(0.5 * c * x)), known=1.702),
+    Curve("the SiLU's slope is", lambda x, c: x * 0.5 * (1 + np.tanh(0.5 * c * x)), known=1.0),
+    Curve(
         "the GELU's cubic term is",
         lambda x, c: 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + c * x**3))),
         known=0.044715,
     ),
-    Family("the leaky ReLU's slope is", lambda x, c: np.where(x > 0, x, c * x), known=0.01),
+    Curve("the leaky ReLU's slope is", lambda x, c: np.where(x > 0, x, c * x), known=0.01),
 )
 
 
 def constants(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
-    """Each family that the oracle's step is of an earlier one, with the constant that explains the candidate best."""
+    """Each curve that the oracle's step is of an earlier one, with the constant that explains the candidate best."""
     true = flat(piece.oracle for piece in evidence.pieces)
     made = true + evidence.error
     counted = flat(piece.counted.astype(np.float64) for piece in evidence.pieces) > 0
     for value in earlier.same[:ARGUMENTS]:
         argument = value.on(evidence)
         sample = np.argsort(-np.abs(argument), kind="stable")[:SAMPLE]
-        for family in FAMILIES:
-            known = _constant(family, argument[sample], true[sample])
-            if not known:
-                continue
-            times = least(lambda t: float(np.square(family.function(argument[sample], t * known) - made[sample]).sum()))  # noqa: B023
-            other = float(f"{times * known:.{DIGITS}g}")
-            effect = np.where(counted, family.function(argument, other) - true, 0.0)
-            yield Hypothesis(
-                "function-constant", effect, f"{family.says} {said(other)} instead of {said(known)}", freedom=1
-            )
+        for curve in CURVES:
+            if known := _constant(curve, argument[sample], true[sample]):
+                times = least(partial(_apart, curve, known, argument[sample], made[sample]))
+                other = float(f"{times * known:.{DIGITS}g}")
+                effect = np.where(counted, curve.function(argument, other) - true, 0.0)
+                says = f"{curve.says} {said(other)} instead of {said(known)}"
+                yield Hypothesis("function-constant", effect, says, freedom=1)
 
 
-def _constant(family: Family, x: Float, y: Float) -> float:
+def _apart(curve: Curve, known: float, x: Float, made: Float, times: float) -> float:
+    """How far values are from the curve with so many times the constant."""
+    return float(np.square(curve.function(x, times * known) - made).sum())
+
+
+def _constant(curve: Curve, x: Float, y: Float) -> float:
     """The constant with which values are the function of arguments; 0 where they are none."""
-    known = family.known or family.of(x, y)
+    known = curve.known or curve.of(x, y)
     if not known:
         return 0.0
-    left = float(np.square(family.function(x, known) - y).sum())
+    left = float(np.square(curve.function(x, known) - y).sum())
     return float(f"{known:.8g}") if left <= IS_IT**2 * float(np.square(y).sum()) else 0.0

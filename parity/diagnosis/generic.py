@@ -16,7 +16,7 @@ from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.formulas import formulas
 from parity.diagnosis.gains import gains
 from parity.diagnosis.hypothesis import Hypothesis, fit
-from parity.diagnosis.masks import masks
+from parity.diagnosis.masks import indices, masks
 from parity.diagnosis.norms import epsilons
 from parity.diagnosis.numerals import said, span
 from parity.diagnosis.orders import orders
@@ -32,6 +32,10 @@ WORTH = 0.5
 """What leaves more than half of an error is not kept, for it is held as an effect on all values."""
 VALUES = 8
 """Values for each number that is fitted, or the fit says nothing."""
+ALIKE = 1e-3
+"""Factors of indices that differ by no more are one, and none where they are as near to what is right."""
+SOME = 0.75
+"""Where more of an axis is wrong, it is called all of it."""
 FLIPS = 0.02
 """Of a rounding's error so much may stay unexplained: the candidate's own noise turns some roundings the other way."""
 
@@ -93,12 +97,28 @@ def _gains(evidence: Evidence) -> Iterator[Hypothesis]:
         number = int(index.max(initial=-1)) + 1
         if number < 2 or evidence.size < VALUES * number:
             continue
-        for name, word, values, per in (
-            ("gain", "multiplied by a factor", *_gain(index, true, evidence.error, number)),
-            ("bias", "off by a summand", *_bias(index, evidence.error, number)),
+        for name, word, right, (values, per) in (
+            ("gain", "multiplied by", 1.0, _gain(index, true, evidence.error, number)),
+            ("bias", "off by", 0.0, _bias(index, evidence.error, number)),
         ):
-            text = f"each {' and '.join(chosen)} index is {word} of its own, {span(per)}"
+            what = "a factor" if right else "a summand"
+            text = f"each {' and '.join(chosen)} index is {word} {what} of its own, {span(per)}"
             yield Hypothesis("-".join((name, *chosen)), values, text, freedom=number)
+            if len(chosen) == 1 and (some := _some(per, right)) is not None:
+                wrong, size = some
+                at = indices(np.flatnonzero(wrong)).removeprefix("s")
+                text = f"at {chosen[0]}{at} of {number} it is {word} {said(size)}"
+                effect = np.where(wrong[index], (size - 1) * true if right else size, 0.0)
+                yield Hypothesis("-".join((name, "some", *chosen)), effect, text, freedom=2)
+
+
+def _some(per: Float, right: float) -> tuple[NDArray[np.bool_], float] | None:
+    """The indices that err, and their common factor or summand; None where all do, or each has its own."""
+    wrong = np.abs(per - right) > ALIKE * max(1.0, float(np.abs(per).max()))
+    if not 0 < np.count_nonzero(wrong) <= SOME * len(per):
+        return None
+    size = float(np.median(per[wrong]))
+    return (wrong, size) if np.allclose(per[wrong], size, rtol=ALIKE, atol=ALIKE) else None
 
 
 def _gain(index: NDArray[np.int64], true: Float, error: Float, number: int) -> tuple[Float, Float]:

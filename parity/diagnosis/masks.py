@@ -42,10 +42,12 @@ def _keys(wrong: Mask, could: Mask, axes: tuple[str, ...], said: str) -> str:
     everywhere = bool((rows | ~able)[:, keys].all())
     if not axes or not (everywhere or rows[rows.any(1)][:, keys].all()):
         return ""
-    return said.format(f"{axes[-1]}{_span(keys)}") + ("" if everywhere else _rows(np.asarray(wrong.any(-1)), axes[:-1]))
+    return said.format(f"{axes[-1]}{indices(keys)}") + (
+        "" if everywhere else _rows(np.asarray(wrong.any(-1)), axes[:-1])
+    )
 
 
-def _span(indices: NDArray[np.int64]) -> str:
+def indices(indices: NDArray[np.int64]) -> str:
     """Indices along an axis whose name stands before them, e.g. `` 3`` or ``s 0 to 8, 4 of them``."""
     first, last = int(indices[0]), int(indices[-1])
     if first == last:
@@ -72,4 +74,4 @@ def _rows(wrong: Mask, axes: tuple[str, ...]) -> str:
     if wrong.all() or not axes:
         return ""
     along = np.flatnonzero(wrong.reshape(-1, wrong.shape[-1]).any(0))
-    return "" if len(along) == wrong.shape[-1] else f" at {axes[-1]}{_span(along)}"
+    return "" if len(along) == wrong.shape[-1] else f" at {axes[-1]}{indices(along)}"

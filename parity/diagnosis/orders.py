@@ -15,6 +15,8 @@ from parity.traces.measure import Float
 
 LONGEST_AXIS = 1024
 """Axes up to that length are searched for an order that has no name."""
+TOLD = 3
+"""So many indices that stand elsewhere are told."""
 ENOUGH = 8
 """So many values of each index, or values next to each other find one another by chance."""
 
@@ -78,11 +80,20 @@ def _found(evidence: Evidence, axis: str, size: int) -> Iterator[Reordered]:
     distance = sum(_distances(piece, axis) for piece in evidence.pieces)
     order = np.argmin(distance, axis=1)
     moved, taken = int(np.count_nonzero(order != np.arange(size))), set(order.tolist())
-    if moved and len(taken) == size and not _is_shift(order):
+    if not moved or (moved > 1 and _is_shift(order)):
+        return
+    if len(taken) == size:
         yield Reordered("permuted", f"in another order ({moved} of {size} indices are elsewhere)", order, moved)
-    elif moved and not _is_shift(order):
+    else:
         said = f"made of {len(taken)} of its {size} indices, {moved} of which stand where others should"
-        yield Reordered("copied", said, order, moved)
+        yield Reordered("copied", f"{said}: {_elsewhere(order)}", order, moved)
+
+
+def _elsewhere(order: Order) -> str:
+    """The first indices that have what others should, e.g. ``8 has the value of 7``."""
+    places = [(index, whose) for index, whose in enumerate(order.tolist()) if index != whose]
+    told = [f"{index} has the value of {whose}" for index, whose in places[:TOLD]]
+    return ", ".join(told + ["..."] * (len(places) > TOLD))
 
 
 def _is_shift(order: Order) -> bool:

@@ -55,7 +55,7 @@ def _from_neighbours(z: Turns) -> Float:
 
 
 @dataclass(frozen=True)
-class Pairing:
+class Pairs:
     """Which channels are turned together.
 
     Attributes:
@@ -69,9 +69,9 @@ class Pairing:
     channels: Callable[[Turns], Float]
 
 
-PAIRINGS = (
-    Pairing("the halves of a head", halves, _from_halves),
-    Pairing("neighbouring channels", neighbours, _from_neighbours),
+PAIRS = (
+    Pairs("the halves of a head", halves, _from_halves),
+    Pairs("neighbouring channels", neighbours, _from_neighbours),
 )
 
 
@@ -86,7 +86,7 @@ class Rotation:
         turns: by what, ``[row, token, width / 2]``, of size 1.
     """
 
-    pairing: Pairing
+    pairing: Pairs
     width: int
     sources: tuple[Float, ...]
     turns: tuple[Turns, ...]
@@ -113,7 +113,7 @@ def rotations(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
     yield hypothesis("rotation-reversed", "it is rotated the other way round", rotation.made(turned_back))
     twice = [np.square(turns) for turns in rotation.turns]
     yield hypothesis("rotation-twice", "it is rotated twice", rotation.made(twice))
-    for other in PAIRINGS:
+    for other in PAIRS:
         if other is not rotation.pairing:
             says = f"{other.says} are rotated together, where {rotation.pairing.says} should be"
             yield hypothesis("rotation-pairs", says, replace(rotation, pairing=other).made(rotation.turns))
@@ -174,7 +174,7 @@ def _recognised(evidence: Evidence, earlier: Earlier) -> Rotation | None:
         given = [_canonical(piece, x) for piece, x in zip(evidence.pieces, value.tensors, strict=True)]
         if not (width := _turned_channels(true, given)):
             continue
-        for pairing in PAIRINGS:
+        for pairing in PAIRS:
             rotation = Rotation(pairing, width, tuple(given), turns=())
             turns = [_turns(rotation, x, at) for at, x in enumerate(true)]
             if found := tuple(each for each in turns if each is not None):

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from parity.diagnosis.attention import Attention, _layouts
-from parity.diagnosis.constants import FAMILIES, constants
+from parity.diagnosis.constants import CURVES, constants
 from parity.diagnosis.earlier import Value
 from parity.diagnosis.gains import gains
 from parity.diagnosis.generic import generic
 from parity.diagnosis.hypothesis import choose, fit
 from parity.diagnosis.numerals import span
-from parity.diagnosis.rotations import PAIRINGS, rotations
+from parity.diagnosis.rotations import PAIRS, rotations
 from parity.diagnosis.softmax import softmax
 from tests.evidence import AXES, EPSILON, evidence, mask, named, noisy, true
 
@@ -100,6 +100,24 @@ def test_an_order_is_named(seed, axis):
 def test_what_ports_do_to_tensors_is_named(wrong, name):
     x = true(0)
     assert named(evidence((x, noisy(0, wrong(x)))))[0] == name
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x[..., 32:].__imul__(0), "at hidden 32 to 63 of 64 it is multiplied by 0"),
+        (lambda x: x[:, 3].__imul__(-1), "at token 3 of 9 it is multiplied by -1"),
+        (lambda x: x[..., :3].__iadd__(2), "at hidden 0 to 2 of 64 it is off by 2"),
+        (lambda x: x.__setitem__((slice(None), 8), true(0)[:, 3]),
+         "the token axis is made of 8 of its 9 indices, 1 of which stand where others should: 8 has the value of 3"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_at_some_indices_is_told_with_them(change, said):
+    wrong = true(0)
+    change(wrong)
+    found = evidence((true(0), noisy(0, wrong)))
+    chosen, _ = choose(found, [fit(found, each) for each in generic(found)])
+    assert chosen.causes()[0].meaning == said
 
 
 def test_a_shift_along_any_axis_is_named():
@@ -193,7 +211,7 @@ def meaning(search, given, right, wrong, *, axes=AXES, steps=None):
     return chosen and chosen[0].causes()[0].meaning
 
 
-def turned(pairing=PAIRINGS[0], *, base=1e4, off=0, times=1.0, way=1, width=16):
+def turned(pairing=PAIRS[0], *, base=1e4, off=0, times=1.0, way=1, width=16):
     """Rotary embedding of 9 tokens from position 0, and of one behind them."""
 
     def rotate(at, x):
@@ -215,7 +233,7 @@ def turned(pairing=PAIRINGS[0], *, base=1e4, off=0, times=1.0, way=1, width=16):
         ({"times": 0.125}, "its positions are multiplied by 1/8"),
         ({"times": 2.0}, "it is rotated twice"),
         ({"way": -1}, "it is rotated the other way round"),
-        ({"pairing": PAIRINGS[1]}, "neighbouring channels are rotated together, where the halves of a head should be"),
+        ({"pairing": PAIRS[1]}, "neighbouring channels are rotated together, where the halves of a head should be"),
     ],
 )
 def test_another_rotation_is_named(wrong, said):
@@ -242,7 +260,7 @@ def test_what_is_no_rotation_is_called_none():
     ],
 )
 def test_another_constant_of_a_function_is_named(index, right, wrong, said):
-    function = FAMILIES[index].function
+    function = CURVES[index].function
     given = [3 * true(0), 3 * true(1)]
     assert meaning(constants, given, lambda at, x: function(x, right), lambda at, x: function(x, wrong)) == said
 
