@@ -50,6 +50,13 @@ class Tensors(ABC):
         """
         return None
 
+    def whole(self, step: Step | None, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the chunk's tensor that the value emitted now is a part of.
+
+        It is `shape`, which the oracle has, but for a chunk that has another number of tokens than the oracle's.
+        """
+        return shape
+
     @abstractmethod
     def from_numpy(self, array: NDArray[Any], like: Any, step: Step | None) -> Any:
         """A new tensor with the values of `array` in the dtype, device and layout of `like`; never shares memory."""

@@ -32,6 +32,7 @@ class Port(Backend):
         tensors: how the framework's tensors become NumPy's.
         vocabulary: how many token ids the model has an embedding for.
         checkpoint: the directory whose preprocessing the model was trained with.
+        preprocessor: of another that makes ids itself; by default the checkpoint's.
 
     Attributes:
         packages: distributions that the arithmetic runs on; not every machine has all of them.
@@ -41,9 +42,11 @@ class Port(Backend):
     packages: ClassVar[tuple[str, ...]]
     install: ClassVar[str]
 
-    def __init__(self, tensors: Tensors, vocabulary: int, checkpoint: Path) -> None:
+    def __init__(
+        self, tensors: Tensors, vocabulary: int, checkpoint: Path, preprocessor: Preprocessor | None = None
+    ) -> None:
         self.tensors = tensors
-        self._vocabulary, self._preprocessor = vocabulary, Preprocessor(checkpoint)
+        self._vocabulary, self._preprocessor = vocabulary, preprocessor or Preprocessor(checkpoint)
         self._dialogue: Dialogue | None = None
         self.begin()
 

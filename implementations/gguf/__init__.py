@@ -22,6 +22,7 @@ from parity.fault import Subject
 from parity.tap import Tap
 
 if TYPE_CHECKING:
+    from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
     from implementations.gguf.program import Program
     from implementations.gguf.senses import Senses
 
@@ -36,9 +37,9 @@ class Backend(Port):
     packages: ClassVar[tuple[str, ...]] = ("xllamacpp", "gguf")
     install: ClassVar[str] = "llama.cpp is not installed: pip install 'gemma3n-parity[gguf]'"
 
-    def __init__(self, program: Program, senses: Senses, checkpoint: Path) -> None:
+    def __init__(self, program: Program, senses: Senses, preprocessor: Preprocessor) -> None:
         self._program, self._senses = program, senses
-        super().__init__(program.watch.tensors, program.config.ids, checkpoint)
+        super().__init__(program.watch.tensors, program.config.ids, preprocessor.checkpoint, preprocessor)
 
     @classmethod
     def environment(cls) -> Mapping[str, str]:
@@ -74,10 +75,10 @@ class Backend(Port):
     def from_checkpoint(cls, checkpoint: Path, dtype: str, options: Mapping[str, str]) -> Self:
         """Run the file that is named, or one that is made of the checkpoint."""
         chosen = Options.parse(options)
-        from implementations.gguf.loading import load, senses
+        from implementations.gguf.loading import load, outside
 
         program = load(checkpoint, dtype, chosen)
-        return cls(program, senses(checkpoint, program, chosen), checkpoint)
+        return cls(program, *outside(checkpoint, program, chosen))
 
     def renew(self, padding: tuple[int, ...], *, cache: bool) -> None:
         """Empty llama.cpp's cache, which a single chunk has too."""

@@ -86,6 +86,15 @@ DEVIATIONS = (
         inputs=Inputs("faint"),
     ),
     Deviation(
+        name="newlines",
+        wrong="A picture has a token before it and one behind, and no newlines around these; the reference's processor "
+        "writes two on each side. It is the variant `prompt-newlines`.",
+        reached="Every prompt with a picture that libmtmd cuts, as llama.cpp's programs have it do; here with "
+        "`prompt=libmtmd`.",
+        steps=("processor.token_ids",),
+        proof="test_missing_newlines_are_found_and_named",
+    ),
+    Deviation(
         name="vision-gelu-table",
         wrong="The vision tower's GELU is read from the same table, in libmtmd too: the variant "
         "`vision-gelu-half-table`.",

@@ -78,6 +78,14 @@ class Layout:
             found["key"] = self._of(step).place(part)
         return found
 
+    def lengths(self, axes: tuple[str, ...], step: str) -> dict[str, int]:
+        """How many tokens the chunk has, and the keys that they see."""
+        part = self._part
+        found = {"token": part.last - part.chunk}
+        if "key" in axes:
+            found["key"] = self._of(step).keys(part)
+        return found
+
     def note(self, kind: str, slots: Indices) -> None:
         """Remember where the keys of a kind of layers were put; `slots` are in the order of the tokens."""
         self._slots[kind].note(self._part, slots)

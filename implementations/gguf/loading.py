@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import atexit
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from implementations.gemma3n.config import Config
+from implementations.gemma3n.preprocessing.preprocessor import Preprocessor
 from implementations.gguf.engine.library import library
-from implementations.gguf.options import KINDS, Options
+from implementations.gguf.options import KINDS, PROCESSOR, Options
 from implementations.gguf.program import Program
 from implementations.gguf.session import Session
 from parity.scratch import scratch
@@ -35,11 +37,19 @@ def load(checkpoint: Path, dtype: str, options: Options) -> Program:
     return Program(llama, Session(llama, file, options), config, options)
 
 
-def senses(checkpoint: Path, program: Program, options: Options) -> Senses:
-    """What pictures and sounds become rows with."""
+def outside(checkpoint: Path, program: Program, options: Options) -> tuple[Senses, Preprocessor]:
+    """What stands around a program: what pictures and sounds become rows with, and prompts become ids with.
+
+    Raises:
+        UsageError: for prompts that libmtmd shall cut, where it is not for the checkpoint's pictures.
+    """
+    from implementations.gguf.prompt import MtmdPreprocessor
     from implementations.gguf.senses import Senses
 
-    return Senses(checkpoint, program.config, options.rows, lambda: _sight(checkpoint, program, options))
+    look = cache(lambda: _sight(checkpoint, program, options))
+    own = options.prompt == PROCESSOR
+    preprocessor = Preprocessor(checkpoint) if own else MtmdPreprocessor(checkpoint, look())
+    return Senses(checkpoint, program.config, options.rows, look), preprocessor
 
 
 def _sight(checkpoint: Path, program: Program, options: Options) -> Sight:

@@ -16,6 +16,7 @@ MEANINGS: dict[str, str] = {
     "threads": "threads of an operation; 1 by default",
     "chunk": "tokens that are computed together, llama.cpp's ubatch; 512 by default",
     "rows": "whose towers make rows of sounds, and of pictures that libmtmd is not for: mlx by default, or ane",
+    "prompt": "who cuts a prompt with its pictures into ids: processor, as the reference does, by default, or libmtmd",
     "context": "positions that there is room for; by default as many as the model has",
 }
 KV_TYPES = {"f32": 0, "f16": 1, "q8_0": 8, "bf16": 30}
@@ -25,6 +26,8 @@ KINDS = {"float32": "f32", **{f"float32-ggml-{kind}": kind for kind in ("bf16", 
 WITNESSES = ("mlx", "ane")
 """Backends that hand out soft tokens."""
 FLASH = {"off": 0, "on": 1}
+PROCESSOR, LIBMTMD = "processor", "libmtmd"
+"""Whose ids a prompt has: those of the checkpoint's own processor, or those that llama.cpp's programs read."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Options:
     chunk: int = 512
     context: int = 0
     rows: str = "mlx"
+    prompt: str = PROCESSOR
 
     @classmethod
     def parse(cls, texts: Mapping[str, str]) -> Options:
@@ -66,4 +70,5 @@ class Options:
             given.count("chunk", cls.chunk, 1 << 16),
             given.count("context", cls.context, 1 << 24),
             given.one_of("rows", cls.rows, WITNESSES),
+            given.one_of("prompt", cls.prompt, (PROCESSOR, LIBMTMD)),
         )

@@ -18,6 +18,7 @@ class Part:
         begin: of the columns, in the conversation.
         end: behind the last.
         chunk: column of the conversation in which the chunk begins.
+        last: behind the last column of the chunk.
         padding: columns of each row that are no tokens.
         soft: whether rows of media are read in place of token ids.
     """
@@ -25,6 +26,7 @@ class Part:
     begin: int
     end: int
     chunk: int
+    last: int
     padding: tuple[int, ...]
     soft: bool = False
 
@@ -68,6 +70,10 @@ class Slots:
         """Which of the keys that the chunk sees those are."""
         first = self._first(part.chunk)
         return slice(self._first(part.begin) - first, part.end - first)
+
+    def keys(self, part: Part) -> int:
+        """How many keys the chunk sees."""
+        return part.last - self._first(part.chunk)
 
     def _first(self, column: int) -> int:
         """The first column that a query in `column` sees."""

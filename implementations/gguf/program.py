@@ -86,7 +86,7 @@ class Program:
             rows[token_ids == placeholder] = tokens.reshape(-1, tokens.shape[-1])
         begin, self._read = self._read, self._read + token_ids.shape[1]
         token_ids = tap("text.input_ids", token_ids)
-        tap("text.position_ids", Part(begin, self._read, begin, self._padding).positions)
+        tap("text.position_ids", Part(begin, self._read, begin, self._read, self._padding).positions)
         few = last_only and tap is SILENT  # with a tap, the last steps are emitted of every token
         parts, without, logits = self._parts(begin, places), self._without(soft), []
         for part in parts:
@@ -118,7 +118,8 @@ class Program:
         columns = max(1, self._chunk // len(self._padding))
         ends = [begin, *changes.tolist(), begin + len(places)]
         cuts = [*(cut for one, end in pairwise(ends) for cut in range(one, end, columns)), ends[-1]]
-        return [Part(one, end, begin, self._padding, bool(places[one - begin])) for one, end in pairwise(cuts)]
+        last, soft = ends[-1], places.tolist()
+        return [Part(one, end, begin, last, self._padding, soft[one - begin]) for one, end in pairwise(cuts)]
 
     def _part(self, given: NDArray[Any], part: Part, tap: Tap, *, last_only: bool) -> NDArray[np.float32]:
         """Logits of a part, ``[batch, token or 1, vocabulary]``; zeros for padding."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from implementations.gemma3n.config import Config
 from implementations.gemma3n.preprocessing.settings import ImageSettings
 from implementations.gguf.convert.conversion import TOWER_FILE, VOCABULARY_FILE, Conversion
 from implementations.gguf.engine.tensors import GraphTensors
+from implementations.gguf.vision.cut import marker
 from implementations.gguf.vision.graph import WIDTH, table
 from implementations.gguf.vision.tower import VisionTower, seeing_library
 from implementations.gguf.vision.watch import VisionWatch
@@ -38,6 +40,7 @@ class Sight:
         conversion.write_tower(folder / TOWER_FILE, lambda what: None)
         conversion.write_vocabulary(folder / VOCABULARY_FILE)
         self._settings, self._hidden = conversion.tower.image, config.text.hidden_size
+        self._soft = config.image_token_id
         factor, nodes = math.sqrt(WIDTH / self._hidden), table(config.vision.channel_multiplier)
         watch = VisionWatch(seeing_library(), nodes, tensors, self._hidden, factor)
         self._factor = np.float32(factor)
@@ -50,6 +53,19 @@ class Sight:
             BackendUnavailable: where libmtmd cannot compute.
         """
         return self._tower.see(levels(pixels, self._settings), tap=tap)[..., : self._hidden] / self._factor
+
+    @property
+    def marker(self) -> str:
+        """What stands for a picture in a text."""
+        return marker(seeing_library())
+
+    def ids(self, text: str, pictures: Sequence[NDArray[np.float32]]) -> list[int]:
+        """Token ids of a text with a marker for each picture, ``[channel, height, width]``.
+
+        Raises:
+            BackendUnavailable: where libmtmd cannot take them.
+        """
+        return self._tower.ids(text, [levels(pixels[None], self._settings)[0] for pixels in pictures], self._soft)
 
 
 def levels(pixels: NDArray[np.float32], settings: ImageSettings) -> NDArray[np.uint8]:

@@ -70,10 +70,12 @@ class Answers:
         return tuple(record.shape) if record else None
 
     def piece(self, key: Key, value: Any) -> tuple[Place, tuple[int, ...]] | None:
-        """Which part of the oracle's tensor a value is by itself, and the shape of that; None where it is the whole."""
-        if (shape := self.shape(key)) is None:
+        """Which part of the party's own tensor a value is, and the shape of that; None where it is the whole."""
+        if (true := self.shape(key)) is None:
             return None
-        place = self.translation(value).place(self._contract.get(key.step), shape)
+        step, tensors = self._contract.get(key.step), self.translation(value)
+        shape = tensors.whole(step, true)
+        place = tensors.place(step, shape)
         return None if place is None else (place, shape)
 
     def common(self, key: Key, shape: tuple[int, ...]) -> Place:

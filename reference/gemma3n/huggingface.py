@@ -154,7 +154,8 @@ class Reference(backend.Reference):
         text = [Part("text", prompt)] if prompt else []
         if name == CONVERSATION:
             said = (*media, *text) or (Part("text", LIGHTEST),)
-            return build_conversation(said, self._process.dialogue, self._facts)
+            with self._woven.listening(SILENT):
+                return build_conversation(said, self._process.dialogue, self._facts)
         if media:
             return build_media(name, (*media, *text), self._tokens, self._facts)
         vocabulary = self._model.config.get_text_config().vocab_size
@@ -235,7 +236,8 @@ class Reference(backend.Reference):
 
     def _tokens(self, prompts: Sequence[Prompt]) -> tuple[Rows, tuple[int, ...]]:
         """Ids of each row, and its padding."""
-        inputs = self._process(prompts)
+        with self._woven.listening(SILENT):  # a known bug of the processor has its own ids
+            inputs = self._process(prompts)
         return tuple(map(tuple, inputs.token_ids.tolist())), inputs.padding
 
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:

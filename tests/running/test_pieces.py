@@ -56,3 +56,34 @@ def test_options_of_a_backend():
 def test_wrong_options_are_refused(spec):
     with pytest.raises(UsageError, match="option"):
         find(spec)
+
+
+class Halves(ToyTensors):
+    """Values are parts of a chunk, in turns its first two tokens and the rest; it has `tokens` of them."""
+
+    def __init__(self, tokens):
+        self.tokens, self.first = tokens, False
+
+    def whole(self, step, shape):
+        """As many tokens as the chunk has."""
+        return (shape[0], self.tokens, *shape[2:])
+
+    def place(self, step, shape):
+        """The other part than before."""
+        self.first = not self.first
+        return (slice(0, shape[0]), slice(0, 2) if self.first else slice(2, self.tokens), slice(0, shape[2]))
+
+
+@pytest.mark.parametrize("tokens", [3, 4, 5])
+def test_parts_of_a_chunk_of_another_length(tmp_path, tokens):
+    """They are put together as long as they are; the oracle's values take their places where there are as many."""
+    oracle = write(tmp_path, "oracle", Toy())
+    sink = Measurement(oracle, "float32")
+    listener = Recorder(contract=CONTRACT, tensors=Halves(tokens), sink=sink, oracle=oracle, lockstep=True)
+    listener.begin("prefill")
+    own = np.ones((1, tokens, 96), np.float32).view(Wrapped)
+    answers = [listener.tap("embed", own[:, part]) for part in (slice(0, 2), slice(2, None))]
+    listener.end()
+    true = oracle.tensor(Key("prefill", "embed"))
+    assert sink.measured[Key("prefill", "embed")].shape == own.shape
+    assert np.array_equal(np.concatenate(answers, 1), true.astype(np.float32) if own.shape == true.shape else own)

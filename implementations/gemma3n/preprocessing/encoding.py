@@ -15,6 +15,7 @@ from typing import Any
 from implementations.gemma3n.preprocessing.audio_file import Clip
 from implementations.gemma3n.preprocessing.chat_template import render
 from implementations.gemma3n.preprocessing.image import Image
+from implementations.gemma3n.preprocessing.settings import MediaTokens
 from implementations.gemma3n.preprocessing.settings_reader import ProcessorSettings
 from implementations.gemma3n.preprocessing.tokenizer import Tokenizer
 from parity.errors import UsageError
@@ -116,13 +117,22 @@ def expand(text: str, settings: ProcessorSettings, *, images: int = 0, clips: in
     media = settings.media_tokens
     if not media:
         return text
+    require_each(text, media, images=images, clips=clips)
+    blocks = {tokens.soft: tokens.block for tokens in media}
+    # In one pass: a block contains the very token that it replaces.
+    return re.sub("|".join(map(re.escape, blocks)), lambda match: blocks[match.group()], text)
+
+
+def require_each(text: str, media: Sequence[MediaTokens], *, images: int, clips: int) -> None:
+    """Refuse a prompt that has more or fewer soft tokens than there are images or clips.
+
+    Raises:
+        UsageError: as said.
+    """
     for tokens, there in zip(media, (images, clips), strict=True):
         if (found := text.count(tokens.soft)) != there:
             what = "images" if tokens.kind == "image" else "clips of audio"
             raise UsageError(f"the prompt has {found} times {tokens.soft} for {there} {what}; write it once for each")
-    blocks = {tokens.soft: tokens.block for tokens in media}
-    # In one pass: a block contains the very token that it replaces.
-    return re.sub("|".join(map(re.escape, blocks)), lambda match: blocks[match.group()], text)
 
 
 def _content(part: Content, settings: ProcessorSettings) -> dict[str, Any]:

@@ -24,6 +24,9 @@ class Placed(Protocol):
     def place(self, axes: tuple[str, ...], step: str) -> dict[str, slice]:
         """Which part of the chunk's tensor a value is, along the axes of which it is not all."""
 
+    def lengths(self, axes: tuple[str, ...], step: str) -> dict[str, int]:
+        """How long the chunk's tensor is along these axes."""
+
 
 class GraphTensors(Tensors):
     """Values of nodes as NumPy's.
@@ -45,6 +48,13 @@ class GraphTensors(Tensors):
     def from_numpy(self, array: NDArray[Any], like: Value, step: Step | None) -> Value:
         """A copy in the number format of `like`."""
         return Value(np.array(array, dtype=like.array.dtype))
+
+    def whole(self, step: Step | None, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """As long as the chunk itself, which may have other tokens than the oracle's."""
+        if self.layout is None or step is None:
+            return shape
+        lengths = self.layout.lengths(step.axes, step.name)
+        return tuple(lengths.get(axis, size) for axis, size in zip(step.axes, shape, strict=True))
 
     def place(self, step: Step | None, shape: tuple[int, ...]) -> Place | None:
         """The tokens, and the keys that these see, where a chunk is computed in parts."""

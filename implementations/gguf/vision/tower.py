@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from implementations.gguf.engine.library import PACKAGE, VERSION, WRITE_AGAIN, Library, library
+from implementations.gguf.vision.cut import cut, ids_of, is_picture, marker
 from implementations.gguf.vision.graph import WIDTH
 from implementations.gguf.vision.watch import VisionWatch
 from parity.errors import BackendUnavailable, UsageError
@@ -36,6 +38,7 @@ void mtmd_input_chunks_free(void * chunks);
 size_t mtmd_input_chunks_size(const void * chunks);
 const void * mtmd_input_chunks_get(const void * chunks, size_t index);
 int mtmd_input_chunk_get_type(const void * chunk);
+const int32_t * mtmd_input_chunk_get_tokens_text(const void * chunk, size_t * count);
 size_t mtmd_input_chunk_get_n_tokens(const void * chunk);
 int32_t mtmd_tokenize(void * context, void * chunks, const mtmd_text * text, const void ** bitmaps, size_t count);
 int32_t mtmd_encode_chunk(void * context, const void * chunk);
@@ -47,8 +50,6 @@ DEFAULTS = {
     "image_max_tokens": -1, "batch_max_tokens": 1024,
 }  # fmt: skip
 """What the declared build sets; a field that stands elsewhere reads as another."""
-PICTURE = 1
-"""libmtmd's number of a chunk of pictures."""
 
 
 @functools.cache  # functions are declared once
@@ -119,32 +120,27 @@ class VisionTower:
         """
         return np.stack([self._one(picture, index, tap) for index, picture in enumerate(pixels)])
 
+    def ids(self, text: str, pictures: Sequence[NDArray[np.uint8]], placeholder: int) -> list[int]:
+        """Token ids of a text, with placeholders where soft tokens go.
+
+        Args:
+            text: with a marker for each picture, and without the token that it begins with.
+            pictures: ``[height, width, channel]`` each.
+            placeholder: the id that stands for a soft token.
+        """
+        with cut(self._library, self._context, text, pictures) as chunks:
+            return [token for chunk in chunks for token in ids_of(self._library, chunk, placeholder)]
+
     def _one(self, picture: NDArray[np.uint8], index: int, tap: Tap) -> NDArray[np.float32]:
-        c, ffi = self._library.c, self._library.ffi
-        content = np.ascontiguousarray(picture)
-        bitmap = c.mtmd_bitmap_init(picture.shape[1], picture.shape[0], ffi.from_buffer("unsigned char[]", content))
-        chunks = c.mtmd_input_chunks_init()
-        try:
-            chunk = self._chunk(bitmap, chunks)
+        c = self._library.c
+        with cut(self._library, self._context, marker(self._library), [picture]) as chunks:
+            chunk = next(chunk for chunk in chunks if is_picture(self._library, chunk))
             self._watch.begin(tap, index)
             code = c.mtmd_encode_chunk(self._context, chunk)
             self._watch.end()
             if code != 0:
                 raise BackendUnavailable(f"libmtmd cannot compute ({code}): {self._library.reason()}")
             return self._output(c.mtmd_input_chunk_get_n_tokens(chunk))
-        finally:
-            c.mtmd_input_chunks_free(chunks)
-            c.mtmd_bitmap_free(bitmap)
-
-    def _chunk(self, bitmap: Any, chunks: Any) -> Any:
-        """What a prompt of a marker alone has for the picture."""
-        c, ffi = self._library.c, self._library.ffi
-        marker = c.mtmd_default_marker()
-        text = ffi.new("mtmd_text *", {"text": marker, "length": len(ffi.string(marker)), "parse_special": True})
-        if code := c.mtmd_tokenize(self._context, chunks, text, ffi.new("void *[1]", [bitmap]), 1):
-            raise BackendUnavailable(f"libmtmd cannot take the picture ({code}): {self._library.reason()}")
-        found = (c.mtmd_input_chunks_get(chunks, index) for index in range(c.mtmd_input_chunks_size(chunks)))
-        return next(chunk for chunk in found if c.mtmd_input_chunk_get_type(chunk) == PICTURE)
 
     def _output(self, tokens: int) -> NDArray[np.float32]:
         found = self._library.ffi.buffer(self._library.c.mtmd_get_output_embd(self._context), tokens * WIDTH * 4)
