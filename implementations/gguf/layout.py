@@ -32,7 +32,7 @@ class Layout:
 
     def __init__(self, config: TextConfig, part: Part, slots: Mapping[str, Slots]) -> None:
         self._config, self._part, self._slots = config, part, slots
-        self._tokens = part.tokens
+        self._tokens = part.tokens[part.rows]
         self._real = self._tokens >= 0
 
     def read(self, row: Row, values: NDArray[Any]) -> NDArray[Any]:
@@ -73,7 +73,7 @@ class Layout:
     def place(self, axes: tuple[str, ...], step: str) -> dict[str, slice]:
         """Which part of the chunk's tensor a value is, along the axes of which it is not all."""
         part = self._part
-        found = {"token": slice(part.begin - part.chunk, part.end - part.chunk)}
+        found = {"batch": part.rows, "token": slice(part.begin - part.chunk, part.end - part.chunk)}
         if "key" in axes:
             found["key"] = self._of(step).place(part)
         return found

@@ -41,14 +41,16 @@ def outside(checkpoint: Path, program: Program, options: Options) -> tuple[Sense
     """What stands around a program: what pictures and sounds become rows with, and prompts become ids with.
 
     Raises:
-        UsageError: for prompts that libmtmd shall cut, where it is not for the checkpoint's pictures.
+        UsageError: for prompts that libmtmd shall cut, or a file of a tower, where libmtmd is not for the checkpoint's
+            pictures; or a file that is none of a tower.
     """
     from implementations.gguf.prompt import MtmdPreprocessor
     from implementations.gguf.senses import Senses
 
     look = cache(lambda: _sight(checkpoint, program, options))
-    own = options.prompt == PROCESSOR
-    preprocessor = Preprocessor(checkpoint) if own else MtmdPreprocessor(checkpoint, look())
+    preprocessor = Preprocessor(checkpoint) if options.prompt == PROCESSOR else MtmdPreprocessor(checkpoint, look())
+    if options.mmproj is not None:
+        look()  # what is asked for is refused where it cannot be, and not done without
     return Senses(checkpoint, program.config, options.rows, look), preprocessor
 
 
@@ -61,7 +63,7 @@ def _sight(checkpoint: Path, program: Program, options: Options) -> Sight:
     from implementations.gguf.sight import Sight
 
     folder = _KEPT.enter_context(scratch())
-    return Sight(checkpoint, program.config, folder, program.watch.tensors, options.threads)
+    return Sight(checkpoint, program.config, folder, program.watch.tensors, options)
 
 
 def _made(checkpoint: Path, kind: str) -> Path:

@@ -11,6 +11,7 @@ from parity.errors import UsageError
 
 MEANINGS: dict[str, str] = {
     "file": "a GGUF file of the checkpoint, to run in place of one that is made of it",
+    "mmproj": "a GGUF file of its vision tower, for libmtmd, in place of one that is made of it",
     "kv": "number format of cached keys and values: f32 by default, or f16, bf16, q8_0",
     "flash": "fused attention: off by default, or on",
     "threads": "threads of an operation; 1 by default",
@@ -36,6 +37,7 @@ class Options:
 
     Attributes:
         file: None for one that is made of the checkpoint.
+        mmproj: likewise.
         context: 0 for as many positions as the model has.
     """
 
@@ -47,6 +49,7 @@ class Options:
     context: int = 0
     rows: str = "mlx"
     prompt: str = PROCESSOR
+    mmproj: Path | None = None
 
     @classmethod
     def parse(cls, texts: Mapping[str, str]) -> Options:
@@ -56,14 +59,11 @@ class Options:
             UsageError: for an unknown name or a value that cannot be.
         """
         given = OptionTexts("llama-cpp", MEANINGS, texts)
-        file = Path(texts["file"]).expanduser() if "file" in texts else None
-        if file is not None and not file.is_file():
-            raise UsageError(f"backend llama-cpp: file={file} is no file; name a GGUF file")
         kv, flash = given.one_of("kv", cls.kv, KV_TYPES), given.one_of("flash", cls.flash, FLASH)
         if kv == "q8_0" and flash == "off":
             raise UsageError("backend llama-cpp: kv=q8_0 needs flash=on: its values cannot lie transposed")
         return cls(
-            file,
+            _file(texts, "file"),
             kv,
             flash,
             given.count("threads", cls.threads, 1024),
@@ -71,4 +71,13 @@ class Options:
             given.count("context", cls.context, 1 << 24),
             given.one_of("rows", cls.rows, WITNESSES),
             given.one_of("prompt", cls.prompt, (PROCESSOR, LIBMTMD)),
+            _file(texts, "mmproj"),
         )
+
+
+def _file(texts: Mapping[str, str], name: str) -> Path | None:
+    """The file that an option names."""
+    file = Path(texts[name]).expanduser() if name in texts else None
+    if file is not None and not file.is_file():
+        raise UsageError(f"backend llama-cpp: {name}={file} is no file; name a GGUF file")
+    return file

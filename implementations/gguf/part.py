@@ -12,14 +12,15 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Part:
-    """Columns of a chunk that are computed together.
+    """Rows and columns of a chunk that are computed together.
 
     Attributes:
         begin: of the columns, in the conversation.
         end: behind the last.
         chunk: column of the conversation in which the chunk begins.
         last: behind the last column of the chunk.
-        padding: columns of each row that are no tokens.
+        padding: columns of each row of the conversation that are no tokens.
+        rows: those that are computed.
         soft: whether rows of media are read in place of token ids.
     """
 
@@ -28,6 +29,7 @@ class Part:
     chunk: int
     last: int
     padding: tuple[int, ...]
+    rows: slice
     soft: bool = False
 
     @property
@@ -37,8 +39,10 @@ class Part:
 
     @property
     def tokens(self) -> Indices:
-        """Where each token stands among the real ones, ``[row column]``; -1 for padding."""
-        real = self.positions >= 0
+        """Where each token stands among the computed ones, ``[row column]``; -1 for padding and in other rows."""
+        computed = np.zeros((len(self.padding), 1), np.bool_)
+        computed[self.rows] = True
+        real = (self.positions >= 0) & computed
         return np.where(real, np.cumsum(real).reshape(real.shape) - 1, -1)
 
 
@@ -56,15 +60,14 @@ class Slots:
 
     def note(self, part: Part, slots: Indices) -> None:
         """Remember where the tokens of a part were put; `slots` are in their order."""
-        held = np.full((len(part.padding), part.end), -1, np.int64)
+        held = np.full((len(part.padding), max(part.end, self._held.shape[1])), -1, np.int64)
         held[:, : self._held.shape[1]] = self._held
-        tokens = part.tokens
-        held[:, part.begin :][tokens >= 0] = slots
+        held[:, part.begin : part.end][part.tokens >= 0] = slots
         self._held = held
 
     def seen(self, part: Part) -> Indices:
-        """Slots of the keys that a part's queries see, ``[row key]``; -1 for padding."""
-        return self._held[:, self._first(part.begin) : part.end]
+        """Slots of the keys that a part's queries see, ``[row key]`` of its rows; -1 for padding."""
+        return self._held[part.rows, self._first(part.begin) : part.end]
 
     def place(self, part: Part) -> slice:
         """Which of the keys that the chunk sees those are."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -81,30 +81,31 @@ class Program:
         """
         self._require_room(token_ids.shape[1])
         places = self._places(token_ids, soft)
-        rows = np.zeros((1, *places.shape, self._text.hidden_size), np.float32)
+        rows = np.zeros((*places.shape, self._text.hidden_size), np.float32)
         for placeholder, tokens in soft.items():
             rows[token_ids == placeholder] = tokens.reshape(-1, tokens.shape[-1])
         begin, self._read = self._read, self._read + token_ids.shape[1]
         token_ids = tap("text.input_ids", token_ids)
-        tap("text.position_ids", Part(begin, self._read, begin, self._read, self._padding).positions)
+        tap("text.position_ids", Part(begin, self._read, begin, self._read, self._padding, slice(None)).positions)
         few = last_only and tap is SILENT  # with a tap, the last steps are emitted of every token
-        parts, without, logits = self._parts(begin, places), self._without(soft), []
+        parts, without = list(self._parts(begin, places)), self._without(soft)
+        logits = np.zeros((len(places), 1 if last_only else places.shape[1], self._session.vocabulary), np.float32)
         for part in parts:
-            columns = slice(part.begin - part.chunk, part.end - part.chunk)
+            columns = slice(part.begin - begin, part.end - begin)
             self.watch.about(whole=len(parts) == 1, soft=part.soft, without=without)
-            logits.append(self._part((rows if part.soft else token_ids)[:, columns], part, tap, last_only=few))
-        return logits[-1][:, -1:] if last_only else np.concatenate(logits, 1)
+            found = self._part((rows if part.soft else token_ids)[:, columns], part, tap, last_only=few)
+            if not last_only:
+                logits[part.rows, columns] = found
+            elif part.end == part.last:
+                logits[part.rows] = found[:, -1:]
+        return logits
 
     def _places(self, token_ids: NDArray[np.int64], soft: Soft) -> NDArray[np.bool_]:
-        """Which columns are rows of media."""
-        if soft and len(token_ids) > 1:
-            raise UsageError(
-                "backend llama-cpp takes pictures and sounds in a conversation of one row; run a scenario without batch"
-            )
+        """Where rows of media are read, ``[batch, token]``."""
         for placeholder, tokens in soft.items():
             if (count := int((token_ids == placeholder).sum())) != (made := math.prod(tokens.shape[:2])):
                 raise UsageError(f"{made} soft tokens for {count} places in the prompt; give its media with it")
-        return np.isin(token_ids[0], list(soft))
+        return np.isin(token_ids, list(soft))
 
     def _without(self, soft: Soft) -> set[str]:
         """The steps that a chunk does not have: rows of media are there when it enters the graph, all at once."""
@@ -112,18 +113,25 @@ class Program:
             return {MERGED_IMAGE, MERGED_AUDIO}
         return {EMBEDDED, MERGED_IMAGE if self.config.audio_token_id in soft else MERGED_AUDIO}
 
-    def _parts(self, begin: int, places: NDArray[np.bool_]) -> list[Part]:
-        """Columns that are computed together: no more than there is room for, and of ids or of rows alone."""
+    def _parts(self, begin: int, places: NDArray[np.bool_]) -> Iterator[Part]:
+        """What is computed together: all rows, but each by itself where media are read, which begin anywhere in it."""
+        count = len(places)
+        groups = [slice(row, row + 1) for row in range(count)] if places.any() else [slice(0, count)]
+        for rows in groups:
+            yield from self._columns(begin, places[rows.start], rows)
+
+    def _columns(self, begin: int, places: NDArray[np.bool_], rows: slice) -> Iterator[Part]:
+        """Columns of some rows: no more than there is room for, and of ids or of media's rows alone."""
         changes = begin + 1 + np.flatnonzero(places[1:] != places[:-1])
-        columns = max(1, self._chunk // len(self._padding))
+        columns = max(1, self._chunk // (rows.stop - rows.start))
         ends = [begin, *changes.tolist(), begin + len(places)]
         cuts = [*(cut for one, end in pairwise(ends) for cut in range(one, end, columns)), ends[-1]]
-        last, soft = ends[-1], places.tolist()
-        return [Part(one, end, begin, last, self._padding, soft[one - begin]) for one, end in pairwise(cuts)]
+        for one, end in pairwise(cuts):
+            yield Part(one, end, begin, ends[-1], self._padding, rows, bool(places[one - begin]))
 
     def _part(self, given: NDArray[Any], part: Part, tap: Tap, *, last_only: bool) -> NDArray[np.float32]:
-        """Logits of a part, ``[batch, token or 1, vocabulary]``; zeros for padding."""
-        tokens = part.tokens
+        """Logits of a part, ``[row, token or 1, vocabulary]``; zeros for padding."""
+        tokens = part.tokens[part.rows]
         kept = tokens[:, -1:] if last_only else tokens
         logits = np.zeros((*kept.shape, self._session.vocabulary), np.float32)
         if not (tokens >= 0).any():

@@ -13,6 +13,8 @@ from implementations.gemma3n.config import Config
 from implementations.gemma3n.preprocessing.settings import ImageSettings
 from implementations.gguf.convert.conversion import TOWER_FILE, VOCABULARY_FILE, Conversion
 from implementations.gguf.engine.tensors import GraphTensors
+from implementations.gguf.file import read
+from implementations.gguf.options import Options
 from implementations.gguf.vision.cut import marker
 from implementations.gguf.vision.graph import WIDTH, table
 from implementations.gguf.vision.tower import VisionTower, seeing_library
@@ -21,30 +23,34 @@ from parity.tap import Tap
 
 
 class Sight:
-    """The vision tower of a checkpoint, whose files are written when it is made.
+    """The vision tower of a checkpoint: of the file that is named, or of one that is written when it is made.
 
     Args:
         checkpoint: a Hugging Face folder.
         config: its configuration.
         folder: where the files go.
         tensors: of the backend.
-        threads: of an operation.
+        options: how it is run.
 
     Raises:
-        UsageError: for a tower that libmtmd does not compute.
+        UsageError: for a tower that libmtmd does not compute, or a file that is none of one.
     """
 
-    def __init__(self, checkpoint: Path, config: Config, folder: Path, tensors: GraphTensors, threads: int) -> None:
+    def __init__(self, checkpoint: Path, config: Config, folder: Path, tensors: GraphTensors, options: Options) -> None:
         conversion = Conversion.of(checkpoint, checkpoint.name, tower=True)
         assert conversion.tower is not None
-        conversion.write_tower(folder / TOWER_FILE, lambda what: None)
+        if options.mmproj is None:
+            conversion.write_tower(folder / TOWER_FILE, lambda what: None)
+        else:
+            read(options.mmproj)  # libmtmd itself takes one that is cut off, and what lacks is whatever was in memory
         conversion.write_vocabulary(folder / VOCABULARY_FILE)
         self._settings, self._hidden = conversion.tower.image, config.text.hidden_size
         self._soft = config.image_token_id
         factor, nodes = math.sqrt(WIDTH / self._hidden), table(config.vision.channel_multiplier)
         watch = VisionWatch(seeing_library(), nodes, tensors, self._hidden, factor)
         self._factor = np.float32(factor)
-        self._tower = VisionTower(folder / TOWER_FILE, folder / VOCABULARY_FILE, watch, threads)
+        file = options.mmproj or folder / TOWER_FILE
+        self._tower = VisionTower(file, folder / VOCABULARY_FILE, watch, options.threads)
 
     def see(self, pixels: NDArray[np.float32], *, tap: Tap) -> NDArray[np.float32]:
         """Soft tokens ``[image, token, hidden]`` of pictures ``[image, channel, height, width]``.

@@ -12,10 +12,11 @@ def test_defaults():
 
 
 def test_values(tmp_path):
-    (tmp_path / "a.gguf").touch()
-    file = {"file": str(tmp_path / "a.gguf")}
-    given = {**file, "kv": "q8_0", "flash": "on", "threads": "2", "chunk": "64", "context": "99"}
-    assert Options.parse(given) == Options(tmp_path / "a.gguf", "q8_0", "on", 2, 64, 99)
+    text, tower = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    text.touch(), tower.touch()
+    files = {"file": str(text), "mmproj": str(tower)}
+    given = {**files, "kv": "q8_0", "flash": "on", "threads": "2", "chunk": "64", "context": "99", "prompt": "libmtmd"}
+    assert Options.parse(given) == Options(text, "q8_0", "on", 2, 64, 99, "mlx", "libmtmd", tower)
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,8 @@ def test_values(tmp_path):
     [
         ({"speed": "9"}, "no option 'speed'"),
         ({"file": "nowhere.gguf"}, "file=nowhere.gguf is no file"),
+        ({"mmproj": "nowhere.gguf"}, "mmproj=nowhere.gguf is no file"),
+        ({"prompt": "mine"}, "prompt=mine is none of processor, libmtmd"),
         ({"kv": "f8"}, "kv=f8 is none of f32, f16"),
         ({"kv": "q8_0"}, "kv=q8_0 needs flash=on"),
         ({"flash": "maybe"}, "flash=maybe is none of off, on"),

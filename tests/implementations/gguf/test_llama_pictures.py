@@ -12,14 +12,18 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")
 
-from implementations.gemma3n.preprocessing.settings import ImageSettings  # noqa: E402  # behind importorskip
+from gguf import GGUFReader  # noqa: E402  # behind importorskip
+
+from implementations.gemma3n.preprocessing.settings import ImageSettings  # noqa: E402
 from implementations.gguf import Backend  # noqa: E402
+from implementations.gguf.convert.conversion import Conversion  # noqa: E402
 from implementations.gguf.sight import levels  # noqa: E402
 from parity.errors import UsageError  # noqa: E402
 from parity.generation import Message, Sampling  # noqa: E402
 from parity.judging.baseline import judged  # noqa: E402
 from parity.media import Part  # noqa: E402
 from parity.tap import ScopedTap  # noqa: E402
+from reference.tiny import path  # noqa: E402
 from tests.harness import Harness  # noqa: E402
 from tests.implementations.gguf.seeing import TOKENS, seeing  # noqa: E402
 from tests.ports import distance  # noqa: E402
@@ -116,10 +120,67 @@ def test_what_does_not_fit(backend, token_ids, prompt, said):
         read(backend, token_ids, *prompt)
 
 
-def test_rows_of_pictures_are_refused(backend):
-    backend.start(padding=(0, 0), cache=True)
-    with pytest.raises(UsageError, match="takes pictures and sounds in a conversation of one row"):
-        backend.forward(np.repeat(ids(), 2, 0), prompts=((PICTURE,), (PICTURE,)))
+def test_pictures_in_a_batch_as_alone(backend):
+    """Rows whose pictures begin in other columns, and one of text alone; then a token of each, with the others."""
+    alone = [
+        (np.array([[2, 5, 300, *[400] * 3, BEGIN, *[PLACE] * TOKENS, END, 6]]), (PICTURE,)),
+        (np.array([[2, 5, *range(300, 310), 6]]), (Part("text", "a"),)),
+        (ids(), (OTHER,)),
+    ]
+    rows = [row for row, _ in alone]
+    longest = max(row.shape[1] for row in rows)
+    padding = tuple(longest - row.shape[1] for row in rows)
+    batch = np.concatenate([np.pad(row, ((0, 0), (pad, 0))) for row, pad in zip(rows, padding, strict=True)])
+    backend.start(padding=padding, cache=True)
+    together = backend.forward(batch, prompts=tuple(prompt for _, prompt in alone))
+    last = backend.forward(np.array([[40], [50], [60]]))
+    for row, (token_ids, prompt) in enumerate(alone):
+        one = read(backend, token_ids, *prompt)
+        assert distance(together[row, padding[row] :], one) < NOISE
+        assert not together[row, : padding[row]].any()
+        after = backend.forward(np.array([[40 + 10 * row]]))
+        assert distance(last[row], after[0]) < NOISE
+
+
+@pytest.fixture(scope="module")
+def tower(checkpoint, tmp_path_factory):
+    """The checkpoint's tower in a file, written by its command's own function."""
+    file = tmp_path_factory.mktemp("tower") / "mmproj.gguf"
+    Conversion.of(checkpoint, "tiny", tower=True).write_tower(file, lambda what: None)
+    return file
+
+
+def test_the_tower_of_a_file(tower, checkpoint, backend, tmp_path):
+    """It is what is seen with, as it is: in one whose last norm's gain is twice as large, that step is the first."""
+    named = Backend.load(checkpoint, "float32", mmproj=str(tower))
+    np.testing.assert_array_equal(read(named, ids(), PICTURE), read(backend, ids(), PICTURE))
+    wrong, seen = tmp_path / "wrong.gguf", {}
+    wrong.write_bytes(tower.read_bytes())
+    reader = GGUFReader(wrong, "r+")
+    next(tensor for tensor in reader.tensors if tensor.name == "v.msfa.norm.weight").data[...] *= 2
+    reader.data.flush()
+
+    def hear(name, value):
+        if name.startswith("vision."):
+            seen.setdefault(name, []).append(value.array.copy())
+        return value
+
+    for file in (tower, wrong):
+        read(Backend.load(checkpoint, "float32", mmproj=str(file)), ids(), PICTURE, tap=ScopedTap(hear))
+    differing = [name for name, (one, other) in seen.items() if (one != other).any()]
+    assert differing == ["vision.msfa.norm", "vision.soft_tokens"]
+
+
+def test_what_is_no_tower(tower, checkpoint, file, tmp_path):
+    """A tower that is cut off, a language model, and a checkpoint that libmtmd is not for."""
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(tower.read_bytes()[:-5000])
+    with pytest.raises(UsageError, match=r"cut.gguf is no GGUF file that can be read: tensor .* is not within it"):
+        Backend.load(checkpoint, "float32", mmproj=str(cut))
+    with pytest.raises(UsageError, match=r"libmtmd cannot load .*tiny-f32.gguf: .*Failed to load CLIP model"):
+        Backend.load(checkpoint, "float32", mmproj=str(file))
+    with pytest.raises(UsageError, match="pictures of 192 by 192, there squares of a multiple of 256"):
+        Backend.load(path(), "float32", mmproj=str(tower))
 
 
 @pytest.mark.parametrize("moments", [{}, {"mean": (0.5, 0.4, 0.3), "deviation": (0.5, 0.25, 0.125)}])

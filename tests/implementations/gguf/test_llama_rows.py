@@ -73,11 +73,15 @@ def test_a_witness_that_hands_out_no_rows(load):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("media", [(PICTURE,), (SOUND,), (PICTURE, SOUND)], ids=("picture", "sound", "both"))
-def test_parity_with_the_reference_edited_alike(media, harness, backend):
+@pytest.mark.parametrize(
+    ("scenario", "media"),
+    [("one-shot", (PICTURE,)), ("one-shot", (SOUND,)), ("one-shot", (PICTURE, SOUND)), ("batch", (PICTURE, SOUND))],
+    ids=("picture", "sound", "both", "batch"),
+)
+def test_parity_with_the_reference_edited_alike(scenario, media, harness, backend):
     """The whole prompt, from files to logits; what the towers compute inside is hidden, what they give is judged."""
     oracle, baseline = (deviating(harness, dtype, ("media",)) for dtype in ("float64", "float32"))
-    true = harness.trace(oracle, "float64", scenario=oracle.scenario("one-shot", "What is it?", media))
+    true = harness.trace(oracle, "float64", scenario=oracle.scenario(scenario, "What is it?", media))
     floors = harness.against(true, "float32", baseline)
     judgement = judged(oracle=true, baseline=floors, candidate=harness.runs(backend, "float32", true))[0]
     assert judgement.first_divergence is None, judgement.first_divergence
