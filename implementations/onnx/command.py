@@ -9,6 +9,7 @@ import typer
 
 from implementations.gemma3n.new_folder import copy_beside, new_folder, require_new
 from implementations.onnx import Backend
+from implementations.onnx.options import Options
 from implementations.onnx.package.types import FLOAT32, TYPES
 from parity.cli.options import names
 from parity.errors import BackendUnavailable, ExitCode, UsageError
@@ -45,6 +46,31 @@ def export(
         copy_beside(checkpoint.path, package)
     size = sum(file.stat().st_size for file in folder.rglob("*"))
     print(f"{folder}: {size / 1e6:,.1f} MB")
+    return ExitCode.PARITY
+
+
+@app.command()
+def learn(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Checkpoint that the package is of.")],
+    package: Annotated[Path, typer.Argument(metavar="DIR", help="A package that has no steps.json and is right.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The table, which is not there yet.")],
+    first_position: Annotated[str, typer.Option(help="Of the package's positions: 0 or 1.")] = "0",
+) -> int:
+    """Learn which tensors inside a package of others are steps, by their content, as a table to read and correct."""
+    from parity.checkpoint import find_checkpoint
+
+    options = Options.parse({"package": str(package), "first_position": first_position})
+    try:
+        from implementations.onnx.learning import learn
+        from implementations.onnx.package.folder import write_table
+    except ImportError as error:
+        raise BackendUnavailable(f"{Backend.install} ({error})") from error
+    if file.exists():
+        raise UsageError(f"{file} is there already, and may have been corrected; name a file that is not")
+    with TerminalProgress() as progress:
+        found = learn(find_checkpoint(model), options, progress)
+    write_table(file, found)
+    print(f"{file}: {sum(map(len, found.values())):,} steps inside")
     return ExitCode.PARITY
 
 

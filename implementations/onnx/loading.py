@@ -76,7 +76,7 @@ def package_of(checkpoint: Path, options: Options) -> Package:
         UsageError: for another architecture, weights that do not fit it, or a package that cannot be run.
     """
     if options.package is not None:
-        return Package.read(options.package, options.type)
+        return Package.read(options.package, options.type, options.steps)
     path = _KEPT.enter_context(scratch())
     write_package(checkpoint, path, [options.type])
     return Package.read(path, options.type)

@@ -12,6 +12,7 @@ from parity.errors import BackendUnavailable, UsageError
 
 MEANINGS: dict[str, str] = {
     "package": "folder of a package to run in place of the checkpoint's own export",
+    "steps": "table of the steps inside a package without steps.json, as `parity onnx learn` writes it",
     "first_position": "of a package's positions: 0 by default, or 1",
     "type": "number format of the graphs: fp32 by default, or fp16, q4, q4f16, int8 or uint8",
     "accuracy": "of products of 4 bits: 0 in float32, 4 with factors of 8 bits; by default what the graphs say",
@@ -53,6 +54,7 @@ class Options:
     provider: str = "cpu"
     threads: int = 0
     optimization: str = "all"
+    steps: Path | None = None
 
     @classmethod
     def parse(cls, texts: Mapping[str, str]) -> Options:
@@ -65,6 +67,9 @@ class Options:
         package = Path(texts["package"]).expanduser() if "package" in texts else None
         if package is not None and not package.is_dir():
             raise UsageError(f"backend onnx: package={package} is no folder; `parity onnx export` writes one")
+        steps = Path(texts["steps"]).expanduser() if "steps" in texts else None
+        if steps is not None and (package is None or not steps.is_file()):
+            raise UsageError(f"backend onnx: steps={steps} is no file, or of no package; see `parity onnx learn`")
         return cls(
             package,
             FIRST[given.one_of("first_position", "0", FIRST)],
@@ -73,6 +78,7 @@ class Options:
             given.one_of("provider", cls.provider, PROVIDERS),
             given.count("threads", cls.threads, 1024),
             given.one_of("optimization", cls.optimization, LEVELS),
+            steps,
         )
 
     def installed(self) -> str:

@@ -11,13 +11,16 @@ from numpy.typing import NDArray
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.preprocessing.inputs import NOTHING, Media
 from implementations.gemma3n.rope import SLIDING
+from implementations.onnx.layouts import in_layouts, layouts_of
 from implementations.onnx.options import Options
 from implementations.onnx.package.folder import DECODER, EMBEDDER, Package, past, present
 from implementations.onnx.quantization.products import with_accuracy
 from implementations.onnx.senses import INPUTS, Senses
 from implementations.onnx.session import Feeds, Graph, Values
 from implementations.onnx.whole_cache import Unseen, of_windows
+from parity.checkpoint import config_of
 from parity.errors import UsageError
+from parity.learning.sizes import sizes_of
 from parity.tap import SILENT, Tap
 
 IDS = "text.input_ids"
@@ -56,6 +59,8 @@ class Program:
             for name, steps in package.steps.items()
         }
         self.marked, self._first = package.marked, options.first_position
+        self._layouts = layouts_of(package)
+        self._sizes = sizes_of(config_of(package.folder.parent)) if self._layouts else {}
         self._senses = Senses(config, self.graphs)
         self._require_inputs()
         self._past = dict(self._pairs())
@@ -84,6 +89,9 @@ class Program:
         Raises:
             UsageError: for media that the package has no graph for, or that do not fit it or the ids.
         """
+        if tap is not SILENT and self._layouts:
+            rows, columns = token_ids.shape
+            tap = in_layouts(tap, self._layouts, {**self._sizes, "batch": rows, "token": columns})
         embedded = self._embedded(token_ids, media, tap)
         feeds = {**embedded, **self._places(token_ids.shape[1]), **self._held}
         if tap is not SILENT and (unseen := self._unseen()):

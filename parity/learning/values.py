@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parity.learning.layout import distance
 from parity.learning.places import family
+from parity.traces.statistics import digest_of
 from parity.traces.trace import Trace
 
 FEWEST = 12
@@ -71,6 +73,10 @@ class PhaseValues:
         assert found is not None  # runs that learn keep their tensors
         return found.astype(np.float64)
 
+    def shape(self, place: str) -> tuple[int, ...]:
+        """Of the numbers at a place."""
+        return tuple(self._trace.records[self._keys[place]].shape)
+
     def digest(self, place: str) -> str:
         """Of the numbers at a place, their shape left out."""
         return self._trace.records[self._keys[place]].digest
@@ -80,8 +86,7 @@ class PhaseValues:
         """Those that a computation can be known by, in the order of the run."""
         found: dict[bytes, tuple[list[str], Array, Array]] = {}
         for place in self:
-            shape = self._trace.records[self._keys[place]].shape
-            if FEWEST <= np.prod(shape) <= MOST and _tells(array := self.array(place)):
+            if FEWEST <= np.prod(self.shape(place)) <= MOST and _tells(array := self.array(place)):
                 ordered = np.sort(array.ravel())
                 found.setdefault(ordered.tobytes(), ([], array, ordered))[0].append(place)
         return tuple(Computation(tuple(places), array, ordered) for places, array, ordered in found.values())
@@ -92,6 +97,35 @@ def _tells(array: Array) -> bool:
     if not np.isfinite(array).all() or (array <= MASKED).any():
         return False
     return np.unique(array.ravel()[:4096]).size >= max(4, min(8, array.size // 4))
+
+
+class HeldValues(PhaseValues):
+    """Those of a run that no trace was written of.
+
+    Args:
+        arrays: the numbers by their places, in the order of the run.
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._arrays = arrays
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __contains__(self, place: str) -> bool:
+        return place in self._arrays
+
+    def array(self, place: str) -> Array:
+        """The numbers at a place."""
+        return self._arrays[place].astype(np.float64)
+
+    def shape(self, place: str) -> tuple[int, ...]:
+        """Of the numbers at a place."""
+        return self._arrays[place].shape
+
+    def digest(self, place: str) -> str:
+        """Of the numbers at a place, their shape left out."""
+        return digest_of(self._arrays[place])
 
 
 def floors(*, oracle: PhaseValues, baseline: PhaseValues) -> Callable[[str], float]:

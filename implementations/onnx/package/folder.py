@@ -27,8 +27,9 @@ from implementations.onnx.package.borders import border_steps
 from implementations.onnx.package.graph import Tapped, tensors_of
 from implementations.onnx.package.tensors import require_whole
 from implementations.onnx.package.types import FLOAT32, TYPES
-from parity.errors import UsageError
+from parity.errors import CannotWrite, UsageError
 from parity.json_file import read_json
+from parity.learning.layout import Rearrangement
 
 FOLDER, SIDECAR = "onnx", "steps.json"
 EMBEDDER, DECODER = "embed_tokens", "decoder_model_merged"
@@ -85,8 +86,13 @@ class Package:
     marked: bool = True
 
     @classmethod
-    def read(cls, path: Path, kind: str = FLOAT32) -> Package:
+    def read(cls, path: Path, kind: str = FLOAT32, table: Path | None = None) -> Package:
         """The package of a folder, in a number format of `TYPES`.
+
+        Args:
+            path: the folder.
+            kind: the number format.
+            table: of the steps inside a package that has no `steps.json`, in the form of one.
 
         Raises:
             UsageError: for a file that is missing or malformed, or a number format that the package does not have.
@@ -94,7 +100,9 @@ class Package:
         folder = path / FOLDER
         suffix = _suffix(folder, path, kind)
         marked = os.path.lexists(folder / SIDECAR)
-        steps = read_steps(folder, suffix) if marked else _borders(path, suffix)
+        if marked and table is not None:
+            raise UsageError(f"package {path} has a {SIDECAR} of its own; leave steps={table} out")
+        steps = read_steps(folder, suffix) if marked else _unmarked(path, suffix, table)
         for name in steps:
             _require_file(graph_file(folder, name + suffix), path)
         return cls(folder, steps, suffix, marked)
@@ -114,18 +122,43 @@ class Package:
 
 def write_steps(folder: Path, steps: Steps) -> None:
     """Write the sidecar; the steps of each graph by the name of its file."""
-    plain = {name: [asdict(one) for one in found] for name, found in steps.items()}
-    text = json.dumps({"format": FORMAT, "steps": plain}, indent=1)
-    (folder / SIDECAR).write_text(f"{text}\n", encoding="utf-8")
+    write_table(folder / SIDECAR, steps)
+
+
+def write_table(file: Path, steps: Steps) -> None:
+    """Write the steps of graphs into a file, whole or not at all.
+
+    Raises:
+        CannotWrite: where there is no room or no leave.
+    """
+    plain = {
+        name: [{key: told for key, told in asdict(one).items() if told} for one in found]
+        for name, found in steps.items()
+    }
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        partial.write_text(json.dumps({"format": FORMAT, "steps": plain}, indent=1) + "\n", encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CannotWrite(f"{file} cannot be written: {error.strerror or error}") from error
 
 
 def read_steps(folder: Path, suffix: str = "") -> Steps:
     """What `write_steps` wrote of the graphs of a suffix, by their names without it.
 
     Raises:
+        UsageError: as `read_table`.
+    """
+    return read_table(folder / SIDECAR, suffix)
+
+
+def read_table(file: Path, suffix: str = "") -> Steps:
+    """The steps of the graphs of a suffix, by their names without it, from a file.
+
+    Raises:
         UsageError: where it cannot be read, or says what cannot be.
     """
-    file = folder / SIDECAR
     try:
         told = _told(read_json(file))
         names = (*GRAPHS, *(name for name in ENCODERS if name + suffix in told))
@@ -142,6 +175,17 @@ def _borders(path: Path, suffix: str) -> Steps:
     for name in there:
         _require_file(graph_file(folder, name + suffix), path)
     return {name: border_steps(_graph(graph_file(folder, name + suffix)).graph, owners) for name in there}
+
+
+def _unmarked(path: Path, suffix: str, table: Path | None) -> Steps:
+    """The steps at the borders of graphs that are not marked, and those inside that a table says."""
+    borders, inside = _borders(path, suffix), {} if table is None else read_table(table, suffix)
+    found = {}
+    for name, known in borders.items():
+        steps, tensors = {one.step for one in known}, {one.tensor for one in known}
+        more = (one for one in inside.get(name, ()) if one.step not in steps and one.tensor not in tensors)
+        found[name] = (*known, *more)
+    return found
 
 
 def _graph(file: Path) -> ModelProto:
@@ -175,7 +219,7 @@ def _tapped(told: Mapping[str, Any], name: str) -> tuple[Tapped, ...]:
 
 
 def _one(entry: Any, where: str) -> Tapped:
-    if not isinstance(entry, dict) or entry.keys() != {"step", "tensor", "type"}:
+    if not isinstance(entry, dict) or entry.keys() - {"layout"} != {"step", "tensor", "type"}:
         raise ValueError(f"{where} is no object with step, tensor and type")
     for key, value in entry.items():
         if not isinstance(value, str) or not value:
@@ -184,6 +228,10 @@ def _one(entry: Any, where: str) -> Tapped:
         raise ValueError(
             f"{where}, step {entry['step']!r}: no type {entry['type']!r}; it is one of {', '.join(NUMBERS)}"
         )
+    try:
+        Rearrangement.parse(entry.get("layout", "as it is"))
+    except UsageError as error:
+        raise ValueError(f"{where}, step {entry['step']!r}: {error}") from error
     return Tapped(**entry)
 
 

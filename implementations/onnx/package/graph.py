@@ -28,11 +28,13 @@ class Tapped:
         step: its name.
         tensor: the tensor that holds its value.
         type: NumPy's name of its numbers.
+        layout: how the tensor becomes the step's, as `parity.learning.layout` has it; empty where it is as it is.
     """
 
     step: str
     tensor: str
     type: str
+    layout: str = ""
 
     @property
     def answer(self) -> str:

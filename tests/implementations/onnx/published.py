@@ -14,6 +14,7 @@ import onnx
 from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from implementations.onnx.package.folder import AUDIO, DECODER, FOLDER, SIDECAR, graph_file
+from implementations.onnx.package.graph import rename
 
 LAYERS, OWNERS = 25, 20
 """Of the embedded checkpoint, and how many of them have keys of their own."""
@@ -66,6 +67,16 @@ def masked(graph: GraphProto) -> None:
         helper.make_node("Sub", ["mask.real", "mask.chunk"], ["mask.before"]),
         helper.make_node("Add", ["mask.before", "mask.index"], ["position_ids.counted"]),
     )
+
+
+def anonymous(graph: GraphProto) -> None:
+    """What is computed inside has names that say nothing."""
+    outside = {value.name for value in (*graph.input, *graph.output)}
+    inside = (name for node in graph.node for name in node.output if name and name not in outside)
+    names = {name: f"tensor.{number}" for number, name in enumerate(inside)}
+    for node in graph.node:
+        rename(node, names)
+    del graph.value_info[:]
 
 
 def unpadded(graph: GraphProto) -> None:
