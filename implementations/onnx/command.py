@@ -65,8 +65,8 @@ def learn(
         from implementations.onnx.package.folder import write_table
     except ImportError as error:
         raise BackendUnavailable(f"{Backend.install} ({error})") from error
-    if file.exists():
-        raise UsageError(f"{file} is there already, and may have been corrected; name a file that is not")
+    if file.exists() or not file.absolute().parent.is_dir():
+        raise UsageError(f"{file} is there already, and may have been corrected, or has no folder; name a new file")
     with TerminalProgress() as progress:
         found = learn(find_checkpoint(model), options, progress)
     write_table(file, found)

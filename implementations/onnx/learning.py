@@ -16,12 +16,13 @@ from onnx import ValueInfoProto
 
 from implementations.gemma3n.config import Config
 from implementations.onnx.options import Options
-from implementations.onnx.package.folder import GRAPHS, Package, Steps
+from implementations.onnx.package.folder import GRAPHS, SIDECAR, Package, Steps
 from implementations.onnx.package.graph import Tapped
 from implementations.onnx.program import Program
 from implementations.onnx.session import ERRORS_ONLY, FILES
 from parity.checkpoint import Checkpoint, config_of
 from parity.discovery import reference_of
+from parity.errors import UsageError
 from parity.learning.pairing import Pair, Pairing
 from parity.learning.sizes import sizes_of
 from parity.learning.values import HeldValues, PhaseValues, floors
@@ -57,11 +58,15 @@ def learn(checkpoint: Checkpoint, options: Options, progress: Progress) -> Steps
         progress: told of the runs.
 
     Raises:
-        UsageError: for a package that cannot be run.
+        UsageError: for a package that cannot be run, or that says its steps itself.
         BackendUnavailable: where a side cannot run.
     """
     assert options.package is not None
     config, package = Config.from_directory(options.package), Package.read(options.package)
+    if package.marked:
+        raise UsageError(
+            f"package {options.package} has a {SIDECAR} of its own, which says its steps; judge it as it is"
+        )
     program = Program(config, replace(package, steps=_everything(package)), options)
     known = {one.step for steps in package.steps.values() for one in steps}
     first, second = itertools.islice(_lessons(config, sizes_of(config_of(options.package))), 2)

@@ -97,3 +97,24 @@ def test_a_table_that_cannot_be(package, tmp_path):
     shutil.copy(file, package / FOLDER / "steps.json")
     with pytest.raises(UsageError, match=r"has a steps.json of its own; leave steps=.*table.json out"):
         Package.read(package, table=file)
+
+
+@pytest.mark.parametrize(
+    ("file", "marked", "said"),
+    [
+        ("table.json", True, "has a steps.json of its own, which says its steps"),
+        ("nowhere/table.json", False, "or has no folder; name a new file"),
+        ("config.json", False, "config.json is there already, and may have been corrected"),
+        ("table.json", False, "embed_tokens.onnx takes no input_ids; is it of the model"),
+    ],
+)
+def test_what_is_not_learned(file, marked, said, package, parity):
+    """One line, and no file is there that was not."""
+    pytest.importorskip("onnxruntime")
+    if marked:
+        write_table(package / FOLDER / "steps.json", {EMBEDDER: (), DECODER: ()})
+    before = {*package.rglob("*")}
+    code, _, err = parity("onnx", "learn", "tiny", package, package / file)
+    assert code == 2
+    assert said in err
+    assert {*package.rglob("*")} == before
