@@ -10,6 +10,7 @@ MAY_BE_SKIPPED = {
     "another BLAS is preloaded, or this is not Linux": "what errs is the BLAS of MLX's wheel, which then does not run",
     "only Linux preloads": "macOS has a fast BLAS of its own",
     "no transformers.js: npm ci --ignore-scripts --prefix tests/transformers_js": "it needs Node; CI has both",
+    "torch has no such device on this machine": "it needs a GPU; what is refused without one is tested",
     "needs Linux's device that is always full": "nothing else writes to a full disk without filling one",
 }
 """Each reason that a test gives, and why there is none to do about it.

@@ -4,18 +4,19 @@ python -m tools.memory parity compare --prompt "Hello"
 
 What counts is what the machine cannot drop: anonymous memory, shared memory and pages of files that were written to,
 each page once however many processes have it. Pages of mapped files as they are on disk do not count. The command's
-exit code is passed on.
+exit code is passed on; an interrupt is passed on to it, and its peak is said all the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +24,8 @@ from typing import Final
 PROC: Final = Path("/proc")
 EVERY: Final = 0.05
 """Seconds between two looks: a party's largest tensors live longer."""
+SHARE: Final = 0.05
+"""Of a core's time that looking may take: the system walks all pages of a process, of gigabytes in milliseconds."""
 Process = tuple[int, str]
 """Its id and when it began, for ids come again."""
 
@@ -43,16 +46,30 @@ class Peak:
 
 
 def measured(command: Sequence[str], every: float = EVERY) -> tuple[int, Peak]:
-    """Run a command to its end; returns its exit code and its peak."""
+    """Run a command to its end; returns its exit code, 128 + a signal's number as shells have it, and its peak."""
     begin, peak = time.monotonic(), Peak()
-    with subprocess.Popen(command) as root:
+    # In a group of its own, an interrupt at the terminal reaches it once: from here.
+    with subprocess.Popen(command, process_group=0) as root, _passing_on(root):
         known = {process for process, _ in _processes() if process[0] == root.pid}
         while root.poll() is None:
+            began = time.thread_time()
             known = _family(known)
             sizes = [size for size in map(held, known) if size]
             peak = max(peak, Peak(sum(sizes), len(sizes), time.monotonic() - begin), key=lambda one: one.held)
-            time.sleep(every)
-    return root.returncode, peak
+            time.sleep(max(every, (time.thread_time() - began) / SHARE))
+    return root.returncode if root.returncode >= 0 else 128 - root.returncode, peak
+
+
+@contextmanager
+def _passing_on(root: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Inside it, what asks this process to end asks the measured one, which has an end of its own to come to."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, lambda number, _: root.send_signal(number)) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _family(known: set[Process]) -> set[Process]:

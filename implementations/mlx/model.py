@@ -17,7 +17,7 @@ from implementations.mlx.cache import Conversation, seen, window_of
 from implementations.mlx.embedder import MultimodalEmbedder, soft_tokens
 from implementations.mlx.layer import DecoderLayer
 from implementations.mlx.masks import positions, visible
-from implementations.mlx.operations.layers import Linear, RMSNorm
+from implementations.mlx.operations.layers import Linear, RMSNorm, Table
 from implementations.mlx.vision.tower import VisionTower
 from parity.tap import Tap
 
@@ -30,7 +30,7 @@ class LanguageModel(Module):
         hidden, eps = config.hidden_size, config.rms_norm_eps
         layers, ple, extra = config.num_hidden_layers, config.hidden_size_per_layer_input, config.altup_num_inputs - 1
         self.embed_tokens = Embedding(config.vocab_size, hidden)
-        self.embed_tokens_per_layer = Embedding(config.vocab_size_per_layer_input, layers * ple)
+        self.embed_tokens_per_layer = Table(config.vocab_size_per_layer_input, layers * ple)
         self.per_layer_model_projection = Linear(hidden, layers * ple, bias=False)
         self.per_layer_projection_norm = RMSNorm(ple, eps)
         self.altup_projections = [Linear(hidden, hidden, bias=False) for _ in range(extra)]

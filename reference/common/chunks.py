@@ -7,19 +7,22 @@ from typing import Any
 import torch
 from transformers import DynamicCache, PreTrainedConfig
 
+from reference.common.deferred import PROCESSOR
+
 
 class Chunks:
     """What goes on from chunk to chunk: how many tokens were read, and the cache.
 
     Args:
         config: the language model's; the cache knows the sliding layers from it.
+        device: where the model computes.
 
     Attributes:
         padding: tokens that each row is left-padded by.
     """
 
-    def __init__(self, config: PreTrainedConfig) -> None:
-        self._config = config
+    def __init__(self, config: PreTrainedConfig, device: torch.device = PROCESSOR) -> None:
+        self._config, self._device = config, device
         self.begin((0,), cache=False)
 
     def begin(self, padding: tuple[int, ...], *, cache: bool) -> None:
@@ -30,8 +33,8 @@ class Chunks:
     def read(self, count: int) -> dict[str, Any]:
         """What a model is given of so many tokens more, besides their ids; the mask is 1 for all but padding."""
         self._seen += count
-        index = torch.arange(self._seen).expand(len(self.padding), -1)
-        positions = index - torch.tensor(self.padding)[:, None]
+        index = torch.arange(self._seen, device=self._device).expand(len(self.padding), -1)
+        positions = index - torch.tensor(self.padding, device=self._device)[:, None]
         return {
             "attention_mask": (positions >= 0).long(),
             "position_ids": positions[:, -count:],

@@ -28,6 +28,8 @@ one the smallest, which are most of its tensors and the least of its bytes."""
 BLOCK = 512 * 2**20
 """Bytes that are promoted at a time of a matrix that has more: only a head, which takes 4 GB in float64."""
 
+PROCESSOR = torch.device("cpu")
+
 _PROPERTIES = ("device", "dtype", "layout", "ndim", "requires_grad", "shape")
 _SAID = {getattr(Tensor, name).__get__ for name in _PROPERTIES} | {
     Tensor.dim, Tensor.is_floating_point, Tensor.numel, Tensor.size,
@@ -45,10 +47,11 @@ class Deferred(Tensor):
     arithmetic: Arithmetic
 
     @staticmethod
-    def of(stored: Stored, arithmetic: Arithmetic) -> Deferred:
-        """The parameter of a tensor, in the dtype that carries an arithmetic's values."""
+    def of(stored: Stored, arithmetic: Arithmetic, device: torch.device = PROCESSOR) -> Deferred:
+        """The parameter of a tensor, in the dtype that carries an arithmetic's values, on the device that is to."""
         dtype = getattr(torch, arithmetic.storage)
-        found: Deferred = Tensor._make_wrapper_subclass(Deferred, stored.shape, dtype=dtype, requires_grad=True)
+        form: dict[str, Any] = {"dtype": dtype, "device": device, "requires_grad": True}
+        found: Deferred = Tensor._make_wrapper_subclass(Deferred, stored.shape, **form)
         found.stored, found.arithmetic = stored, arithmetic
         found._is_param = True  # what `torch.nn.Parameter` knows its own by
         return found
@@ -64,7 +67,7 @@ class Deferred(Tensor):
         That is no operation of the model's: whatever rounds or reorders these does not see it.
         """
         with _disable_current_modes():
-            numbers = _as_torch(self.stored.read(rows)).to(self.dtype)
+            numbers = _as_torch(self.stored.read(rows)).to(self.device).to(self.dtype)
             rounded: Tensor = self.arithmetic.rounded(numbers)
         return rounded.requires_grad_()  # as parameters do: torch folds the axes of a batch where a matrix has it
 
@@ -95,7 +98,7 @@ def _looked_up(ids: Tensor, table: Deferred) -> Tensor:
     """Rows of a table for ids of any shape; each row is promoted once."""
     with _disable_current_modes():
         rows, places = ids.unique(return_inverse=True)
-    return functional.embedding(places, table.promoted(rows.numpy()))
+    return functional.embedding(places, table.promoted(rows.cpu().numpy()))
 
 
 def _projected(x: Tensor, weight: Deferred, bias: Tensor | None = None) -> Tensor:
@@ -119,10 +122,11 @@ class Places:
     Args:
         tensors: the checkpoint's, by the names that the library calls them.
         arithmetic: the model's.
+        device: where it computes.
     """
 
-    def __init__(self, tensors: Mapping[str, Stored], arithmetic: Arithmetic) -> None:
-        self._arithmetic = arithmetic
+    def __init__(self, tensors: Mapping[str, Stored], arithmetic: Arithmetic, device: torch.device = PROCESSOR) -> None:
+        self._arithmetic, self._device = arithmetic, device
         # No number equals NaN: transformers ties a head to the embedding where the two have the same numbers.
         number, dtype = float("nan"), getattr(torch, arithmetic.storage)
         self.held = {name: torch.tensor(number, dtype=dtype).expand(stored.shape) for name, stored in tensors.items()}
@@ -139,15 +143,14 @@ class Places:
                 raise UsageError(f"the checkpoint has no {name}; fetch it again")
         filled = dict(self._filled({held.data_ptr() for _, _, held in _owned(model)} & self._stored.keys()))
         for owner, name, held in list(_owned(model)):
-            if held.data_ptr() in filled:
-                owner[name] = filled[held.data_ptr()]
+            owner[name] = filled[held.data_ptr()] if held.data_ptr() in filled else held.to(self._device)
 
     def _filled(self, places: Iterable[int]) -> Iterator[tuple[int, nn.Parameter | Deferred]]:
         """What goes to each place: the smallest promoted once and for all, up to `KEPT` bytes of them."""
         left = KEPT
         for place in sorted(places, key=lambda place: math.prod(self._stored[place].shape)):
             stored = self._stored[place]
-            deferred = Deferred.of(stored, self._arithmetic)
+            deferred = Deferred.of(stored, self._arithmetic, self._device)
             left -= deferred.size_promoted
             if left >= 0 or _is_held(stored, self._arithmetic):
                 yield place, nn.Parameter(deferred.promoted())

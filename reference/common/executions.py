@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from parity.arithmetic import Arithmetic
 from parity.errors import UsageError
 from parity.traces.measured import PLAIN
+from reference.common.device import CPU, LACKING
 
 BLOCKED, STOCHASTIC = "blocked", "stochastic"
 SPREAD = math.sqrt(2)
@@ -38,9 +39,10 @@ class Executions:
         excess: names of those that are as right as the usual one, and how many times larger their errors are.
     """
 
-    def __init__(self, arithmetic: Arithmetic) -> None:
+    def __init__(self, arithmetic: Arithmetic, device: str = CPU) -> None:
         self._arithmetic = arithmetic
-        chances = {} if arithmetic.by_chance(0) is None else {STOCHASTIC: SPREAD}
+        exact = _EXACT.get(arithmetic.storage, "") not in LACKING.get(device, ())  # what is rounded by chance is wider
+        chances = {STOCHASTIC: SPREAD} if exact and arithmetic.by_chance(0) is not None else {}
         # 16-bit kernels keep sums in float32, whose order is far below the one rounding at the end
         self.excess = {BLOCKED: 1.0, **chances} if arithmetic.storage == arithmetic.weights == "float32" else chances
 
@@ -182,7 +184,8 @@ class Stochastic(TorchDispatchMode):
 
     def __init__(self, seed: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._draw = torch.Generator().manual_seed(seed)
+        self._seed = seed
+        self._draws: dict[torch.device, torch.Generator] = {}
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
@@ -193,11 +196,17 @@ class Stochastic(TorchDispatchMode):
 
     def _computed(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         dtype = _made(func, args, kwargs) if func in _INEXACT else None
-        if dtype not in _WIDER:
+        if dtype is None or dtype not in _WIDER:
             return func(*args, **kwargs)
         wider = _WIDER[dtype]
         exact = func(*(_cast(value, wider) for value in args), **{k: v for k, v in kwargs.items() if k != "dtype"})
-        return round_by_chance(exact.to(wider), dtype, self._draw)
+        return round_by_chance(exact.to(wider), dtype, self._draw(exact.device))
+
+    def _draw(self, device: torch.device) -> torch.Generator:
+        """The random numbers of a device, which go on from operation to operation."""
+        if device not in self._draws:
+            self._draws[device] = torch.Generator(device).manual_seed(self._seed)
+        return self._draws[device]
 
 
 def _made(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.dtype | None:
@@ -226,7 +235,8 @@ def _cast(value: Any, dtype: torch.dtype) -> Any:
     return value.to(dtype) if is_float else value
 
 
-_WIDER = {torch.bfloat16: torch.float32, torch.float16: torch.float32, torch.float32: torch.float64}
+_EXACT = {"bfloat16": "float32", "float16": "float32", "float32": "float64"}
+_WIDER = {getattr(torch, narrow): getattr(torch, wide) for narrow, wide in _EXACT.items()}
 _SURPLUS = {torch.bfloat16: (torch.int32, 16), torch.float16: (torch.int32, 13), torch.float32: (torch.int64, 29)}
 """The wider format's bits as an integer, and how many of them the narrow one lacks (its subnormals aside)."""
 _IN_PLACE = {

@@ -15,7 +15,7 @@ from parity.errors import BackendUnavailable, UsageError
 from parity.native import tamed
 from parity.weights.names import Spelling
 from parity.weights.stored import stored
-from reference.common.deferred import Places
+from reference.common.deferred import PROCESSOR, Places
 
 Model = TypeVar("Model", bound=PreTrainedModel)
 
@@ -29,6 +29,7 @@ def load(
     *,
     spelled: Spelling,
     config: PreTrainedConfig | None = None,
+    device: torch.device = PROCESSOR,
 ) -> Model:
     """Load for inference, with eager attention: the form that the published equations have.
 
@@ -40,12 +41,13 @@ def load(
         arithmetic: what it computes in.
         spelled: the architecture's names of tensors.
         config: the model's, where it is not that of the whole ``config.json``.
+        device: where it computes.
 
     Raises:
         UsageError: for another architecture or missing tensors, which transformers would draw at random.
         BackendUnavailable: when transformers cannot take the files.
     """
-    places = Places(stored(checkpoint, spelled), arithmetic)
+    places = Places(stored(checkpoint, spelled), arithmetic, device)
     try:
         if config is None:
             config = AutoConfig.from_pretrained(checkpoint, local_files_only=True)

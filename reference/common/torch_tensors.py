@@ -21,8 +21,11 @@ class TorchTensors(Tensors):
     """
 
     def to_numpy(self, value: torch.Tensor, step: Step | None) -> NDArray[Any]:
-        """A view where possible: the recorder copies what it keeps, for the reference changes tensors in place."""
-        value = value.detach()
+        """A view where possible: the recorder copies what it keeps, for the reference changes tensors in place.
+
+        What a device holds is copied from there.
+        """
+        value = value.detach().cpu()
         if step is not None and step.kind == "mask":
             value = _visible(value)
         if value.dtype == torch.bfloat16:
@@ -40,7 +43,7 @@ class TorchTensors(Tensors):
         if step is not None and step.kind == "mask":
             return _as_in_reference(torch.from_numpy(array.copy()), like)
         wide = array.astype(np.float32) if array.dtype == ml_dtypes.bfloat16 else array.copy()
-        return torch.from_numpy(wide).to(like.dtype)
+        return torch.from_numpy(wide).to(like.dtype).to(like.device)
 
 
 def _visible(mask: torch.Tensor) -> torch.Tensor:
@@ -50,6 +53,7 @@ def _visible(mask: torch.Tensor) -> torch.Tensor:
 
 
 def _as_in_reference(visible: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    visible = visible.to(like.device)
     if like.ndim == 2:
         return ~visible
     if like.dtype == torch.bool:

@@ -24,6 +24,7 @@ from parity.tap import SILENT, Tap
 from parity.weave import locate
 from reference.common.conversation import NAME as CONVERSATION
 from reference.common.conversation import build_conversation
+from reference.common.device import CPU, MEANING, OPTION, device_of, require_device
 from reference.common.drawn import drawn
 from reference.common.media_schedules import WITH_MEDIA, Rows, build_media
 from reference.common.schedules import Facts
@@ -54,6 +55,7 @@ class Reference(backend.Reference):
     options: ClassVar[Mapping[str, str]] = {
         "variant": "a known bug that it has, see `parity variants list`; several with +",
         "at": "where the bug is: a layer, or a tower's module; * for everywhere",
+        OPTION: MEANING,
         "execution": "how it adds and rounds: blocked, stochastic or plain, see docs/architecture.md",
     }
 
@@ -67,6 +69,7 @@ class Reference(backend.Reference):
 
         self.tensors = TorchTensors()
         self._model = model
+        self._device = model.device
         self._checkpoint = checkpoint
         self._compute_in(arithmetic(dtype))
         prepare(model, TABLES, self._arithmetic)
@@ -74,7 +77,7 @@ class Reference(backend.Reference):
         self._towers = Towers(dict(towers_of(model.model)))
         self._focus: tuple[str, ...] = ()
         self._process = Processing(checkpoint, EXTRACTOR, places_of(model.config), exact=dtype == "float64")
-        self._chunks = Chunks(model.config.get_text_config())
+        self._chunks = Chunks(model.config.get_text_config(), self._device)
 
     @classmethod
     def versions(cls) -> Mapping[str, str]:
@@ -96,7 +99,8 @@ class Reference(backend.Reference):
 
     @classmethod
     def check(cls, options: Mapping[str, str]) -> None:
-        """Refuse what is no variant of the catalogue, or no place of one."""
+        """Refuse what is no device, no variant of the catalogue, or no place of one."""
+        require_device(options.get(OPTION, CPU))
         for name, place in asked_by(options):
             catalogue().get(name).at("" if place == EVERYWHERE else place)
 
@@ -122,7 +126,7 @@ class Reference(backend.Reference):
 
         Raises:
             UsageError: for another architecture, a checkpoint that lacks tensors, or an option that cannot be.
-            BackendUnavailable: when torch, transformers or timm is missing.
+            BackendUnavailable: when torch, transformers or timm is missing, or torch has no such device.
         """
         if dtype not in cls.dtypes:
             raise UsageError(f"the reference has no dtype {dtype!r}; it has {', '.join(cls.dtypes)}")
@@ -132,8 +136,9 @@ class Reference(backend.Reference):
         except ImportError as error:
             raise BackendUnavailable(f"the reference needs {error.name}; install the extra [hf]") from error
         chosen = arithmetic(dtype)
+        device = device_of(options.get(OPTION, CPU), chosen)
         with chosen.loading():
-            model = load(checkpoint, chosen)
+            model = load(checkpoint, chosen, device)
         backend = cls(model, checkpoint, dtype)
         backend.vary(asked_by(options))
         backend.execute_as(options.get("execution", ""))
@@ -189,7 +194,7 @@ class Reference(backend.Reference):
         from reference.common.executions import Executions
 
         self._arithmetic = arithmetic
-        self._executions, self._execution = Executions(arithmetic), ""
+        self._executions, self._execution = Executions(arithmetic, self._device.type), ""
         self.executions, self.plain = self._executions.excess, True
 
     @contextmanager
@@ -267,7 +272,7 @@ class Reference(backend.Reference):
                 ids, media = inputs.token_ids, inputs.media
             silent = self._towers.only(self._focus)
             with self._computing(), silent:
-                logits = self._logits(ids, media, keep)
+                logits = self._logits(ids.to(self._device), media, keep)
         return self.tensors.to_numpy(logits, None)
 
     def _logits(self, ids: torch.Tensor, media: Mapping[str, torch.Tensor], keep: int) -> torch.Tensor:
@@ -282,5 +287,6 @@ class Reference(backend.Reference):
         return logits
 
     def _cast(self, given: torch.Tensor) -> torch.Tensor:
-        """Pixels and features in the model's dtype, as users of the reference cast them; masks as they are."""
+        """Pixels and features in the model's dtype, as users of the reference cast them, masks as they are; there."""
+        given = given.to(self._device)
         return self._arithmetic.rounded(given.to(self._model.dtype)) if given.is_floating_point() else given

@@ -21,11 +21,12 @@ from parity.checkpoint import config_of, is_text_only
 from parity.errors import UsageError
 from parity.weights.names import text_alone
 from reference.common import loading
+from reference.common.deferred import PROCESSOR
 from reference.gemma3n import MODEL_TYPES, PUBLISHED
 
 
-def load(checkpoint: Path, arithmetic: Arithmetic) -> Gemma3nForConditionalGeneration:
-    """Load for inference.
+def load(checkpoint: Path, arithmetic: Arithmetic, device: torch.device = PROCESSOR) -> Gemma3nForConditionalGeneration:
+    """Load for inference, on a device.
 
     Raises:
         UsageError: for another architecture, missing tensors, or a configuration that transformers does not take.
@@ -33,9 +34,9 @@ def load(checkpoint: Path, arithmetic: Arithmetic) -> Gemma3nForConditionalGener
     """
     loading.require_type(checkpoint, MODEL_TYPES)
     if not is_text_only(config_of(checkpoint)):
-        return loading.load(Gemma3nForConditionalGeneration, checkpoint, arithmetic, spelled=PUBLISHED)
+        return loading.load(Gemma3nForConditionalGeneration, checkpoint, arithmetic, spelled=PUBLISHED, device=device)
     config = _text_config(checkpoint)
-    model = loading.load(Gemma3nForCausalLM, checkpoint, arithmetic, config=config, spelled=text_alone)
+    model = loading.load(Gemma3nForCausalLM, checkpoint, arithmetic, config=config, spelled=text_alone, device=device)
     frame = TextAlone(model)
     frame.train(False)
     return frame
@@ -84,4 +85,4 @@ class _NoIds(nn.Module):
 
     def forward(self, input_ids: Tensor) -> Tensor:
         """Zeros ``[batch, token, hidden]``."""
-        return torch.zeros(*input_ids.shape, self._hidden)
+        return torch.zeros(*input_ids.shape, self._hidden, device=input_ids.device)

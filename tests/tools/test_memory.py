@@ -1,5 +1,6 @@
 """What a command takes of memory: its own and its children's, without pages of files."""
 
+import signal
 import subprocess
 import sys
 
@@ -37,6 +38,21 @@ def test_the_command_line():
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 5
     assert found.stderr.startswith("peak 0.0")
+
+
+ENDLESS = "import time; x = bytearray(50_000_000); print('begun', flush=True); time.sleep(60)"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt(number):
+    """It is the command's, which ends of it; the peak until then is said, and the exit code is the shells'."""
+    command = [sys.executable, "-m", "tools.memory", sys.executable, "-c", ENDLESS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert said.splitlines()[-1].startswith("peak 0.0")
 
 
 @pytest.mark.parametrize(

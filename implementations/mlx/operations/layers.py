@@ -7,8 +7,11 @@ from collections.abc import Callable
 from functools import cache
 
 import mlx.core as mx
+import numpy as np
 from mlx.nn.layers import linear
 from mlx.nn.layers.base import Module
+from mlx.nn.layers.embedding import Embedding
+from numpy.typing import NDArray
 
 from implementations.mlx.operations.blas import adds_in_order
 
@@ -61,6 +64,23 @@ def in_blocks(x: mx.array, blocks: mx.array) -> mx.array:
     """Product of ``[..., in]``, float32, with a weight's `blocks`: each is summed, then their sums: ``[..., out]``."""
     rows = mx.unflatten(x.reshape(-1, x.shape[-1]), -1, blocks.shape[:2])
     return mx.sum(mx.swapaxes(rows, 0, 1) @ blocks, axis=0).reshape(*x.shape[:-1], -1)
+
+
+class Table(Embedding):
+    """An embedding that is too large to be held, and is used for nothing else: its rows are read as they are asked for.
+
+    Attributes:
+        look_up: rows ``[id, channel]`` for ids; None for a table that was not loaded, whose `weight` is used.
+    """
+
+    look_up: Callable[[NDArray[np.int64]], mx.array] | None = None
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """``[...]``, ids, to ``[..., channel]``."""
+        if self.look_up is None:
+            return super().__call__(x)
+        ids = np.array(x).astype(np.int64)
+        return self.look_up(ids.reshape(-1)).reshape(*ids.shape, -1)
 
 
 class RMSNorm(Module):

@@ -16,7 +16,7 @@ VARIANTS = (
     in_text("unembed-row-before", UNEMBED, "", "each id's logit is that of the one before", "lm_head",
             line(HEAD, PROJECTED, f"{PROJECTED}.roll(1, -1)")),
     in_text("unembed-text-ids-only", UNEMBED, "", "logits of ids outside the per-layer table are 0", "lm_head",
-            line(HEAD, PROJECTED, f"{PROJECTED} * (torch.arange(self.lm_head.out_features)"
+            line(HEAD, PROJECTED, f"{PROJECTED} * (torch.arange(self.lm_head.out_features, device=hidden_states.device)"
                                   " < self.config.get_text_config().vocab_size_per_layer_input)")),
     in_text("unembed-untied", UNEMBED, "", "the head has a table of its own, which no checkpoint fills", "lm_head",
             line(HEAD, PROJECTED, "nn.functional.linear(hidden_states, HELPERS.drawn_like(self.lm_head.weight))")),

@@ -30,7 +30,7 @@ def wider(config: Any, more: int) -> Any:
 
 def with_diagonal_hidden(mask: Tensor) -> Tensor:
     """An additive mask ``[batch, 1, token, key]`` in which no token sees itself, but the first of the chunk."""
-    hidden = torch.eye(mask.shape[-2], dtype=torch.bool).flip(0, 1)
+    hidden = torch.eye(mask.shape[-2], dtype=torch.bool, device=mask.device).flip(0, 1)
     hidden = nn.functional.pad(hidden, (mask.shape[-1] - mask.shape[-2], 0))
     hidden[0] = False
     return mask.masked_fill(hidden, torch.finfo(mask.dtype).min)
@@ -70,14 +70,14 @@ def ahead(attention: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def unshared(attention: Any, hidden: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     """Keys and values of a shared layer's own projections, which checkpoints have and the reference does not load."""
-    keys = _projected(attention, hidden, "k_proj", _left_out(attention, "k_norm").float())
+    keys = _projected(attention, hidden, "k_proj", _left_out(attention, "k_norm").float().to(hidden.device))
     values = _projected(attention, hidden, "v_proj")
     return apply_rotary_pos_emb(keys, cos, sin, unsqueeze_dim=2).transpose(1, 2), values.transpose(1, 2)
 
 
 def _projected(attention: Any, hidden: Tensor, name: str, gain: Tensor | float = 1.0) -> Tensor:
     """Heads of a projection, normed as `Gemma3nRMSNorm` does: ``[batch, token, head, head_dim]``."""
-    heads = nn.functional.linear(hidden, _left_out(attention, name).to(hidden.dtype))
+    heads = nn.functional.linear(hidden, _left_out(attention, name).to(hidden))
     normed = attention.q_norm._norm(heads.unflatten(-1, (-1, attention.head_dim)).float())
     return (normed * gain).to(hidden.dtype)
 
@@ -141,7 +141,7 @@ def quantised(x: Tensor, bits: int, group: int = 32) -> Tensor:
 
 def gelu_by_table(x: Tensor) -> Tensor:
     """The tanh-form GELU as ggml reads it: of `x` in float16, from a table in float16; beyond 10 it is `x` or zero."""
-    read = gelu_table()[x.half().view(torch.int16).long() & 0xFFFF].to(x.dtype)
+    read = gelu_table().to(x.device)[x.half().view(torch.int16).long() & 0xFFFF].to(x.dtype)
     return torch.where(x.abs() < 10, read, x.clamp(min=0))
 
 
@@ -199,9 +199,9 @@ def with_kernel(convolution: nn.Module, x: Tensor, change: Callable[[Tensor], Te
 def drawn_like(table: Tensor) -> Tensor:
     """A table of numbers of the same size as another's, drawn alike in every arithmetic."""
     numbers = torch.randn(table.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    return (numbers * table.double().std()).to(table.dtype)
+    return (numbers * table.cpu().double().std()).to(table.dtype).to(table.device)
 
 
 def frequencies(like: Tensor, base: float) -> Tensor:
     """Frequencies of the rotary embedding with another base, as many as there are."""
-    return (base ** -(torch.arange(len(like), dtype=torch.float64) / len(like))).to(like.dtype)
+    return (base ** -(torch.arange(len(like), dtype=torch.float64) / len(like))).to(like.dtype).to(like.device)
