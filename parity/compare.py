@@ -21,7 +21,7 @@ from parity.names import file_name, require_name
 from parity.running.cache import cache
 from parity.running.parties import Parties
 from parity.running.party import Crash, Party, both
-from parity.running.plan import owners, require_admitted, require_prompt
+from parity.running.plan import cores, owners, require_admitted, require_prompt
 from parity.running.progress import Progress
 from parity.scratch import scratch
 from parity.traces.runs import Runs
@@ -119,7 +119,7 @@ class _Session:
         self._folder = folder
         self._progress = progress
         self._look = look
-        self._pool = stack.enter_context(ThreadPoolExecutor())
+        self._pool = stack.enter_context(ThreadPoolExecutor(cores()))
         self._crashes: dict[str, str] = {}
         self._namers: dict[str, Namer] = {}
         self._stack = stack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict
@@ -45,6 +46,11 @@ def owners(backends: Iterable[str]) -> tuple[str, ...]:
             with suppress(Crash):
                 found += [party.name] if party.has_weights else []
     return tuple(found)
+
+
+def cores() -> int:
+    """Parties that compute at a time: of more, none is ready sooner, and each holds its largest tensors."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def require_floor(dtype: str) -> None:

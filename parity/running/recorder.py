@@ -20,9 +20,9 @@ from parity.traces.trace import Key, Trace
 
 Notify = Callable[[str], None]
 """Called with each step's name before the step is read, so that a crash can be placed."""
-WAITING = 2**28
+WAITING = 2**27
 """Bytes of values that a lazy backend may leave to be computed together: they hold all that they are computed of, and
-those of a picture of 768 pixels are 4 GB. A chunk of text has fewer."""
+those of a picture of 768 pixels are 4 GB. A short chunk of text has fewer."""
 
 
 class Sink(Protocol):

@@ -30,7 +30,7 @@ from parity.errors import ParityError, UsageError
 from parity.generation import Message, Sampling
 from parity.learnable import Learnable, require_learnable
 from parity.media import parse
-from parity.native import tamed
+from parity.native import give_back, tamed
 from parity.running.execute import Run, execute, measured_run
 from parity.running.process import STOP
 from parity.running.started import WORKER, Start
@@ -157,6 +157,7 @@ class Worker:
             party=self._loaded.name + self._choice.suffix,
         )
         execute(self._loaded, run, lambda step: self.tell("step", step=step))
+        give_back()
 
     def do_executions(self, job: Job) -> Any:
         """The loaded reference's further executions, and whether it can add one term after the other."""
@@ -173,6 +174,7 @@ class Worker:
             missing=_keys(job["missing"]),
             notify=lambda step: self.tell("step", step=step),
         )
+        give_back()
         return to_text(errors)
 
     def do_vary(self, job: Job) -> None:

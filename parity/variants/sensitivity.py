@@ -78,7 +78,7 @@ class Planted:
         true, made = (as_float64(_tensor(trace, key)) for trace in (oracle, lockstep))
         self.size = 0.0
         self._true, self._made = true, made
-        self._scale = Scale.of(key, oracle=oracle, dtype=lockstep.manifest.dtype)
+        self._scale = Scale.of(key, true, oracle=oracle, dtype=lockstep.manifest.dtype)
         draw = np.random.default_rng(0)
         fault = _spread(true, draw) if step.kind == "float" else _one(true, self._scale.valid, draw)
         relative = self._error(true + fault).relative

@@ -107,7 +107,7 @@ def fits(key, record, oracle, axes):
 def index(key, axes, oracle, draw):
     """An index along each axis, where the power is at least the mean, and nothing is padding."""
     layout, true = layout_of(key, oracle), as_float64(oracle.tensor(key))
-    valid = Scale.of(key, oracle=oracle, dtype="float32").valid
+    valid = Scale.of(key, true, oracle=oracle, dtype="float32").valid
     kept = tuple(layout.names.index(axis) for axis in axes)
     power = layout.energy(true if valid is None else np.where(valid, true, 0.0), kept)
     group = draw.choice(np.flatnonzero(power >= power.mean()))
@@ -129,8 +129,9 @@ def judged(oracle, harness):
             if key not in wrong:
                 return error_of(key, oracle=oracle, candidate=candidate)
             made = wrong[key](candidate.tensor(key), candidate.records[key].axes)
-            scale = Scale.of(key, oracle=oracle, dtype=dtype)
-            return exact(oracle=as_float64(oracle.tensor(key)), candidate=as_float64(made), scale=scale)
+            true = as_float64(oracle.tensor(key))
+            scale = Scale.of(key, true, oracle=oracle, dtype=dtype)
+            return exact(oracle=true, candidate=as_float64(made), scale=scale)
 
         floors = Floors(oracle=oracle, free=None, lockstep=run)
         judging = Judge(oracle=oracle, candidate=Runs(None, run), floors=floors, allowed=ALLOWED, measure=measure)
