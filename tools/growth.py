@@ -89,10 +89,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _pass(checkpoint: Path, tokens: str, trace: str = "") -> None:
     """Run the oracle on so many tokens; with a trace's name, every step is written there."""
     import numpy as np
+    from transformers.utils import logging
 
     from parity.running.execute import Run, execute
     from reference.gemma3n.huggingface import Reference
 
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     reference, draw = Reference.load(checkpoint, DTYPE), random.Random(0)
     ids = tuple(draw.randrange(4, OWN) for _ in range(int(tokens)))
     if trace:
