@@ -1,4 +1,4 @@
-"""A quarter of the published size in bounded memory: all parties, a right port, and one with a bug in the last layer."""
+"""A quarter of the published size in bounded memory: all parties, a right port, one with a bug in its last layer."""
 
 import json
 import sys
