@@ -6,6 +6,7 @@ Run by ``make bench``. The model is the one that other tools were measured on: 8
 
 from __future__ import annotations
 
+import json
 import shutil
 import statistics
 import time
@@ -26,7 +27,7 @@ STATISTICS, TENSORS = 1.5, 3.0
 
 
 @pytest.fixture(scope="module")
-def reference():
+def reference(tmp_path_factory):
     """The model with transformers' own initialisation, on one thread."""
     import torch
     from transformers import Gemma3nConfig, Gemma3nForConditionalGeneration
@@ -46,7 +47,9 @@ def reference():
     whole = {**tiny.config(), "text_config": text}
     model = Gemma3nForConditionalGeneration(Gemma3nConfig(**whole)).to(torch.float32).eval()
     model.set_attn_implementation("eager")
-    return Reference(model, Path(), "float32")
+    checkpoint = tmp_path_factory.mktemp("checkpoint")  # what says how text is read; there are no weights
+    (checkpoint / "config.json").write_text(json.dumps(whole))
+    return Reference(model, checkpoint, "float32")
 
 
 def plain(reference) -> float:
