@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 PROC: Final = Path("/proc")
-EVERY: Final = 0.05
+EVERY: Final = 0.1
 """Seconds between two looks: a party's largest tensors live longer."""
 SHARE: Final = 0.05
 """Of a core's time that exact looks may take where nothing grows: the system walks all pages for one, which takes 0.2
