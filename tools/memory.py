@@ -10,6 +10,7 @@ exit code is passed on; an interrupt is passed on to it, and its peak is said al
 from __future__ import annotations
 
 import argparse
+import itertools
 import re
 import signal
 import subprocess
@@ -27,6 +28,8 @@ EVERY: Final = 0.1
 SHARE: Final = 0.05
 """Of a core's time that exact looks may take where nothing grows: the system walks all pages for one, which takes 0.2
 seconds of parties that have 10 GB. While its own counters grow, each glance at them is followed by a look."""
+SEARCH: Final = 5
+"""Glances from one search for children to the next: it reads of every process of the machine, which takes 10 ms."""
 Process = tuple[int, str]
 """Its id and when it began, for ids come again."""
 
@@ -51,9 +54,9 @@ def measured(command: Sequence[str], every: float = EVERY) -> tuple[int, Peak]:
     # In a group of its own, an interrupt at the terminal reaches it once: from here.
     with subprocess.Popen(command, process_group=0) as root, _passing_on(root):
         known = {process for process, _ in _processes() if process[0] == root.pid}
-        seen = _Seen()
+        seen, glances = _Seen(), itertools.count()
         while root.poll() is None:
-            known = _family(known)
+            known = known if next(glances) % SEARCH else _family(known)
             seen.look(known)
             time.sleep(every)
     return root.returncode if root.returncode >= 0 else 128 - root.returncode, seen.peak
