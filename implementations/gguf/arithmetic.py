@@ -139,7 +139,7 @@ class Blocks(Products):
 
 
 class Operands(Products):
-    """Weights as they are, for they were read of a file; what a matrix in blocks of 32 is multiplied by, in integers."""
+    """Weights as they are, for they were read of a file; what a matrix of blocks is multiplied by, in integers."""
 
     def __init__(self) -> None:
         super().__init__(())
