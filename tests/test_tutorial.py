@@ -24,6 +24,13 @@ def test_the_page_of_any_model(tmp_path):
     assert [kinds.count(kind) for kind in ("python", "console")] == [1, 5]
 
 
+@pytest.mark.slow
+def test_the_page_of_dumps(tmp_path):
+    """Another tool's tensors are paired with the steps of an oracle, right ones and wrong ones."""
+    kinds = follow(ROOT / "docs" / "dumps.md", tmp_path, wherever)
+    assert [kinds.count(kind) for kind in ("python", "console")] == [2, 4]
+
+
 def test_the_readme_s_tap_records_and_gives_back():
     """Its Python is run: silent it computes attention, and in lockstep it goes on with the scores that it is given."""
     (source,) = [text for kind, _, text in BLOCK.findall((ROOT / "README.md").read_text()) if kind == "python"]

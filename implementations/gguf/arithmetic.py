@@ -138,6 +138,27 @@ class Blocks(Products):
         return torch.from_numpy(quants.dequantize(rounded, kind)).reshape(rows.shape)
 
 
+class Operands(Products):
+    """Weights as they are, for they were read of a file; what a matrix of blocks is multiplied by, in integers."""
+
+    def __init__(self) -> None:
+        super().__init__(())
+
+    def meet(self, parameters: Iterable[tuple[str, Any]]) -> None:
+        """Every matrix whose rows fill blocks, of any model."""
+        self._met |= {
+            id(weight): weight for _, weight in parameters if weight.ndim > 1 and weight.shape[-1] % BLOCK == 0
+        }
+
+    def matrix(self, weight: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """As it is."""
+        return weight if rows is None else rows
+
+    def operand(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """Integers of up to 127, in blocks of 32."""
+        return of_blocks(x)
+
+
 def called(name: str, layers: int) -> str:
     """What a matrix of the checkpoint is called in a file."""
     bare = text_alone(name.partition(LANGUAGE[0])[2] or name).removesuffix(".weight")
@@ -200,3 +221,8 @@ def q4_0() -> Products:
 def q4_k_m() -> Products:
     """Of a file that mixes superblocks of 4-bit integers with those of 6 bits."""
     return Blocks("q4_k_m")
+
+
+def of_file() -> Products:
+    """Of a checkpoint that was read of a file whose matrices are in blocks of 32: q4_0, q4_1, q5_0, q5_1 or q8_0."""
+    return Operands()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,6 +104,26 @@ def _admitted(case: Recorded) -> Recorded:
     if case.baseline is not None:
         require_baseline(oracle=case.oracle, baseline=case.baseline, candidate=case.candidate)
     return case
+
+
+def floors_of_dump(oracle: Trace, baselines: Sequence[Path]) -> Trace | None:
+    """The reference's free run in a dump's arithmetic, where it is given.
+
+    Raises:
+        UsageError: for a trace that is no such run.
+    """
+    from parity.judging.admission import require_baseline
+    from parity.traces.runs import Runs
+    from parity.traces.trace import Trace
+
+    if not baselines:
+        return None
+    found = Trace.read(baselines[0])
+    if found.manifest.mode != "free":
+        raise UsageError(f"trace {found.path} is a lockstep run, and a dump is of a free one; give that as --baseline")
+    runs = Runs(found, None)
+    require_baseline(oracle=oracle, baseline=runs, candidate=runs)
+    return found
 
 
 def kept_recorded(folder: Path) -> Iterator[Recorded]:

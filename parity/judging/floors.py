@@ -10,7 +10,7 @@ from itertools import groupby
 from operator import or_
 
 from parity.axes import LOOKS, Look
-from parity.dtypes import unit_roundoff
+from parity.dtypes import number_format, unit_roundoff
 from parity.traces.coverage import missing
 from parity.traces.measure import Error, error_of
 from parity.traces.measured import Errors, Execution
@@ -31,8 +31,12 @@ NO_DIGIT = 1.0
 
 
 def plausible(arithmetic: str) -> float:
-    """The largest relative error of a whole tensor that can be a floor; what errs more is wrong, or another tensor."""
-    return min(NO_DIGIT, ROUNDINGS * unit_roundoff(arithmetic))
+    """The largest relative error of a whole tensor that can be a floor; what errs more is wrong, or another tensor.
+
+    An arithmetic with a qualifier rounds more than its number format does, as products of 8-bit integers do.
+    """
+    rounds_more = arithmetic != number_format(arithmetic)
+    return NO_DIGIT if rounds_more else min(NO_DIGIT, ROUNDINGS * unit_roundoff(arithmetic))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from parity.errors import UsageError
 from parity.learning.layout import Rearrangement, distance, find_layout
 from parity.learning.places import in_layer, in_layers, layer_of
 from parity.learning.sizes import name_of
-from parity.learning.values import Array, Computation, PhaseValues
+from parity.learning.values import Array, Computation, Values
 
 CONTENT = "content"
 """How a pair is known whose values are the same numbers, in every phase."""
@@ -58,8 +58,8 @@ class Pairing:
     def __init__(
         self,
         *,
-        oracle: PhaseValues,
-        candidate: PhaseValues,
+        oracle: Values,
+        candidate: Values,
         floor: Floor,
         sizes: Mapping[str, int],
         ignored: Collection[str] = (),

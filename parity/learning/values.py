@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,17 +48,54 @@ class Computation:
         return self.places[0]
 
 
-class PhaseValues:
+class Values(ABC):
+    """Places of one side, and the numbers there.
+
+    Attributes:
+        most: numbers of a value that is looked at.
+    """
+
+    most = MOST
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[str]:
+        """The places, in the order of the run."""
+
+    @abstractmethod
+    def __contains__(self, place: str) -> bool:
+        """Whether it is one."""
+
+    @abstractmethod
+    def shape(self, place: str) -> tuple[int, ...]:
+        """Of the numbers at a place."""
+
+    @abstractmethod
+    def array(self, place: str) -> Array:
+        """The numbers at a place."""
+
+    @cached_property
+    def values(self) -> tuple[Computation, ...]:
+        """Those that a computation can be known by, in the order of the run."""
+        found: dict[bytes, tuple[list[str], Array, Array]] = {}
+        for place in self:
+            if FEWEST <= np.prod(self.shape(place)) <= self.most and _tells(array := self.array(place)):
+                ordered = np.sort(array.ravel())
+                found.setdefault(ordered.tobytes(), ([], array, ordered))[0].append(place)
+        return tuple(Computation(tuple(places), array, ordered) for places, array, ordered in found.values())
+
+
+class PhaseValues(Values):
     """One phase of one side's run: every place that was reached, and the numbers there.
 
     Args:
         trace: of the run.
         phase: one of its chunks.
         without: names of records that are no places.
+        most: numbers of a value that is looked at.
     """
 
-    def __init__(self, trace: Trace, phase: str, without: Collection[str] = ()) -> None:
-        self._trace = trace
+    def __init__(self, trace: Trace, phase: str, without: Collection[str] = (), most: int = MOST) -> None:
+        self._trace, self.most = trace, most
         keys = (key for key in trace.records if key.phase == phase and key.occurrence == 0)
         self._keys = {key.step: key for key in keys if key.step not in without}
 
@@ -80,16 +118,6 @@ class PhaseValues:
     def digest(self, place: str) -> str:
         """Of the numbers at a place, their shape left out."""
         return self._trace.records[self._keys[place]].digest
-
-    @cached_property
-    def values(self) -> tuple[Computation, ...]:
-        """Those that a computation can be known by, in the order of the run."""
-        found: dict[bytes, tuple[list[str], Array, Array]] = {}
-        for place in self:
-            if FEWEST <= np.prod(self.shape(place)) <= MOST and _tells(array := self.array(place)):
-                ordered = np.sort(array.ravel())
-                found.setdefault(ordered.tobytes(), ([], array, ordered))[0].append(place)
-        return tuple(Computation(tuple(places), array, ordered) for places, array, ordered in found.values())
 
 
 def _tells(array: Array) -> bool:

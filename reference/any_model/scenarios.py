@@ -8,11 +8,12 @@ from typing import Any
 from parity.errors import UsageError
 from parity.learning.taps import LESSONS
 from parity.scenario import Chunk, Scenario
-from reference.common.schedules import SCHEDULES, SPECIAL_IDS, Facts, decode_steps, require_context
+from reference.common.schedules import SCHEDULES, SPECIAL_IDS, Facts, chunk, decode_steps, require_context
 
 MEANINGS = {
     "one-shot": "the prompt in one chunk, filling a cache",
     "decode": "prefill, then 8 decode steps forced to the oracle's tokens",
+    "reply": "prefill, then 64 decode steps forced to the oracle's tokens",
     "chunked": "prefill in uneven chunks, one of them longer than the sliding window",
     "long": "a prompt longer than the sliding window, then 2 decode steps",
     "batch": "three left-padded prompts of unequal length, then 2 decode steps",
@@ -22,6 +23,8 @@ WINDOW = 16
 """Where a model has no sliding window, the schedules that cross one cross this many tokens."""
 DRAWN = 11
 """Tokens where no prompt is given."""
+REPLY = 64
+"""Decode steps of a reply: a few sentences."""
 
 
 def facts_of(config: Any) -> Facts:
@@ -47,6 +50,8 @@ def build(name: str, prompt: list[int], facts: Facts) -> Scenario:
         raise UsageError(f"unknown scenario {name!r}; there are {', '.join(MEANINGS)}")
     if name in LESSONS:
         return _learned(name, facts)
+    if name == "reply":
+        return require_context(Scenario(name, (chunk("prefill", prompt), *decode_steps(1, REPLY))), facts)
     schedule = SCHEDULES["cached" if name == "one-shot" else name]
     return require_context(schedule(name, prompt, facts), facts)
 

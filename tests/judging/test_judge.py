@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from parity.errors import ExitCode, UsageError
-from parity.judging.floors import Floors
+from parity.judging.floors import Floors, plausible
 from parity.judging.judge import judge
 from parity.judging.judgement import Comparison
 from parity.judging.verdict import Status, TokenVerdict
@@ -258,3 +258,9 @@ def test_oracle_that_lacks_a_step_is_refused(judged):
     del judged.oracle.records[Key("decode.1", "embed")]
     with pytest.raises(UsageError, match=r"lacks embed in decode\.1"):
         judged(candidate=judged.baseline)
+
+
+def test_what_rounds_more_than_its_format_may_err_more():
+    """A percent is no error of float32, and is one of products of 8-bit integers."""
+    assert plausible("float32") == 2.0**-8
+    assert plausible("float32-ggml-q8_0") == plausible("bfloat16") == 1

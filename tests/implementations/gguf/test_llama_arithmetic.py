@@ -13,7 +13,7 @@ from gguf import GGMLQuantizationType
 from gguf.quants import dequantize
 from torch.nn import functional
 
-from implementations.gguf.arithmetic import bf16, f16, of_blocks, of_superblocks, q4_0, q4_k_m, q8_0
+from implementations.gguf.arithmetic import bf16, f16, of_blocks, of_file, of_superblocks, q4_0, q4_k_m, q8_0
 from implementations.gguf.convert.quantise import quantised
 from implementations.gguf.options import KINDS
 from parity.arithmetic import available, find
@@ -110,6 +110,18 @@ def test_operands_are_rounded(make, weight, operand):
     assert torch.allclose(product.double(), operand(X) @ weight(WEIGHT).T, rtol=2e-4, atol=0)
     assert torch.allclose(rows.double(), weight(WEIGHT)[2:3], rtol=1e-6, atol=1e-6)
     assert not torch.allclose(product, X @ WEIGHT.T, rtol=1e-6, atol=0)
+
+
+def test_weights_that_were_read_of_a_file_stay_as_they_are():
+    """Of a model of any names; what they are multiplied by is rounded, and rows that are looked up are not."""
+    made, narrow = of_file(), WEIGHT[:, :48].contiguous()
+    made.meet([("model.layers.0.self_attn.q_proj.weight", WEIGHT), ("narrow", narrow), ("norm", WEIGHT[0])])
+    with made.running():
+        product, rows = functional.linear(X, WEIGHT), functional.embedding(torch.tensor([2]), WEIGHT)
+        assert torch.equal(functional.linear(X[:, :48], narrow), X[:, :48] @ narrow.T)
+    assert torch.allclose(product.double(), of_8_bits(X) @ WEIGHT.double().T, rtol=2e-4, atol=0)
+    assert not torch.allclose(product, X @ WEIGHT.T, rtol=1e-6, atol=0)
+    assert torch.equal(rows, WEIGHT[2:3])
 
 
 @pytest.mark.parametrize(
