@@ -30,7 +30,7 @@ from implementations.coreml.package.folder import (
     VISION,
     Package,
 )
-from implementations.coreml.package.settings import WEIGHTS, Settings
+from implementations.coreml.package.settings import PLAIN, Format, Settings
 from implementations.coreml.package.tools import coremltools
 from implementations.gemma3n.config import Config
 from parity.errors import UsageError
@@ -98,21 +98,29 @@ def functions(name: str, batch: int) -> dict[str, int]:
 def _write_part(package: Package, name: str, part: Part, of: Key, told: Told) -> dict[str, Pairs]:
     """Convert a part in each of its functions and write them as one package; returns its steps."""
     settings, files = package.settings, {}
+    form = _format(name, settings)
     steps: dict[str, Pairs] = {}
     with _own_files() as folder:
         for function, tokens in functions(name, settings.batch).items():
             told(f"{name}, {function}")
             one = kept_part(part, name, tokens, settings, of=of, folder=folder / function)
-            if settings.weights and name not in (VISION, AUDIO):
-                one = _with_fewer_bits(one, settings)
+            if form.weights:
+                one = _with_fewer_bits(one, form)
             files[function], steps[function] = one.file, one.steps
         _save(files, package.file(name))
     return steps
 
 
-def _with_fewer_bits(one: KeptPart, settings: Settings) -> KeptPart:
+def _format(name: str, settings: Settings) -> Format:
+    """What a package's matrices are stored as; a tower's stay as they are."""
+    if name in (VISION, AUDIO):
+        return PLAIN
+    return settings.head if name == HEAD else settings.decoder
+
+
+def _with_fewer_bits(one: KeptPart, form: Format) -> KeptPart:
     """The same with its weights in the format that is asked for, in a package beside it."""
-    model = compressed(coremltools.models.MLModel(str(one.file), skip_model_load=True), settings)
+    model = compressed(coremltools.models.MLModel(str(one.file), skip_model_load=True), form)
     file = one.file.with_name("compressed.mlpackage")
     model.save(str(file))
     return KeptPart(file, settled([step for step, _ in one.steps], model.get_spec()))
@@ -147,19 +155,18 @@ def _write_tables(one: Compiled, folder: Path, settings: Settings) -> None:
     save_file({name: tensor.to(dtype).contiguous() for name, tensor in tables}, folder / TABLES)
 
 
-def compressed(model: Any, settings: Settings) -> Any:
+def compressed(model: Any, form: Format) -> Any:
     """A converted model, the weights of its convolutions in the format that is asked for; by coremltools itself."""
-    with settled_tools():
-        return _compressed(model, settings)
-
-
-def _compressed(model: Any, settings: Settings) -> Any:
     optimize = coremltools.optimize.coreml
-    if settings.weights == "int8":
-        one = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", weight_threshold=SMALL)
-        return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": one}))
-    grouped: dict[str, Any] = (
-        {"granularity": "per_grouped_channel", "group_size": settings.group} if settings.group else {}
-    )
-    one = optimize.OpPalettizerConfig(mode="kmeans", nbits=WEIGHTS[settings.weights], weight_threshold=SMALL, **grouped)
-    return optimize.palettize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": one}))
+    make = optimize.palettize_weights if form.palette_bits else optimize.linear_quantize_weights
+    with settled_tools():
+        return make(model, optimize.OptimizationConfig(op_type_configs={"conv": _how(form)}))
+
+
+def _how(form: Format) -> Any:
+    """What coremltools is asked for."""
+    optimize = coremltools.optimize.coreml
+    if form.palette_bits is None:
+        return optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype=form.weights, weight_threshold=SMALL)
+    grouped: dict[str, Any] = {"granularity": "per_grouped_channel", "group_size": form.group} if form.group else {}
+    return optimize.OpPalettizerConfig(mode="kmeans", nbits=form.palette_bits, weight_threshold=SMALL, **grouped)

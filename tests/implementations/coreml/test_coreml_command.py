@@ -11,8 +11,9 @@ pytest.importorskip("coremltools")
 
 from typer.testing import CliRunner
 
-from implementations.coreml.command import _weights, app
+from implementations.coreml.command import _formats, app
 from implementations.coreml.convert.writing import _own_files
+from implementations.coreml.package.settings import Format
 from parity.errors import UsageError
 from tests.pages import ROOT, follow
 
@@ -32,6 +33,10 @@ def test_what_cannot_be_is_refused(tmp_path):
     assert "4 or 6" in refused(new, "--lut", "5")
     assert "one of them" in refused(new, "--lut", "4", "--int8")
     assert "of --precision fp16" in refused(new, "--int8", "--precision", "fp32")
+    assert "of --precision fp16" in refused(new, "--lut3", "4", "--precision", "fp32")
+    assert "one of them" in refused(new, "--int4", "--int8")
+    assert "one of them" in refused(new, "--int4", "--lut2", "4")
+    assert refused(new, "--lut", "4", "--lut3", "5").startswith("--lut3 5 is no number of bits")
     assert [*tmp_path.iterdir()] == []
 
 
@@ -49,14 +54,21 @@ def test_what_does_not_fit_the_model_leaves_nothing(arguments, words, tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
+def formats(lut=None, lut2=None, lut3=None, *, precision="fp16", **integers):
+    return _formats(precision, lut, (lut2, lut3), **{"int4": False, "int8": False, **integers})
+
+
 def test_palettes_are_told_by_bits_and_rows():
-    assert _weights("4", False, "fp16") == ("lut4", 0)
-    assert _weights("6,16", False, "fp16") == ("lut6", 16)
-    assert _weights(None, True, "fp16") == ("int8", 0)
-    assert _weights(None, False, "fp32") == ("", 0)
+    """Those of decoder and head at once, or apart."""
+    assert formats("4") == (Format("lut4"), Format("lut4"))
+    assert formats("6,16", lut3="4") == (Format("lut6", 16), Format("lut4"))
+    assert formats(lut2="4,8") == (Format("lut4", 8), Format())
+    assert formats(int8=True) == (Format("int8"), Format("int8"))
+    assert formats(int4=True) == (Format("int4"), Format("int4"))
+    assert formats(precision="fp32") == (Format(), Format())
     for text in ("8", "4,x", "4,-1", ""):
         with pytest.raises(UsageError):
-            _weights(text, False, "fp16")
+            formats(text)
 
 
 @pytest.mark.slow
