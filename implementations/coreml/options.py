@@ -18,7 +18,7 @@ MEANINGS: dict[str, str] = {
     "context": "positions that the packages hold; by default the model's, at most 1024",
     "batch": "tokens of a prefill call; 64 by default",
     "alpha": "factor on the residual stream, which keeps float16 in range; 1 by default, powers of two cost no error",
-    "weights": "matrices of decoder and head in fewer bits: palettes, lut4, lut6, or integers, int4, int8; in float16-ane",
+    "weights": "matrices of decoder and head in fewer bits, of float16-ane alone: lut4, lut6 (palettes), int4 or int8",
     "head": "the same of the head alone, where it differs; none for float16",
     "group": "rows of a matrix that have a palette in common; by default all",
     "runtime": "what runs the packages: interpreter, operation by operation, by default; or coreml, on macOS",

@@ -204,7 +204,7 @@ def test_a_manifest_that_lies_is_refused(path, value, words, folder):
             "num_chunks: [0]",
             r"meta.yaml says num_chunks is no number or word, the manifest 0; convert",
         ),
-        ("num_chunks: 0\n", "", r"meta.yaml says num_chunks is None, the manifest 0; convert it again"),
+        ("num_chunks", "chunks", r"meta.yaml says num_chunks is None, the manifest 0; convert it again"),
         ("parameters", "others", r"meta.yaml has no model_info with parameters; convert it again"),
         ("model_info:", "- model_info", r"meta.yaml cannot be read \(.*\); convert it again"),
         ("model_info:", "model_info: " + "[" * 2000, r"meta.yaml cannot be read \(.*\); convert it again"),
