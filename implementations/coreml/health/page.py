@@ -24,6 +24,13 @@ from parity.report.table import Table
 
 TEMPLATE = Path(__file__).with_name("page.html")
 HEADS = ("package", "MB", "operations", "floors", "worst step", "peak", "room", "peak at")
+WORDS = ("worst step", "peak at")
+"""Columns of words: all others are numbers."""
+STYLE = """
+main > h2 { margin: 2.2rem 0 0.6rem; }
+.numbers th.text, .numbers td.text { text-align: left; white-space: normal; }
+"""
+"""What the page needs besides the style of reports."""
 KINDS = 8
 """Kinds of operations that a row of the page names: the rest are few of each."""
 NOTHING = "-"
@@ -73,7 +80,7 @@ def print_health(health: Health, out: Console) -> None:
     """Print the verdict, what it costs, a row for each package, and what leaves the engine."""
     print_line(out, (plain(health.name), "bold"), " ", plain(sentences.verdict(health.judgement)))
     print_line(out, (cost_line(health.cost), ""))
-    grid = Table(*HEADS, right=("MB", "operations", "floors", "peak", "room"))
+    grid = Table(*HEADS, right=[head for head in HEADS[1:] if head not in WORDS])
     for row in rows(health):
         grid.add(*map(plain, row.cells))
     grid.print(out)
@@ -96,7 +103,7 @@ def write_page(health: Health, written_by: str, page: Path) -> None:
         UsageError: where jinja2 is not installed.
         CannotWrite: where it cannot be written.
     """
-    style = static("palette.css") + static("style.css")
+    style = static("palette.css") + static("style.css") + STYLE
     template = require_templates().from_string(TEMPLATE.read_text(encoding="utf-8"))
     from markupsafe import Markup
 
@@ -105,6 +112,7 @@ def write_page(health: Health, written_by: str, page: Path) -> None:
         settings=health.settings,
         rows=[*rows(health)],
         heads=HEADS,
+        words=WORDS,
         verdict=sentences.verdict(health.judgement),
         cost=cost_line(health.cost),
         limit=magnitude(LIMIT),

@@ -19,10 +19,8 @@ from implementations.coreml.package.folder import HEAD, MANIFEST, SIDECAR, Packa
 from implementations.coreml.package.meta import META
 from implementations.coreml.package.program import chosen, read_program
 from implementations.coreml.package.settings import Format, Settings
-from implementations.coreml.package.tools import coremltools
-from implementations.coreml.predicting import Predicted
 from implementations.coreml.weights import believed, fewer_bits
-from parity.errors import BackendUnavailable, UsageError
+from parity.errors import UsageError
 from parity.tap import SILENT, ScopedTap
 from tests.implementations.coreml.conftest import MATRIX, converted
 
@@ -269,62 +267,6 @@ def test_weights_in_fewer_bits_are_of_one_arithmetic():
     options = Options.parse({"weights": "lut4"})
     assert options.converted("float16-ane").decoder.weights == "lut4"
     refused(lambda: options.converted("float32"), r"weights=lut4 compute in float16-ane; give --dtype float16-ane")
-
-
-class Model:
-    """Stands in for Core ML's: keeps what it was asked, and counts its states."""
-
-    made = 0
-
-    def __init__(self, file, function_name):
-        self.__proxy__ = self
-        self.asked = []
-
-    def make_state(self):
-        Model.made += 1
-        return f"state {Model.made}"
-
-    def predict(self, feeds, state=None):
-        self.asked.append((feeds, state))
-        return {"logits": np.full((1, 32, 1, 4), 2, np.float16)}
-
-
-REAL = coremltools.models.MLModel
-
-
-def standing(file, *, function_name=None, skip_model_load=False):
-    """Only what is loaded into Core ML is stood in for."""
-    return REAL(file, skip_model_load=True) if skip_model_load else Model(file, function_name)
-
-
-def test_core_ml_is_given_arrays_and_its_outputs_are_steps(folder, monkeypatch):
-    monkeypatch.setattr("coremltools.models.MLModel", standing)
-    package, heard = Package.read(folder), []
-    part = Predicted(package, HEAD)
-    found = part.run({"states": STATES}, tap=ScopedTap(lambda *each: heard.append(each[0]) or each[1]))
-    assert found["logits"].dtype == torch.float32
-    assert found["logits"].unique().tolist() == [2]
-    assert heard == ["text.logits"]
-    ((feeds, state),) = part._models[0].asked
-    assert feeds["states"].dtype == np.float32
-    assert np.array_equal(feeds["states"], STATES.numpy())
-    assert state is None
-
-
-def test_a_conversation_has_a_state_of_its_own(folder, monkeypatch):
-    part = object.__new__(Predicted)
-    part.renew()
-    monkeypatch.setattr(Predicted, "states", {"keys_0"})
-    model = Model("", None)
-    first = part._kept(model)
-    assert part._kept(model) == first
-    part.renew()
-    assert part._kept(model) != first
-
-
-def test_without_core_ml_it_is_said(folder):
-    with pytest.raises(BackendUnavailable, match=r"there is no Core ML here.*; run with runtime=interpreter"):
-        Predicted(Package.read(folder), HEAD)
 
 
 def test_the_last_token_alone_is_silent_too(folder):
