@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from implementations.ane.account import Converted as Account
 from implementations.ane.account import account, lines
 from implementations.ane.loading import Compiled, compiled
+from implementations.ane.model import TOWERS
 from implementations.ane.options import Options
 from implementations.coreml.convert.kept import KeptPart, Pairs, identity, kept_part
 from implementations.coreml.convert.parts import DecoderPart, HeadPart, HearingPart, Part, SeeingPart, split
@@ -50,7 +52,8 @@ def write_package(checkpoint: Path, folder: Path, settings: Settings, told: Told
         UsageError: for another architecture, weights that do not fit it, or settings that do not.
     """
     options = Options(alpha=settings.alpha, context=settings.context, batch=settings.batch)
-    one = compiled(checkpoint, settings.dtype, options)
+    towers = settings.picture is not None or settings.sound is not None
+    one = compiled(checkpoint, settings.dtype, options, towers=towers)
     settings = replace(settings, context=one.shapes.context)
     decoder, others = _decoder(one, settings), _others(one, settings)
     steps: dict[str, dict[str, Pairs]] = {}
@@ -60,9 +63,15 @@ def write_package(checkpoint: Path, folder: Path, settings: Settings, told: Told
         steps[name] = _write_part(package, name, part, of, told)
     told("embeddings")
     _write_tables(one, folder, settings)
-    told_of = lines(account(checkpoint, Config.from_directory(checkpoint)))
-    (folder / ACCOUNT).write_text("\n".join((*told_of, "")), encoding="utf-8")
+    (folder / ACCOUNT).write_text("\n".join((*lines(_account(checkpoint, settings)), "")), encoding="utf-8")
     package.write()
+
+
+def _account(checkpoint: Path, settings: Settings) -> Iterator[Account]:
+    """What became of each tensor; those of a tower that is not converted are ignored."""
+    apart = tuple(tower for tower, size in zip(TOWERS, (settings.picture, settings.sound), strict=True) if size is None)
+    for entry in account(checkpoint, Config.from_directory(checkpoint)):
+        yield replace(entry, action="ignored", became="no tower") if entry.name.startswith(apart) else entry
 
 
 def _decoder(one: Compiled, settings: Settings) -> dict[str, Part]:
