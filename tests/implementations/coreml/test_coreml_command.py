@@ -12,9 +12,10 @@ pytest.importorskip("coremltools")
 from typer.testing import CliRunner
 
 from implementations.coreml.command import _formats, app
-from implementations.coreml.convert.writing import _own_files
-from implementations.coreml.package.settings import Format
+from implementations.coreml.convert.writing import _account, _own_files
+from implementations.coreml.package.settings import Format, Settings
 from parity.errors import UsageError
+from reference.tiny import path
 from tests.pages import ROOT, follow
 
 
@@ -74,6 +75,22 @@ def test_palettes_are_told_by_bits_and_rows():
 @pytest.mark.slow
 def test_the_page_does_what_it_says(tmp_path):
     assert follow(ROOT / "docs" / "coreml.md", tmp_path, columns=200) == ["console", "console"]
+
+
+def test_a_tower_that_is_not_converted_is_accounted_for():
+    """Its tensors are ignored, and no others."""
+    plain, seeing = (
+        {entry.name: entry for entry in _account(path(), Settings(picture=size))} for size in (None, (192, 192))
+    )
+    vision, audio = "model.vision_tower.", "model.audio_tower."
+    assert {entry.action for name, entry in plain.items() if name.startswith((vision, audio))} == {"ignored"}
+    kept = {name.startswith(vision) for name, entry in seeing.items() if entry.action != "ignored"}
+    assert kept == {False, True}
+    assert [name for name in seeing if seeing[name] != plain[name]] == [name for name in plain if vision in name]
+
+
+def test_no_tower_is_asked_for_with_sounds(tmp_path):
+    assert "leave --frames out" in refused(str(tmp_path / "new"), "--text-only", "--frames", "100")
 
 
 def test_what_is_written_meanwhile_is_gone():
