@@ -15,7 +15,7 @@ LAUREL = "implementations/ane/laurel.py"
 def test_the_page(tmp_path):
     """From the first block to the last; the model is mended to the byte, and the page of health is there."""
     clone(tmp_path)
-    kinds = follow(ROOT / "docs" / "port-to-ane.md", tmp_path, wherever)
+    kinds = follow(ROOT / "docs" / "port-to-ane.md", tmp_path, wherever, columns=200)
     assert [kinds.count(kind) for kind in ("diff", "console")] == [2, 7]
     assert (tmp_path / LAUREL).read_bytes() == (ROOT / LAUREL).read_bytes()
     page = (tmp_path / "health.html").read_text(encoding="utf-8")
