@@ -108,8 +108,11 @@ def health(
     try:
         from implementations.coreml.health.looking import look
         from implementations.coreml.health.page import print_health, write_page
+        from parity.report.html.page import require_templates
     except ImportError as error:
         raise BackendUnavailable(f"{Backend.install} ({error})") from error
+    if page is not None:
+        require_templates()  # what takes minutes is not begun for a page that cannot be made
     package = Package.read(folder)
     checkpoint, reference = loadable(model, None)
     name, dtype = f"coreml@package={folder}", package.settings.dtype
