@@ -27,8 +27,11 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["PARITY_CACHE"], os.environ["PARITY_CACHE_SIZE"] = str(config.rootpath / ".pytest_cache/runs"), "2"
 
 
-SHARED = dict.fromkeys(("test_parity", "test_ane_parity", "test_deviations"), "text")
-"""Files that are judged by the same baselines: one process measures those once."""
+SHARED = {
+    **dict.fromkeys(("test_parity", "test_ane_parity", "test_deviations"), "text"),
+    **dict.fromkeys(("test_coreml_parity", "test_coreml_media", "test_coreml_command", "test_port_to_ane"), "coreml"),
+}
+"""Files that are judged by the same baselines, or of the same conversions: one process makes those once."""
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from implementations.ane.altup import StreamProjections, stacked, stream
 from implementations.ane.attention import Shared, Tables
 from implementations.ane.engine.layers import Projection, RMSNorm
+from implementations.ane.engine.limits import HEAD_PIECES
 from implementations.ane.layer import DecoderLayer
 from implementations.gemma3n.config import TextConfig
 from parity.tap import SILENT, Tap
 
 TABLES = ("cos", "sin", "mask", "update")
 """What the host makes for each layer type; see `Tables`."""
-HEAD_PIECES = 16
-"""Convolutions of the head: the engine takes no axis longer than 16,384, and the vocabulary has 262,400 ids."""
 
 
 class Decoder(nn.Module):

@@ -8,7 +8,7 @@ from pathlib import Path
 from implementations.ane.account import account
 from implementations.ane.arithmetic import Float16Ane
 from implementations.ane.audio.tower import within
-from implementations.ane.model import Gemma3n
+from implementations.ane.model import TOWERS, Gemma3n
 from implementations.ane.options import Options
 from implementations.ane.program import Program
 from implementations.ane.scaling import carries_alpha, scale_weights
@@ -36,8 +36,8 @@ class Compiled:
     arithmetic: Arithmetic
 
 
-def compiled(checkpoint: Path, dtype: str, options: Options) -> Compiled:
-    """The model of a checkpoint directory.
+def compiled(checkpoint: Path, dtype: str, options: Options, *, towers: bool = True) -> Compiled:
+    """The model of a checkpoint directory; without `towers` their weights, most of a small model's, are not read.
 
     Raises:
         UsageError: for another architecture, an option that does not fit it, or weights that do not.
@@ -47,7 +47,7 @@ def compiled(checkpoint: Path, dtype: str, options: Options) -> Compiled:
     shapes = Shapes(options.fitted(text.max_position_embeddings), options.batch, text.sliding_window)
     if isinstance(arithmetic, Float16Ane):
         config = replace(config, audio=within(config.audio, options.limit))
-    return Compiled(config, _model(checkpoint, config, arithmetic, options), shapes, arithmetic)
+    return Compiled(config, _model(checkpoint, config, arithmetic, options, towers), shapes, arithmetic)
 
 
 def load(checkpoint: Path, dtype: str, options: Options) -> tuple[Program, AneTensors]:
@@ -68,11 +68,14 @@ def tensors_of(config: Config, shapes: Shapes, alpha: float, arithmetic: Arithme
     )
 
 
-def _model(checkpoint: Path, config: Config, arithmetic: Arithmetic, options: Options) -> Gemma3n:
-    """The model with its weights scaled, then rounded."""
-    weights = load_weights(checkpoint, account(checkpoint, config))
-    scaled = weights if options.alpha == 1 else scale_weights(weights, options.alpha, limit=options.limit)
-    return build(config, {name: arithmetic.rounded(x) for name, x in scaled.items()}, alpha=options.alpha)
+def _model(checkpoint: Path, config: Config, arithmetic: Arithmetic, options: Options, towers: bool) -> Gemma3n:
+    """The model with its weights scaled, then rounded, one after the other: two copies of all would be gigabytes."""
+    entries = [entry for entry in account(checkpoint, config) if towers or not entry.name.startswith(TOWERS)]
+    weights = load_weights(checkpoint, entries)
+    weights = weights if options.alpha == 1 else scale_weights(weights, options.alpha, limit=options.limit)
+    for name, tensor in weights.items():
+        weights[name] = arithmetic.rounded(tensor)
+    return build(config, weights, alpha=options.alpha, towers=towers)
 
 
 def _arithmetic(dtype: str, options: Options) -> Arithmetic:

@@ -14,6 +14,8 @@ from implementations.gemma3n.config import Config
 from parity.tap import SILENT, Tap
 
 LANGUAGE = "model.language_model."
+TOWERS = ("model.vision_tower.", "model.audio_tower.")
+"""What the names of the tensors of the towers begin with, that of pictures first."""
 TABLE = f"{LANGUAGE}embed_tokens.weight"
 """Of the embeddings, and of the head."""
 PREFIXES = {
@@ -59,14 +61,17 @@ class Parts(Protocol):
 
 
 class Gemma3n(nn.Module):
-    """All parameters. The embedders of pictures and sounds serve the processor and the engine."""
+    """All parameters; those of the towers only where they are wanted.
 
-    def __init__(self, config: Config, alpha: float) -> None:
+    The embedders of pictures and sounds serve the processor and the engine.
+    """
+
+    def __init__(self, config: Config, alpha: float, *, towers: bool = True) -> None:
         super().__init__()
         self.embedder = Embedder(config, alpha)
         self.decoder = Decoder(config.text)
         self.head = Head(config.text)
-        if config.text_only:
+        if config.text_only or not towers:
             return
         self.vision_tower = VisionTower(config.vision)
         self.audio_tower = AudioTower(config.audio)

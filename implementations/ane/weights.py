@@ -28,20 +28,22 @@ def load_weights(checkpoint: Path, entries: list[Converted]) -> dict[str, Tensor
     return {name: torch.from_numpy(tensors[name].read().astype(np.float32)) for name in wanted}
 
 
-def build(config: Config, weights: Mapping[str, Tensor], *, alpha: float = 1.0) -> Gemma3n:
+def build(config: Config, weights: Mapping[str, Tensor], *, alpha: float = 1.0, towers: bool = True) -> Gemma3n:
     """The model with `weights` by the checkpoint's names.
 
     Args:
         config: the model's.
-        weights: all that the model needs, scaled by `alpha` already; the head is `HEAD`, or else a copy of the table.
+        weights: all that the model needs, scaled by `alpha` already, which it holds from now on; the head is `HEAD`, or
+            else a copy of the table.
         alpha: factor of the residual stream.
+        towers: whether it has them.
     """
     with torch.device("meta"):
-        model = Gemma3n(config, alpha)
+        model = Gemma3n(config, alpha, towers=towers)
     pieces = weights.get(HEAD, weights[TABLE]).split(piece_sizes(config.text.vocab_size))
-    state = dict(zip(_head_names(model), pieces, strict=True))
+    state = {name: piece.clone() for name, piece in zip(_head_names(model), pieces, strict=True)}
     state |= {name: weights[source] for name, _ in model.named_parameters() if (source := checkpoint_name(name))}
-    shaped = {name: state[name].reshape(parameter.shape).clone() for name, parameter in model.named_parameters()}
+    shaped = {name: state[name].reshape(parameter.shape) for name, parameter in model.named_parameters()}
     model.load_state_dict(shaped, assign=True)
     _scale_constants(model.decoder, alpha)
     return model.requires_grad_(False).eval()

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from implementations.coreml import Backend
-from implementations.coreml.package.settings import PRECISIONS, WEIGHTS, Settings
+from implementations.coreml.package.folder import Package
+from implementations.coreml.package.settings import PALETTE, PLAIN, PRECISIONS, WEIGHTS, Format, Settings
 from implementations.gemma3n.new_folder import copy_beside, new_folder, require_new
 from implementations.gemma3n.preprocessing.settings_reader import picture_of
+from parity.cli.comparing import loadable
+from parity.cli.options import Audios, Images, Model, Prompt, given_prompt, media, writable
+from parity.compare import Request
 from parity.errors import BackendUnavailable, ExitCode, UsageError
+from parity.report.console import console
 from parity.report.progress import TerminalProgress
+
+HealthPage = Annotated[
+    Path | None, typer.Option("--page", metavar="FILE", help="Write it as HTML here.", callback=writable)
+]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -39,7 +50,15 @@ def convert(
     lut: Annotated[
         str | None, typer.Option("--lut", metavar="BITS[,GROUP]", help="Palettes of 4 or 6 bits, for GROUP rows each.")
     ] = None,
+    lut2: Annotated[
+        str | None, typer.Option("--lut2", metavar="BITS[,GROUP]", help="The same for the decoder alone.")
+    ] = None,
+    lut3: Annotated[
+        str | None, typer.Option("--lut3", metavar="BITS[,GROUP]", help="The same for the head alone.")
+    ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Matrices of 8 bits with a scale for each row.")] = False,
+    int4: Annotated[bool, typer.Option("--int4", help="The same of 4 bits.")] = False,
+    text_only: Annotated[bool, typer.Option("--text-only", help="The language model without its towers.")] = False,
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Mel frames of a sound, 100 a second; without, no sounds.")
     ] = None,
@@ -51,40 +70,89 @@ def convert(
         raise UsageError(f"--precision has no {precision!r}; choose of {', '.join(PRECISIONS)}")
     try:
         from implementations.coreml.convert.writing import write_package
+        from implementations.coreml.health.looking import size_of
     except ImportError as error:
         raise BackendUnavailable(f"{Backend.install} ({error})") from error
     require_new(folder)
     checkpoint = find_checkpoint(model)
+    if text_only and frames is not None:
+        raise UsageError("--text-only has no tower for sounds; leave --frames out")
     sound = None if frames is None else (1, frames)
-    weights, picture = _weights(lut, int8, precision), picture_of(checkpoint.path)
-    settings = Settings(precision, context, batch, chunk, alpha, *weights, picture=picture, sound=sound)
+    formats = _formats(precision, lut, (lut2, lut3), int4=int4, int8=int8)
+    picture = None if text_only else picture_of(checkpoint.path)
+    settings = Settings(precision, context, batch, chunk, alpha, *formats, picture=picture, sound=sound)
     with TerminalProgress() as progress, new_folder(folder) as package:
         write_package(checkpoint.path, package, settings, lambda what: progress.start("coreml", 0, what))
         copy_beside(checkpoint.path, package)
     for file in sorted(folder.iterdir()):
         if file.suffix in (".mlpackage", ".safetensors"):
-            print(f"{file}: {_size(file) / 1e6:,.1f} MB")
+            print(f"{file}: {size_of(file) / 1e6:,.1f} MB")
     return ExitCode.PARITY
 
 
-def _weights(lut: str | None, int8: bool, precision: str) -> tuple[str, int]:
-    """The format of matrices, and the rows that have a palette in common.
+@app.command()
+def health(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What `parity coreml convert` wrote.")],
+    *,
+    model: Model = None,
+    prompt: Prompt = None,
+    image: Images = None,
+    audio: Audios = None,
+    draws: Annotated[int, typer.Option("--draws", min=1, help="Prompts over which the cost is measured.")] = 64,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draws: the same seed draws the same prompts.")] = 1,
+    page: HealthPage = None,
+) -> int:
+    """Measure a conversion: errors, cost, range, size and operations of its packages. Exit code: that of compare."""
+    from parity.cost.measuring import CostRequest, drawn_prompts
+
+    try:
+        from implementations.coreml.health.looking import look
+        from implementations.coreml.health.page import print_health, write_page
+        from parity.report.html.page import require_templates
+    except ImportError as error:
+        raise BackendUnavailable(f"{Backend.install} ({error})") from error
+    if page is not None:
+        require_templates()  # what takes minutes is not begun for a page that cannot be made
+    package = Package.read(folder)
+    checkpoint, reference = loadable(model, None)
+    name, dtype = f"coreml@package={folder}", package.settings.dtype
+    shown = media(image, audio)
+    compared = Request(checkpoint, (name,), dtype, ("one-shot",), given_prompt(prompt), shown, remember=True)
+    over = CostRequest(checkpoint, reference, name, dtype, drawn_prompts(reference, draws, seed), "one-shot")
+    with TerminalProgress() as progress:
+        found = look(package, compared, over, progress)
+    if page:
+        write_page(found, shlex.join(["parity", *sys.argv[1:]]), page)
+    print_health(found, console())
+    return found.judgement.exit_code
+
+
+def _formats(
+    precision: str, lut: str | None, apart: tuple[str | None, str | None], *, int4: bool, int8: bool
+) -> tuple[Format, Format]:
+    """The formats of the decoder's matrices and the head's, which `apart` has where they differ.
 
     Raises:
         UsageError: for what is none.
     """
-    if lut is None and not int8:
-        return "", 0
-    if precision != "fp16" or (lut is not None and int8):
-        raise UsageError("matrices in fewer bits are --lut or --int8, one of them, and of --precision fp16")
-    if lut is None:
-        return "int8", 0
-    bits, _, group = lut.partition(",")
-    name = f"lut{bits}"
+    integers = [name for name, wanted in (("int4", int4), ("int8", int8)) if wanted]
+    asked = sum(told is not None for told in (lut, *apart)) + len(integers)
+    if asked and precision != "fp16":
+        raise UsageError("matrices in fewer bits are of --precision fp16")
+    if len(integers) > 1 or (integers and asked > 1):
+        raise UsageError("matrices in fewer bits are --int4, --int8 or palettes, one of them")
+    if integers:
+        return Format(integers[0]), Format(integers[0])
+    one = _palette("--lut", lut)
+    decoder, head = (one if own is None else _palette(f"--lut{number}", own) for number, own in enumerate(apart, 2))
+    return decoder, head
+
+
+def _palette(option: str, told: str | None) -> Format:
+    if told is None:
+        return PLAIN
+    bits, _, group = told.partition(",")
+    name = f"{PALETTE}{bits}"
     if name not in WEIGHTS or not (group or "0").isdecimal():
-        raise UsageError(f"--lut {lut} is no number of bits, 4 or 6, with a number of rows behind it")
-    return name, int(group or 0)
-
-
-def _size(file: Path) -> int:
-    return sum(one.stat().st_size for one in (file, *file.rglob("*")) if one.is_file())
+        raise UsageError(f"{option} {told} is no number of bits, 4 or 6, with a number of rows behind it")
+    return Format(name, int(group or 0))

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 
 from implementations.ane.arithmetic import Float16Ane
@@ -16,6 +15,7 @@ from implementations.ane.loading import tensors_of
 from implementations.ane.program import Program
 from implementations.ane.shapes import Shapes
 from implementations.ane.tensors import AneTensors
+from implementations.coreml.convert.kept import identity
 from implementations.coreml.convert.writing import write_package
 from implementations.coreml.model import Interpreted, Packaged
 from implementations.coreml.options import RUNTIMES, Options
@@ -25,21 +25,11 @@ from implementations.coreml.predicting import Predicted
 from implementations.coreml.weights import true_weights
 from implementations.gemma3n.config import Config
 from parity.arithmetic import Arithmetic, Plain
-from parity.checkpoint import find_checkpoint
 from parity.errors import UsageError
-from parity.running.cache import Key, write_folder
-from parity.running.identity import source_digest
+from parity.running.cache import write_folder
 from parity.scratch import scratch
 from parity.weights.overlay import write_overlay
 
-CONVERTERS = ("torch", "coremltools", "numpy", "scikit-learn")
-SOURCES = (
-    "implementations.ane",
-    "implementations.coreml.convert",
-    "implementations.coreml.package",
-    "implementations.gemma3n",
-)
-"""What packages are made by."""
 _KEPT = ExitStack()
 """Folders of packages that this process runs."""
 atexit.register(_KEPT.close)
@@ -91,21 +81,9 @@ def package_of(checkpoint: Path, settings: Settings) -> Package:
         UsageError: for another architecture, weights that do not fit it, or settings that do not.
     """
     path = _KEPT.enter_context(scratch()) / "package"
-    write_folder(path, _key(checkpoint, settings), lambda new: write_package(checkpoint, new, settings))
+    key = {**identity(checkpoint), "op": "Core ML conversion", "settings": asdict(settings)}
+    write_folder(path, key, lambda new: write_package(checkpoint, new, settings))
     return Package.read(path)
-
-
-def _key(checkpoint: Path, settings: Settings) -> Key:
-    """All that packages depend on."""
-    found = find_checkpoint(str(checkpoint))
-    return {
-        "op": "Core ML conversion",
-        "checkpoint": [found.name, found.weights],
-        "dtype": settings.dtype,
-        "settings": asdict(settings),
-        "source": [source_digest(name) for name in SOURCES],
-        "libraries": [f"{name} {version(name)}" for name in CONVERTERS],
-    }
 
 
 def write_weights(checkpoint: Path, options: Options, file: Path) -> None:

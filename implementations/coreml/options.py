@@ -8,7 +8,7 @@ from pathlib import Path
 
 from implementations.ane.options import Options as AneOptions
 from implementations.coreml.package.folder import Package
-from implementations.coreml.package.settings import PRECISIONS, WEIGHTS, Settings
+from implementations.coreml.package.settings import PLAIN, PRECISIONS, WEIGHTS, Format, Settings
 from implementations.gemma3n.option_texts import OptionTexts
 from parity.errors import UsageError
 
@@ -18,11 +18,14 @@ MEANINGS: dict[str, str] = {
     "context": "positions that the packages hold; by default the model's, at most 1024",
     "batch": "tokens of a prefill call; 64 by default",
     "alpha": "factor on the residual stream, which keeps float16 in range; 1 by default, powers of two cost no error",
-    "weights": "matrices of decoder and head in fewer bits: lut4 or lut6, palettes, or int8; in float16-ane alone",
+    "weights": "matrices of decoder and head in fewer bits, of float16-ane alone: lut4, lut6 (palettes), int4 or int8",
+    "head": "the same of the head alone, where it differs; none for float16",
     "group": "rows of a matrix that have a palette in common; by default all",
     "runtime": "what runs the packages: interpreter, operation by operation, by default; or coreml, on macOS",
     "limit": "magnitude beyond which float16-ane gives infinity; 32752 by default, inf for float16's own range",
 }
+NONE = "none"
+"""No fewer bits, where others have."""
 RUNTIMES = ("interpreter", "coreml")
 SHAPING = ("context", "batch", "alpha", "limit")
 """What the ANE form of the model has too."""
@@ -35,16 +38,16 @@ class Options:
     Attributes:
         package: None for the checkpoint's own.
         chunks: of the decoder.
-        weights: of `WEIGHTS`.
-        group: of a palette; 0 for all rows.
+        decoder: what its matrices are stored as.
+        head: the same of the head's.
         runtime: of `RUNTIMES`.
         compiled: the rest, as the ANE form of the model has it.
     """
 
     package: Path | None = None
     chunks: int = 1
-    weights: str = ""
-    group: int = 0
+    decoder: Format = PLAIN
+    head: Format = PLAIN
     runtime: str = RUNTIMES[0]
     compiled: AneOptions = field(default_factory=AneOptions)
 
@@ -61,12 +64,14 @@ class Options:
             raise UsageError(f"backend coreml: package={package} is no folder; `parity coreml convert` writes one")
         if package is not None and (settled := sorted(set(texts) - {"package", "limit", "runtime"})):
             raise UsageError(f"backend coreml: {settled[0]} is settled by the package; convert another one")
+        group, weights = given.count("group", 0, 2**20), given.one_of("weights", "", WEIGHTS)
+        head = given.one_of("head", weights or NONE, {NONE: 0, **WEIGHTS}).replace(NONE, "")
         shaping = {name: text for name, text in texts.items() if name in SHAPING}
         return cls(
             package,
             given.count("chunks", cls.chunks, 1000),
-            given.one_of("weights", "", WEIGHTS),
-            given.count("group", 0, 2**20),
+            Format(weights, group),
+            Format(head, group),
             given.one_of("runtime", cls.runtime, dict.fromkeys(RUNTIMES)),
             AneOptions.parse(shaping),
         )
@@ -78,7 +83,9 @@ class Options:
         Raises:
             UsageError: for a package that cannot be read.
         """
-        return bool(self.weights if self.package is None else Package.read(self.package).settings.weights)
+        if self.package is not None:
+            return Package.read(self.package).settings.fewer_bits
+        return bool(self.decoder.weights or self.head.weights)
 
     @property
     def limit(self) -> float:
@@ -92,7 +99,7 @@ class Options:
             UsageError: for weights that the arithmetic does not have.
         """
         precision = next(name for name, arithmetic in PRECISIONS.items() if arithmetic == dtype)
-        if self.weights and precision != "fp16":
-            raise UsageError(f"backend coreml: weights={self.weights} compute in float16-ane; give --dtype float16-ane")
+        if (weights := self.decoder.weights or self.head.weights) and precision != "fp16":
+            raise UsageError(f"backend coreml: weights={weights} compute in float16-ane; give --dtype float16-ane")
         one = self.compiled
-        return Settings(precision, one.context, one.batch, self.chunks, one.alpha, self.weights, self.group)
+        return Settings(precision, one.context, one.batch, self.chunks, one.alpha, self.decoder, self.head)

@@ -129,7 +129,7 @@ Remember = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of the report.")]
 
 
-def _writable(page: Path | None) -> Path | None:
+def writable(page: Path | None) -> Path | None:
     """Refuse a page that cannot be written before the work that it is to hold, which takes many minutes."""
     from parity.report.json import prepare
 
@@ -142,7 +142,7 @@ def _writable(page: Path | None) -> Path | None:
 
 Page = Annotated[
     Path | None,
-    typer.Option("--markdown", metavar="FILE", help="Write the tables as a page here.", callback=_writable),
+    typer.Option("--markdown", metavar="FILE", help="Write the tables as a page here.", callback=writable),
 ]
 
 

@@ -12,3 +12,6 @@ HIDDEN = -2e4
 Infinity would make a row of padding, which sees nothing, NaN, and NaN spreads through masked values (0 x NaN). The sum
 with a score has to stay within the engine's +-32,752.
 """
+
+HEAD_PIECES = 16
+"""Convolutions of the head: the engine takes no axis longer than 16,384, and the vocabulary has 262,400 ids."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,14 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from implementations.ane.account import Converted as Account
 from implementations.ane.account import account, lines
 from implementations.ane.loading import Compiled, compiled
+from implementations.ane.model import TOWERS
 from implementations.ane.options import Options
+from implementations.coreml.convert.kept import KeptPart, Pairs, identity, kept_part
 from implementations.coreml.convert.parts import DecoderPart, HeadPart, HearingPart, Part, SeeingPart, split
-from implementations.coreml.convert.tracing import convert, replaced, settled, settled_tools
+from implementations.coreml.convert.tracing import replaced, settled, settled_tools
 from implementations.coreml.package.folder import (
     ACCOUNT,
     AUDIO,
@@ -28,15 +32,15 @@ from implementations.coreml.package.folder import (
     VISION,
     Package,
 )
-from implementations.coreml.package.settings import WEIGHTS, Settings
+from implementations.coreml.package.settings import PLAIN, Format, Settings
 from implementations.coreml.package.tools import coremltools
 from implementations.gemma3n.config import Config
 from parity.errors import UsageError
+from parity.running.cache import Key
 from parity.scratch import scratch
 
 Told = Callable[[str], None]
 """Told what is done next."""
-Pairs = Sequence[tuple[str, str]]
 SMALL = 512
 """Numbers of a matrix that stays as it is: a palette would take as much."""
 
@@ -48,18 +52,26 @@ def write_package(checkpoint: Path, folder: Path, settings: Settings, told: Told
         UsageError: for another architecture, weights that do not fit it, or settings that do not.
     """
     options = Options(alpha=settings.alpha, context=settings.context, batch=settings.batch)
-    one = compiled(checkpoint, settings.dtype, options)
+    towers = settings.picture is not None or settings.sound is not None
+    one = compiled(checkpoint, settings.dtype, options, towers=towers)
     settings = replace(settings, context=one.shapes.context)
     decoder, others = _decoder(one, settings), _others(one, settings)
     steps: dict[str, dict[str, Pairs]] = {}
     package = Package(folder, settings, tuple(decoder), tuple(others), steps)
+    of = identity(checkpoint)
     for name, part in {**decoder, **others}.items():
-        steps[name] = _write_part(package, name, part, told)
+        steps[name] = _write_part(package, name, part, of, told)
     told("embeddings")
     _write_tables(one, folder, settings)
-    told_of = lines(account(checkpoint, Config.from_directory(checkpoint)))
-    (folder / ACCOUNT).write_text("\n".join((*told_of, "")), encoding="utf-8")
+    (folder / ACCOUNT).write_text("\n".join((*lines(_account(checkpoint, settings)), "")), encoding="utf-8")
     package.write()
+
+
+def _account(checkpoint: Path, settings: Settings) -> Iterator[Account]:
+    """What became of each tensor; those of a tower that is not converted are ignored."""
+    apart = tuple(tower for tower, size in zip(TOWERS, (settings.picture, settings.sound), strict=True) if size is None)
+    for entry in account(checkpoint, Config.from_directory(checkpoint)):
+        yield replace(entry, action="ignored", became="no tower") if entry.name.startswith(apart) else entry
 
 
 def _decoder(one: Compiled, settings: Settings) -> dict[str, Part]:
@@ -86,47 +98,62 @@ def _others(one: Compiled, settings: Settings) -> dict[str, Part]:
 
 
 def functions(name: str, batch: int) -> dict[str, int]:
-    """The functions of a package, and how many tokens each takes; a tower has one, whatever the text."""
-    if name in (VISION, AUDIO) or batch == 1:
-        return {MAIN: batch}
-    return {PREFILL: batch, INFER: 1}
+    """The functions of a package, and how many tokens each takes; a tower has one, which takes none."""
+    if name in (VISION, AUDIO):
+        return {MAIN: 0}
+    return {MAIN: 1} if batch == 1 else {PREFILL: batch, INFER: 1}
 
 
-def _write_part(package: Package, name: str, part: Part, told: Told) -> dict[str, Pairs]:
+def _write_part(package: Package, name: str, part: Part, of: Key, told: Told) -> dict[str, Pairs]:
     """Convert a part in each of its functions and write them as one package; returns its steps."""
-    settings, models = package.settings, {}
+    settings, files = package.settings, {}
+    form = _format(name, settings)
     steps: dict[str, Pairs] = {}
-    with _own_files():
+    with _own_files() as folder:
         for function, tokens in functions(name, settings.batch).items():
             told(f"{name}, {function}")
-            one = convert(part, tokens, settings.precision)
-            models[function] = one.model if name in (VISION, AUDIO) else compressed(one.model, settings)
-            steps[function] = settled([step for step, _ in one.steps], models[function].get_spec())
-        _save(models, package.file(name))
+            one = kept_part(part, name, tokens, settings, of=of, folder=folder / function)
+            if form.weights:
+                one = _with_fewer_bits(one, form)
+            files[function], steps[function] = one.file, one.steps
+        _save(files, package.file(name))
     return steps
 
 
+def _format(name: str, settings: Settings) -> Format:
+    """What a package's matrices are stored as; a tower's stay as they are."""
+    if name in (VISION, AUDIO):
+        return PLAIN
+    return settings.head if name == HEAD else settings.decoder
+
+
+def _with_fewer_bits(one: KeptPart, form: Format) -> KeptPart:
+    """The same with its weights in the format that is asked for, in a package beside it."""
+    model = compressed(coremltools.models.MLModel(str(one.file), skip_model_load=True), form)
+    file = one.file.with_name("compressed.mlpackage")
+    model.save(str(file))
+    return KeptPart(file, settled([step for step, _ in one.steps], model.get_spec()))
+
+
 @contextmanager
-def _own_files() -> Iterator[None]:
-    """Inside it, what coremltools writes meanwhile is in a folder that is gone afterwards.
+def _own_files() -> Iterator[Path]:
+    """A folder; inside the context, what coremltools writes meanwhile is in it too, and it is gone afterwards.
 
     It removes its own where a process ends in order, and then alone: a worker that is ended leaves all of them.
     """
     with scratch() as folder, replaced(tempfile, "tempdir", str(folder)):
-        yield
+        yield folder
 
 
-def _save(models: dict[str, Any], file: Path) -> None:
-    """The functions in one package, which has each weight once."""
-    if len(models) == 1:
-        models[MAIN].save(str(file))
+def _save(files: dict[str, Path], file: Path) -> None:
+    """Packages of a function each in one, which has each weight once."""
+    if len(files) == 1:
+        shutil.move(files[MAIN], file)
         return
-    with tempfile.TemporaryDirectory(prefix=".parts-", dir=file.parent) as beside, settled_tools():
+    with settled_tools():
         together = coremltools.utils.MultiFunctionDescriptor()
-        for function, model in models.items():
-            alone = str(Path(beside) / f"{function}.mlpackage")
-            model.save(alone)
-            together.add_function(alone, src_function_name=MAIN, target_function_name=function)
+        for function, alone in files.items():
+            together.add_function(str(alone), src_function_name=MAIN, target_function_name=function)
         together.default_function_name = PREFILL
         coremltools.utils.save_multifunction(together, str(file))
 
@@ -137,21 +164,18 @@ def _write_tables(one: Compiled, folder: Path, settings: Settings) -> None:
     save_file({name: tensor.to(dtype).contiguous() for name, tensor in tables}, folder / TABLES)
 
 
-def compressed(model: Any, settings: Settings) -> Any:
+def compressed(model: Any, form: Format) -> Any:
     """A converted model, the weights of its convolutions in the format that is asked for; by coremltools itself."""
-    if not settings.weights:
-        return model
-    with settled_tools():
-        return _compressed(model, settings)
-
-
-def _compressed(model: Any, settings: Settings) -> Any:
     optimize = coremltools.optimize.coreml
-    if settings.weights == "int8":
-        one = optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype="int8", weight_threshold=SMALL)
-        return optimize.linear_quantize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": one}))
-    grouped: dict[str, Any] = (
-        {"granularity": "per_grouped_channel", "group_size": settings.group} if settings.group else {}
-    )
-    one = optimize.OpPalettizerConfig(mode="kmeans", nbits=WEIGHTS[settings.weights], weight_threshold=SMALL, **grouped)
-    return optimize.palettize_weights(model, optimize.OptimizationConfig(op_type_configs={"conv": one}))
+    make = optimize.palettize_weights if form.palette_bits else optimize.linear_quantize_weights
+    with settled_tools():
+        return make(model, optimize.OptimizationConfig(op_type_configs={"conv": _how(form)}))
+
+
+def _how(form: Format) -> Any:
+    """What coremltools is asked for."""
+    optimize = coremltools.optimize.coreml
+    if form.palette_bits is None:
+        return optimize.OpLinearQuantizerConfig(mode="linear_symmetric", dtype=form.weights, weight_threshold=SMALL)
+    grouped: dict[str, Any] = {"granularity": "per_grouped_channel", "group_size": form.group} if form.group else {}
+    return optimize.OpPalettizerConfig(mode="kmeans", nbits=form.palette_bits, weight_threshold=SMALL, **grouped)

@@ -2,6 +2,7 @@
 
 config.json, tokenizer.json, chat_template.jinja ...    the checkpoint's, as it has them
 manifest.json                  settings, and the packages in the order in which they run
+meta.yaml                      the settings in the words of the ANEMLL converter
 steps.json                     which value of which package's program is which step
 tensors.txt                    what became of each of the checkpoint's tensors
 embeddings.safetensors         tables that the host looks up
@@ -18,13 +19,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from implementations.coreml.package.settings import PRECISIONS, WEIGHTS, Settings, Size
+from implementations.coreml.package.meta import require_meta, write_meta
+from implementations.coreml.package.settings import PRECISIONS, WEIGHTS, Format, Settings, Size
 from parity.errors import UsageError
 from parity.json_file import read_json
 
 MANIFEST, SIDECAR, TABLES = "manifest.json", "steps.json", "embeddings.safetensors"
 ACCOUNT = "tensors.txt"
-FORMAT = 1
+FORMAT = 2
 """Of manifest and sidecar."""
 PREFILL, INFER = "prefill", "infer"
 """Functions: of many tokens, and of one."""
@@ -59,7 +61,7 @@ class Package:
         return self.folder / f"{name}.mlpackage"
 
     def write(self) -> None:
-        """Write manifest and sidecar."""
+        """Write manifest, sidecar and `meta.yaml`."""
         told = {
             "format": FORMAT,
             "settings": asdict(self.settings),
@@ -68,13 +70,15 @@ class Package:
         }
         _write(self.folder / MANIFEST, told)
         _write(self.folder / SIDECAR, {"format": FORMAT, "steps": self.steps})
+        write_meta(self.folder, self.settings, self.decoder)
 
     @classmethod
     def read(cls, folder: Path) -> Package:
         """What `write` wrote.
 
         Raises:
-            UsageError: for a file that is missing or malformed, or a package that is not there.
+            UsageError: for a file that is missing, malformed or says something else than the manifest, or a package
+                that is not there.
         """
         told, steps = (_read(folder / name) for name in (MANIFEST, SIDECAR))
         try:
@@ -86,6 +90,7 @@ class Package:
                 raise UsageError(f"package {folder}: no {name}.mlpackage, which {MANIFEST} names; convert it again")
             if name not in found.steps:
                 raise UsageError(f"package {folder}: {SIDECAR} says nothing of {name}; convert it again")
+        require_meta(folder, found.settings, found.decoder)
         return found
 
 
@@ -113,7 +118,8 @@ def _settings(told: Mapping[str, Any]) -> Settings:
     if not isinstance(found, dict) or found.keys() != names:
         raise ValueError(f"{MANIFEST} says no settings, which are {', '.join(sorted(names))}")
     sizes = {name: _size(name, found[name]) for name in ("picture", "sound")}
-    settings = Settings(**{**found, **sizes})
+    formats = {name: _format(name, found[name]) for name in ("decoder", "head")}
+    settings = Settings(**{**found, **sizes, **formats})
     for name in ("context", "batch", "chunks"):
         value: object = found[name]
         if type(value) is not int or value < 1:
@@ -123,11 +129,18 @@ def _settings(told: Mapping[str, Any]) -> Settings:
     alpha: object = found["alpha"]
     if not isinstance(alpha, int | float) or not 0 < alpha < float("inf"):
         raise ValueError(f"{MANIFEST}: alpha is {alpha!r}, no positive number")
-    if settings.weights not in WEIGHTS or type(settings.group) is not int or settings.group < 0:
-        raise ValueError(f"{MANIFEST}: weights are {settings.weights!r} in groups of {settings.group!r}")
     if type(settings.text) is not bool:
         raise ValueError(f"{MANIFEST}: text is {settings.text!r}, neither true nor false")
     return settings
+
+
+def _format(name: str, value: Any) -> Format:
+    if not isinstance(value, dict) or value.keys() != {field.name for field in fields(Format)}:
+        raise ValueError(f"{MANIFEST}: {name} is {value!r}, no weights in groups")
+    form = Format(**value)
+    if form.weights not in WEIGHTS or type(form.group) is not int or form.group < 0:
+        raise ValueError(f"{MANIFEST}: {name} has weights {form.weights!r} in groups of {form.group!r}")
+    return form
 
 
 def _size(name: str, value: Any) -> Size | None:

@@ -7,9 +7,33 @@ from dataclasses import dataclass
 PRECISIONS = {"fp32": "float32", "fp16": "float16-ane"}
 """Number formats of a package, and the arithmetic that each computes in."""
 
-WEIGHTS = {"": 0, "lut4": 4, "lut6": 6, "int8": 8}
+WEIGHTS = {"": 0, "lut4": 4, "lut6": 6, "int4": 4, "int8": 8}
 """Other formats of matrices, and their bits: places in a palette, or integers with a scale for each row."""
+PALETTE = "lut"
+"""What the name of a format of palettes begins with."""
 Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Format:
+    """What matrices are stored as.
+
+    Attributes:
+        weights: of `WEIGHTS`; empty for the number format of their package.
+        group: rows of a matrix that have a palette in common; 0 for all.
+    """
+
+    weights: str = ""
+    group: int = 0
+
+    @property
+    def palette_bits(self) -> int | None:
+        """Bits of a place in a palette; None where there is none."""
+        return WEIGHTS[self.weights] if self.weights.startswith(PALETTE) else None
+
+
+PLAIN = Format()
+"""As the number format of a package has them."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +46,8 @@ class Settings:
         batch: tokens of a prefill call.
         chunks: parts that the decoder is in.
         alpha: factor on the residual stream.
-        weights: what matrices of decoder and head are stored as, of `WEIGHTS`; empty for `precision`.
-        group: rows of a matrix that have a palette in common; 0 for all.
+        decoder: what its matrices are stored as.
+        head: the same of the head's.
         text: whether there is the language model.
         picture: height and width of the pictures that there is a tower for; None for none.
         sound: clips, and mel frames of each, that there is a tower for; None for none.
@@ -34,11 +58,16 @@ class Settings:
     batch: int = 64
     chunks: int = 1
     alpha: float = 1.0
-    weights: str = ""
-    group: int = 0
+    decoder: Format = PLAIN
+    head: Format = PLAIN
     text: bool = True
     picture: Size | None = None
     sound: Size | None = None
+
+    @property
+    def fewer_bits(self) -> bool:
+        """Whether any matrices are in fewer bits than `precision` has."""
+        return bool(self.decoder.weights or self.head.weights)
 
     @property
     def dtype(self) -> str:

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file  # noqa: E402  # behind impor
 
 from implementations.ane import Backend  # noqa: E402
 from implementations.ane.account import account, main, shapes  # noqa: E402
-from implementations.ane.model import TABLE  # noqa: E402
+from implementations.ane.loading import compiled  # noqa: E402
+from implementations.ane.model import TABLE, TOWERS, checkpoint_name  # noqa: E402
 from implementations.ane.options import Options  # noqa: E402
 from implementations.ane.weights import build, load_weights  # noqa: E402
 from implementations.gemma3n.config import Config  # noqa: E402
@@ -31,6 +32,22 @@ def config():
 def weights():
     """The embedded checkpoint's tensors."""
     return load_file(path() / "model.safetensors")
+
+
+def test_without_towers_their_weights_are_not_read(weights, monkeypatch):
+    """All else is the checkpoint's; the account has looked at every tensor all the same."""
+    read = []
+    right = load_weights
+    monkeypatch.setattr(
+        "implementations.ane.loading.load_weights",
+        lambda checkpoint, entries: read.extend(entry.name for entry in entries) or right(checkpoint, entries),
+    )
+    model = compiled(path(), "float32", Options(), towers=False).model
+    assert not [name for name in read if name.startswith(TOWERS)]
+    found = {checkpoint_name(name): tensor for name, tensor in model.named_parameters()}
+    found.pop(None)  # the head
+    assert found.keys() == {name for name in weights if not name.startswith(TOWERS) and not shared(name)}
+    assert all(torch.equal(tensor.flatten(), weights[name].float().flatten()) for name, tensor in found.items())
 
 
 def test_every_tensor_is_accounted_for(config):

@@ -11,9 +11,11 @@ pytest.importorskip("coremltools")
 
 from typer.testing import CliRunner
 
-from implementations.coreml.command import _weights, app
-from implementations.coreml.convert.writing import _own_files
+from implementations.coreml.command import _formats, app
+from implementations.coreml.convert.writing import _account, _own_files
+from implementations.coreml.package.settings import Format, Settings
 from parity.errors import UsageError
+from reference.tiny import path
 from tests.pages import ROOT, follow
 
 
@@ -32,6 +34,10 @@ def test_what_cannot_be_is_refused(tmp_path):
     assert "4 or 6" in refused(new, "--lut", "5")
     assert "one of them" in refused(new, "--lut", "4", "--int8")
     assert "of --precision fp16" in refused(new, "--int8", "--precision", "fp32")
+    assert "of --precision fp16" in refused(new, "--lut3", "4", "--precision", "fp32")
+    assert "one of them" in refused(new, "--int4", "--int8")
+    assert "one of them" in refused(new, "--int4", "--lut2", "4")
+    assert refused(new, "--lut", "4", "--lut3", "5").startswith("--lut3 5 is no number of bits")
     assert [*tmp_path.iterdir()] == []
 
 
@@ -49,19 +55,42 @@ def test_what_does_not_fit_the_model_leaves_nothing(arguments, words, tmp_path):
     assert [*tmp_path.iterdir()] == []
 
 
+def formats(lut=None, lut2=None, lut3=None, *, precision="fp16", **integers):
+    return _formats(precision, lut, (lut2, lut3), **{"int4": False, "int8": False, **integers})
+
+
 def test_palettes_are_told_by_bits_and_rows():
-    assert _weights("4", False, "fp16") == ("lut4", 0)
-    assert _weights("6,16", False, "fp16") == ("lut6", 16)
-    assert _weights(None, True, "fp16") == ("int8", 0)
-    assert _weights(None, False, "fp32") == ("", 0)
+    """Those of decoder and head at once, or apart."""
+    assert formats("4") == (Format("lut4"), Format("lut4"))
+    assert formats("6,16", lut3="4") == (Format("lut6", 16), Format("lut4"))
+    assert formats(lut2="4,8") == (Format("lut4", 8), Format())
+    assert formats(int8=True) == (Format("int8"), Format("int8"))
+    assert formats(int4=True) == (Format("int4"), Format("int4"))
+    assert formats(precision="fp32") == (Format(), Format())
     for text in ("8", "4,x", "4,-1", ""):
         with pytest.raises(UsageError):
-            _weights(text, False, "fp16")
+            formats(text)
 
 
 @pytest.mark.slow
 def test_the_page_does_what_it_says(tmp_path):
     assert follow(ROOT / "docs" / "coreml.md", tmp_path, columns=200) == ["console", "console"]
+
+
+def test_a_tower_that_is_not_converted_is_accounted_for():
+    """Its tensors are ignored, and no others."""
+    plain, seeing = (
+        {entry.name: entry for entry in _account(path(), Settings(picture=size))} for size in (None, (192, 192))
+    )
+    vision, audio = "model.vision_tower.", "model.audio_tower."
+    assert {entry.action for name, entry in plain.items() if name.startswith((vision, audio))} == {"ignored"}
+    kept = {name.startswith(vision) for name, entry in seeing.items() if entry.action != "ignored"}
+    assert kept == {False, True}
+    assert [name for name in seeing if seeing[name] != plain[name]] == [name for name in plain if vision in name]
+
+
+def test_no_tower_is_asked_for_with_sounds(tmp_path):
+    assert "leave --frames out" in refused(str(tmp_path / "new"), "--text-only", "--frames", "100")
 
 
 def test_what_is_written_meanwhile_is_gone():

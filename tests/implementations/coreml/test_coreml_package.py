@@ -16,12 +16,11 @@ from implementations.coreml.interpreter.run import Interpreter
 from implementations.coreml.model import Interpreted
 from implementations.coreml.options import Options
 from implementations.coreml.package.folder import HEAD, MANIFEST, SIDECAR, Package
+from implementations.coreml.package.meta import META
 from implementations.coreml.package.program import chosen, read_program
-from implementations.coreml.package.settings import Settings
-from implementations.coreml.package.tools import coremltools
-from implementations.coreml.predicting import Predicted
+from implementations.coreml.package.settings import Format, Settings
 from implementations.coreml.weights import believed, fewer_bits
-from parity.errors import BackendUnavailable, UsageError
+from parity.errors import UsageError
 from parity.tap import SILENT, ScopedTap
 from tests.implementations.coreml.conftest import MATRIX, converted
 
@@ -59,20 +58,20 @@ def test_what_was_written_is_read(folder):
     assert package.steps == {HEAD: {"main": [("text.lm_head", "product")]}}
 
 
-@pytest.mark.parametrize("weights", ["lut4", "lut6", "int8"])
+@pytest.mark.parametrize("weights", ["lut4", "lut6", "int4", "int8"])
 def test_weights_in_fewer_bits_are_their_numbers(weights, tmp_path):
     """Those that are read are those that the program computes with, and near the ones that they are of."""
     from implementations.coreml.convert.writing import compressed
 
     file = tmp_path / "it.mlpackage"
-    compressed(converted(precision="FLOAT32"), Settings("fp16", weights=weights)).save(str(file))
+    compressed(converted(precision="FLOAT32"), Format(weights)).save(str(file))
     (function,) = read_program(file).values()
     ((_, values, rows),) = fewer_bits(function)
     found = Interpreter("it", function, {}, same).run({"states": STATES})["logits"]
     assert torch.allclose(found, expected(torch.from_numpy(values).float()[..., None, None]), atol=1e-5)
-    assert rows == (1 if weights == "int8" else 32)
+    assert rows == (1 if weights.startswith("int") else 32)
     error = np.linalg.norm(values - MATRIX[..., 0, 0]) / np.linalg.norm(MATRIX)
-    assert error < {"lut4": 0.2, "lut6": 0.06, "int8": 0.01}[weights]
+    assert error < {"lut4": 0.2, "lut6": 0.06, "int4": 0.2, "int8": 0.01}[weights]
     assert np.array_equal(believed(values, MATRIX[..., 0, 0].astype(float), rows), values)
 
 
@@ -154,7 +153,7 @@ def test_a_folder_of_something_else_is_refused(name, folder):
     refused(lambda: Package.read(folder), rf"{name} cannot be read \(.*\); convert it again")
     (folder / name).write_text('{"format": 99}')
     refused(
-        lambda: Package.read(folder), rf"{name} cannot be read \(it is no JSON object of format 1\); convert it again"
+        lambda: Package.read(folder), rf"{name} cannot be read \(it is no JSON object of format 2\); convert it again"
     )
     (folder / name).unlink()
     refused(lambda: Package.read(folder), rf"no {name}; is it one that `parity coreml convert` wrote\?")
@@ -168,7 +167,8 @@ def test_a_folder_of_something_else_is_refused(name, folder):
         (["settings", "batch"], True, r"batch is True, no number of 1 or more"),
         (["settings", "precision"], "fp8", r"precision 'fp8' is none of fp32, fp16"),
         (["settings", "alpha"], -1, r"alpha is -1, no positive number"),
-        (["settings", "weights"], "lut5", r"weights are 'lut5' in groups of 0"),
+        (["settings", "decoder"], {"weights": "lut5", "group": 0}, r"decoder has weights 'lut5' in groups of 0"),
+        (["settings", "head"], {"weights": "lut4"}, r"head is \{.*\}, no weights in groups"),
         (["settings", "picture"], [192], r"picture is \[192\], no pair of whole numbers"),
         (["settings", "text"], 1, r"text is 1, neither true nor false"),
         (["others"], "head", r"others is no list of names of packages"),
@@ -188,6 +188,41 @@ def test_a_manifest_that_lies_is_refused(path, value, words, folder):
 
 
 @pytest.mark.parametrize(
+    ("right", "text", "words"),
+    [
+        (
+            "context_length: 64",
+            "context_length: 32",
+            r"meta.yaml says context_length is 32, the manifest 64; convert it",
+        ),
+        ("lut_ffn: none", "lut_ffn: 4", r"meta.yaml says lut_ffn is 4, the manifest 'none'; convert it again"),
+        ("batch_size: 64", "batch_size: '64'", r"meta.yaml says batch_size is '64', the manifest 64; convert it again"),
+        (
+            "num_chunks: 0",
+            "num_chunks: [0]",
+            r"meta.yaml says num_chunks is no number or word, the manifest 0; convert",
+        ),
+        ("num_chunks", "chunks", r"meta.yaml says num_chunks is None, the manifest 0; convert it again"),
+        ("parameters", "others", r"meta.yaml has no model_info with parameters; convert it again"),
+        ("model_info:", "- model_info", r"meta.yaml cannot be read \(.*\); convert it again"),
+        ("model_info:", "model_info: " + "[" * 2000, r"meta.yaml cannot be read \(.*\); convert it again"),
+        ("model_info:", "# " + "x" * 70_000 + "\nmodel_info:", r"meta.yaml cannot be read \(70,... characters, more"),
+    ],
+)
+def test_a_meta_yaml_that_lies_is_refused(right, text, words, folder):
+    """It is for others' programs, which would take its word."""
+    told = (folder / META).read_text()
+    assert right in told
+    (folder / META).write_text(told.replace(right, text))
+    refused(lambda: Package.read(folder), words)
+
+
+def test_a_folder_without_meta_yaml_is_refused(folder):
+    (folder / META).unlink()
+    refused(lambda: Package.read(folder), r"no meta.yaml; is it one that `parity coreml convert` wrote\?")
+
+
+@pytest.mark.parametrize(
     ("steps", "words"),
     [
         ({}, r"steps.json says nothing of head"),
@@ -198,7 +233,7 @@ def test_a_manifest_that_lies_is_refused(path, value, words, folder):
     ],
 )
 def test_steps_that_lie_are_refused(steps, words, folder):
-    (folder / SIDECAR).write_text(json.dumps({"format": 1, "steps": steps}))
+    (folder / SIDECAR).write_text(json.dumps({"format": 2, "steps": steps}))
     refused(lambda: Interpreted(Package.read(folder), HEAD, same), words)
 
 
@@ -218,66 +253,20 @@ def test_an_option_that_cannot_be_is_refused(texts, words):
     refused(lambda: Options.parse(texts), words)
 
 
+def test_decoder_and_head_have_formats_of_their_own():
+    """The head's is the decoder's where nothing is said of it."""
+    both, apart = Options.parse({"weights": "lut4", "group": "16"}), Options.parse({"weights": "lut4", "head": "int8"})
+    assert both.converted("float16-ane").decoder == both.converted("float16-ane").head == Format("lut4", 16)
+    assert apart.converted("float16-ane").head == Format("int8")
+    plain = Options.parse({"weights": "lut4", "head": "none"})
+    assert (plain.fewer_bits, plain.head, Options().fewer_bits) == (True, Format(), False)
+    assert Options.parse({"head": "lut6"}).fewer_bits
+
+
 def test_weights_in_fewer_bits_are_of_one_arithmetic():
     options = Options.parse({"weights": "lut4"})
-    assert options.converted("float16-ane").weights == "lut4"
+    assert options.converted("float16-ane").decoder.weights == "lut4"
     refused(lambda: options.converted("float32"), r"weights=lut4 compute in float16-ane; give --dtype float16-ane")
-
-
-class Model:
-    """Stands in for Core ML's: keeps what it was asked, and counts its states."""
-
-    made = 0
-
-    def __init__(self, file, function_name):
-        self.__proxy__ = self
-        self.asked = []
-
-    def make_state(self):
-        Model.made += 1
-        return f"state {Model.made}"
-
-    def predict(self, feeds, state=None):
-        self.asked.append((feeds, state))
-        return {"logits": np.full((1, 32, 1, 4), 2, np.float16)}
-
-
-REAL = coremltools.models.MLModel
-
-
-def standing(file, *, function_name=None, skip_model_load=False):
-    """Only what is loaded into Core ML is stood in for."""
-    return REAL(file, skip_model_load=True) if skip_model_load else Model(file, function_name)
-
-
-def test_core_ml_is_given_arrays_and_its_outputs_are_steps(folder, monkeypatch):
-    monkeypatch.setattr("coremltools.models.MLModel", standing)
-    package, heard = Package.read(folder), []
-    part = Predicted(package, HEAD)
-    found = part.run({"states": STATES}, tap=ScopedTap(lambda *each: heard.append(each[0]) or each[1]))
-    assert found["logits"].dtype == torch.float32
-    assert found["logits"].unique().tolist() == [2]
-    assert heard == ["text.logits"]
-    ((feeds, state),) = part._models[0].asked
-    assert feeds["states"].dtype == np.float32
-    assert np.array_equal(feeds["states"], STATES.numpy())
-    assert state is None
-
-
-def test_a_conversation_has_a_state_of_its_own(folder, monkeypatch):
-    part = object.__new__(Predicted)
-    part.renew()
-    monkeypatch.setattr(Predicted, "states", {"keys_0"})
-    model = Model("", None)
-    first = part._kept(model)
-    assert part._kept(model) == first
-    part.renew()
-    assert part._kept(model) != first
-
-
-def test_without_core_ml_it_is_said(folder):
-    with pytest.raises(BackendUnavailable, match=r"there is no Core ML here.*; run with runtime=interpreter"):
-        Predicted(Package.read(folder), HEAD)
 
 
 def test_the_last_token_alone_is_silent_too(folder):

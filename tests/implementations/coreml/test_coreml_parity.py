@@ -14,12 +14,13 @@ import pytest
 pytest.importorskip("coremltools")
 
 from implementations.coreml import Backend
-from implementations.coreml.interpreter.run import Interpreter
+from implementations.coreml.interpreter.run import WRITE, Interpreter
 from implementations.coreml.package.program import Operation
 from parity.errors import ExitCode, UsageError
+from parity.judging.judge import ALLOWED
 from parity.tap import SILENT, ScopedTap
 from reference.gemma3n.scenarios import MEANINGS
-from tests.harness import require_parity
+from tests.harness import PROMPT, require_parity
 
 pytestmark = pytest.mark.slow
 ROWS = ("batch", "square")
@@ -217,9 +218,14 @@ FAULTS = {
 }
 
 
-def planted(compiled, plant):
-    """The functions of a package with a fault in each."""
-    for right in compiled.functions:
+def plant_in(part, plant, monkeypatch):
+    """Plant a fault in each of a package's functions."""
+    monkeypatch.setattr(part, "functions", [*planted(part.functions, plant)])
+
+
+def planted(functions, plant):
+    """They with a fault in each."""
+    for right in functions:
         it = Planting(right.function, right._steps)
         plant(it)
         function = replace(right.function, operations=tuple(it.operations), constants=it.constants)
@@ -232,12 +238,55 @@ def test_a_fault_is_found_at_its_step(fault, coreml, harness, monkeypatch):
     plant, scenario, step = FAULTS[fault]
     candidate = coreml("float32")
     part = "head" if step in ("text.lm_head", "text.logits") else "decoder_1of1"
-    compiled = candidate._program.model._parts[part]
-    monkeypatch.setattr(compiled, "functions", [*planted(compiled, plant)])
+    plant_in(candidate._program.model._parts[part], plant, monkeypatch)
     judgement = harness.judge(candidate, "float32", scenario)
     assert judgement.exit_code is ExitCode.DIVERGED
     assert judgement.first_divergence.step == step
     assert len({found.step for found in judgement.introduced}) == 1
+
+
+def write_lost(it):
+    """The state stays as it was, as where `keys[:, :, position] = x` is traced, which is dropped silently."""
+    (lost,) = (one for one in it.operations if one.kind == WRITE and one.inputs["input"] == ("keys_7",))
+    it.operations.remove(lost)
+
+
+def test_a_state_that_is_never_written_is_found(coreml, harness, monkeypatch):
+    """In the form that ships: keys and values are states, and nothing but the next call sees that one was not written.
+
+    Layer 7 is of the first of three parts.
+    """
+    candidate = coreml("float16-ane", chunks="3")
+    plant_in(candidate._program.model._parts["decoder_1of3"], write_lost, monkeypatch)
+    judgement = harness.judge(candidate, "float16-ane", "decode")
+    assert judgement.exit_code is ExitCode.DIVERGED
+    assert {found.step for found in judgement.introduced} == {"text.layers.7.attn.keys"}
+
+
+def rows(backend, first, others=None):
+    """Logits behind a prompt and behind each of 63 tokens after it: the given ones, or its own greedy choices."""
+    backend.start(padding=(0,), cache=True)
+    found = [np.asarray(backend.forward(np.array([first])), np.float64)[0, -1]]
+    for at in range(63):
+        token = found[-1].argmax() if others is None else others[at]
+        found.append(np.asarray(backend.forward(np.array([[token]])), np.float64)[0, -1])
+    return np.stack(found)
+
+
+def test_greedy_tokens_are_the_references(coreml, harness):
+    """64 of them, each behind the reference's own, through the states of three packages.
+
+    One that differs is led by no more than both logits may err: `ALLOWED` of the baseline's largest error there each.
+    """
+    (prompt,) = harness.oracle.scenario("one-shot", PROMPT, ()).chunks[0].tokens
+    true = rows(harness.oracle, prompt)
+    ids = true.argmax(1)
+    floors = rows(harness.baseline("float16-ane"), prompt, ids)
+    found = rows(coreml("float16-ane", chunks="3"), prompt, ids)
+    at = np.arange(64)
+    lead = true[at, ids] - true[at, found.argmax(1)]
+    assert (lead <= 2 * ALLOWED * np.abs(floors - true).max(1)).all()
+    assert (lead == 0).sum() >= 60
 
 
 def test_chunks_in_another_order_are_refused(coreml, monkeypatch):
