@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from parity.backend import Backend
 from parity.errors import UsageError
+from parity.fault import Fault
 
 
 class Learnable(ABC):
     """The part of a backend that learning asks for; it stands beside `parity.backend.Backend`."""
+
+    unwoven: Sequence[str] = ()
+    """Functions of its source that no tap could stand in when it ran last, each with the reason."""
 
     @abstractmethod
     def sources(self) -> Mapping[str, str]:
@@ -23,6 +28,20 @@ class Learnable(ABC):
             UsageError: for one that is never a candidate.
         """
         raise UsageError(f"{type(self).__name__} is no candidate that a table could be learned of")
+
+    @classmethod
+    def architectures(cls) -> Sequence[str]:
+        """The types of model of language that the package has.
+
+        Raises:
+            UsageError: where that is not known.
+        """
+        raise UsageError(f"{cls.__name__} does not say which types of model it has")
+
+    @classmethod
+    def known(cls, model: str) -> Sequence[Fault]:
+        """What is known to be wrong in the port of a type of model; the option ``patch=all`` mends it."""
+        return ()
 
     @classmethod
     def reduce(cls, model: str, folder: Path) -> None:
@@ -46,4 +65,15 @@ def require_learnable(found: object) -> Learnable:
     """
     if not isinstance(found, Learnable):
         raise UsageError(f"backend {getattr(found, 'name', found)} has no places that a table could name")
+    return found
+
+
+def for_any_model(found: type[Backend]) -> type[Learnable]:
+    """A backend's class as one that tables are learned of.
+
+    Raises:
+        UsageError: for another.
+    """
+    if not issubclass(found, Learnable):
+        raise UsageError(f"backend {found.name} is for no other model than its own")
     return found

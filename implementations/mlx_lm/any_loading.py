@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx_lm.models
 import mlx_lm.utils
 from mlx.nn.layers.base import Module
 
 from implementations.mlx_packages.loading import load as loaded
 from parity.learning.listening import Hear
 from parity.site import Edit
+
+
+def architectures() -> list[str]:
+    """Types of model that the package has a module for, or takes for those of another."""
+    modules = {module.name for module in pkgutil.iter_modules(mlx_lm.models.__path__)}
+    taken = {name for name, module in mlx_lm.utils.MODEL_REMAPPING.items() if module in modules}
+    return sorted(modules | taken)
 
 
 def load(package: str, checkpoint: Path, dtype: str, *, kind: type = Module, edits: Sequence[Edit] = ()) -> Any:

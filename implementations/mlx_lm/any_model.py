@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from implementations.mlx import Backend as Mlx
 from implementations.mlx_lm import Backend as Gemma3n
+from implementations.mlx_lm.any_patches import PATCHES
+from implementations.mlx_packages.patch import edits_of
 from parity import backend
 from parity.checkpoint import config_of
 from parity.discovery import TABLE
 from parity.errors import BackendUnavailable, UsageError
+from parity.fault import ALL, OPTION, Fault, chosen
 from parity.learnable import Learnable
 from parity.learning.sizes import sizes_of
 from parity.learning.taps import ANY, MEANING, Taps, digests, modules_of
@@ -37,8 +40,11 @@ class Backend(backend.Backend, Learnable):
 
     name: ClassVar[str] = "mlx-lm"
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16", "float16")
-    options: ClassVar[Mapping[str, str]] = {TABLE: MEANING}
-    edits: ClassVar[Sequence[Edit]] = ()
+    options: ClassVar[Mapping[str, str]] = {
+        TABLE: MEANING,
+        OPTION: f"mend what is known of this type of model: NAME, several with + between, {ALL}",
+    }
+    edits: Sequence[Edit] = ()
     """Changes of the source that are in force while it runs."""
 
     def __init__(self, model: Module, checkpoint: Path, table: str) -> None:
@@ -64,6 +70,18 @@ class Backend(backend.Backend, Learnable):
         return {cls.name: version(cls.name), **Mlx.versions()}
 
     @classmethod
+    def architectures(cls) -> Sequence[str]:
+        """Modules of the package, and what it takes for one of them."""
+        from implementations.mlx_lm.any_loading import architectures
+
+        return architectures()
+
+    @classmethod
+    def known(cls, model: str) -> Sequence[Fault]:
+        """What `implementations.mlx_lm.any_patches` holds of it."""
+        return PATCHES.get(model, ())
+
+    @classmethod
     def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:
         """Load a checkpoint with mlx-lm's own loader, then cast it with `set_dtype`, as its users do.
 
@@ -79,7 +97,12 @@ class Backend(backend.Backend, Learnable):
             found = version(cls.name)
         except (ImportError, PackageNotFoundError) as error:
             raise BackendUnavailable(f"{cls.name} is not installed: {Gemma3n.cure()} ({error})") from error
-        return cls(load(f"{cls.name} {found}", checkpoint, dtype), checkpoint, options.get(TABLE, ANY))
+        known = PATCHES.get(str(config_of(checkpoint).get("model_type")), ())
+        edits = edits_of(chosen(cls.name, known, options.get(OPTION, "")))
+        made = load(f"{cls.name} {found}", checkpoint, dtype, edits=edits)
+        backend = cls(made, checkpoint, options.get(TABLE, ANY))
+        backend.edits = (*cls.edits, *edits)
+        return backend
 
     def sources(self) -> Mapping[str, str]:
         """A digest of each file that is woven."""
@@ -119,5 +142,7 @@ class Backend(backend.Backend, Learnable):
             yield
             return
         hear = kept(self._taps.hear(tap, {"batch": shape[0], "token": shape[1], **self._sizes}))
-        with as_python(), weave_everywhere(self.modules, Listener(self._paths, is_activation, hear), self.edits):
+        listener = Listener(self._paths, is_activation, hear)
+        with as_python(), weave_everywhere(self.modules, listener, self.edits) as missing:
+            self.unwoven = tuple(map(str, missing))
             yield

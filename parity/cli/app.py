@@ -19,6 +19,7 @@ from parity.cli import (
     running,
     serving,
     stepping,
+    surveying,
     watching,
 )
 from parity.cli.caching import cache
@@ -44,6 +45,7 @@ BUILT_IN: tuple[Callable[..., int], ...] = (
     watching.watch,
     auditing.audit,
     calibrating.calibrate,
+    surveying.survey,
     reading.diff,
     reporting.report,
     reading.show,

@@ -32,12 +32,14 @@ class Learned:
         values: how many values of the first phase depend on the input: the reference's, and the port's.
         paired: how many of either have a row.
         dropped: pairs of the first phase that do not hold in another, and which.
+        unwoven: functions that no tap could stand in, each with the reason.
     """
 
     table: LearnedTable
     values: tuple[int, int]
     paired: int
     dropped: tuple[tuple[Pair, str], ...]
+    unwoven: tuple[str, ...] = ()
 
 
 def learn(
@@ -68,12 +70,13 @@ def learn(
         pairs = alignment.solved()
         kept, dropped = _holding(pairs, lessons, sizes, still[1])
         own = [value.place for value in alignment.moving(lessons.candidate(first, pairs)[0])]
+        unwoven = lessons.unwoven()
     if not kept:
         raise UsageError(f"checkpoint {checkpoint.name}: the sides have no value in common; is it the same model?")
     rows = _with_hands(rows_of([*kept, *_unshown(truth, sizes, kept)]), before)
     table = LearnedTable(checkpoint.model_type, *lessons.origins, rows)
     moving = sum(value.place not in still[0] for value in truth.oracle.values)
-    return Learned(table, (moving, len(own)), len(kept), dropped)
+    return Learned(table, (moving, len(own)), len(kept), dropped, unwoven)
 
 
 def _holding(

@@ -87,6 +87,10 @@ class Lessons:
         found = self._parties[role].call("origin")
         return Origin(backend=backend, versions=found["versions"], sources=found["sources"])
 
+    def unwoven(self) -> tuple[str, ...]:
+        """Functions that no tap could stand in, of the reference and of the port."""
+        return tuple(one for role in ("oracle", "candidate") for one in self._parties[role].call("origin")["unwoven"])
+
     def candidate(self, name: str, pairs: Sequence[Pair] = ()) -> list[PhaseValues]:
         """What the port has in each phase of a scenario, its values at some pairs replaced by what is true there."""
         number, party = next(self._numbers), self._parties["candidate"]

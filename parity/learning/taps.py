@@ -116,14 +116,15 @@ def modules_of(objects: Sequence[object], package: str, without: Sequence[str] =
     Args:
         objects: the model's modules, in the sense of its framework.
         package: what the names of modules begin with that may be woven.
-        without: names of modules that may not.
+        without: names of modules that may not, and beginnings of names, with a dot at their end.
     """
     names = dict.fromkeys(type(one).__module__ for one in objects)
     found: dict[str, ModuleType] = {}
     left = [name for name in names if name.startswith(package)]
+    beginnings = tuple(name for name in without if name.endswith("."))
     while left:
         name = left.pop(0)
-        if name not in found and name not in without:
+        if name not in found and name not in without and not name.startswith(beginnings):
             found[name] = sys.modules[name]
             left += _called_by(found[name], package)
     return list(found.values())

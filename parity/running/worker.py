@@ -28,7 +28,7 @@ from parity.discovery import Choice, find
 from parity.dtypes import name_of, working_dtype
 from parity.errors import ParityError, UsageError
 from parity.generation import Message, Sampling
-from parity.learnable import Learnable, require_learnable
+from parity.learnable import for_any_model, require_learnable
 from parity.media import parse
 from parity.native import give_back, tamed
 from parity.running.execute import Run, execute, measured_run
@@ -127,14 +127,17 @@ class Worker:
 
     def do_reduce(self, job: Job) -> None:
         """Write a small checkpoint of a model's architecture."""
-        found = self._found
-        if not issubclass(found, Learnable):
-            raise UsageError(f"backend {found.name} draws no checkpoints")
-        found.reduce(job["model"], Path(job["folder"]))
+        for_any_model(self._found).reduce(job["model"], Path(job["folder"]))
+
+    def do_architectures(self, job: Job) -> Any:
+        """Types of model that the backend has."""
+        return list(for_any_model(self._found).architectures())
 
     def do_origin(self, job: Job) -> Any:
-        """The versions of the loaded backend's libraries, and a digest of each source file that it has places in."""
-        return {"versions": dict(self._loaded.versions()), "sources": dict(require_learnable(self._loaded).sources())}
+        """The versions of the loaded backend's libraries, a digest of each source file, and what is not woven."""
+        found = require_learnable(self._loaded)
+        said = {"versions": dict(self._loaded.versions()), "sources": dict(found.sources())}
+        return said | {"unwoven": list(found.unwoven)}
 
     def do_tap_by(self, job: Job) -> None:
         """Tap every place, and the steps of a table."""

@@ -32,8 +32,19 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("torch", "transformers")
 PACKAGE = "transformers."
-OUTSIDE = ("transformers.cache_utils", "transformers.masking_utils", "transformers.modeling_utils")
-"""Modules that every model uses, and that compute nothing of a model."""
+OUTSIDE = (
+    "transformers.cache_utils",
+    "transformers.conversion_mapping",
+    "transformers.integrations.flash_attention",
+    "transformers.integrations.hub_kernels",
+    "transformers.masking_utils",
+    "transformers.modeling_flash_attention_utils",
+    "transformers.modeling_utils",
+    "transformers.monkey_patching",
+    "transformers.utils.",
+)
+"""Modules that every model uses, and that compute nothing of a model: to weave their 400 functions takes half a second
+of each party."""
 CURE = "install the extra [hf]"
 
 
@@ -91,6 +102,13 @@ class Reference(backend.Reference, Learnable):
         except ImportError as error:
             raise BackendUnavailable(f"the reference needs {error.name}; {CURE}") from error
         return cls(load(checkpoint, arithmetic(dtype)), checkpoint, dtype, options.get(TABLE, ANY))
+
+    @classmethod
+    def architectures(cls) -> Sequence[str]:
+        """Those of `AutoModelForCausalLM` that are of text alone."""
+        from reference.any_model.configuration import of_text
+
+        return of_text()
 
     @classmethod
     def reduce(cls, model: str, folder: Path) -> None:
@@ -154,7 +172,8 @@ class Reference(backend.Reference, Learnable):
 
         sizes = {"batch": shape[0], "token": shape[1], **self._sizes}
         listener = Listener(self._paths, is_activation, self._taps.hear(tap, sizes))
-        with nullcontext() if tap is SILENT else weave_everywhere(self.modules, listener):
+        with nullcontext(()) if tap is SILENT else weave_everywhere(self.modules, listener) as missing:
+            self.unwoven = tuple(map(str, missing))
             yield
 
     def _logits(self, ids: Any) -> Any:

@@ -1,0 +1,155 @@
+"""One architecture: a small checkpoint is drawn, its contract learned, and the port judged by that."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parity.checkpoint import Checkpoint, config_of
+from parity.compare import Request, compare
+from parity.discovery import find, with_table
+from parity.errors import ExitCode, ParityError
+from parity.fault import ALL, OPTION, Fault
+from parity.judging.judgement import Judgement
+from parity.judging.verdict import Status
+from parity.learnable import Learnable
+from parity.learning.learn import Learned, learn
+from parity.learning.subject import small_checkpoint
+from parity.learning.taps import ANY
+from parity.running.progress import Silent
+from parity.scratch import scratch
+from parity.survey.result import Surveyed, SurveyedRun
+
+SCENARIOS = ("decode", "batch")
+"""What every architecture is judged in: prefill and decode steps, and rows of unequal length."""
+BEYOND = "long"
+"""What one with a window is judged in besides: twice as many tokens as the window has."""
+NAMED = 3
+"""Missing steps that are named at most."""
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What an architecture is examined by.
+
+    Attributes:
+        reference: the name of the side that is true.
+        candidate: the port's.
+        dtypes: arithmetics that it is judged in.
+    """
+
+    reference: str
+    candidate: str
+    dtypes: tuple[str, ...]
+
+
+def examine(model: str, by: Examination) -> Surveyed:
+    """Draw, learn, judge; what fails is said, and what was found before stays."""
+    began, found, stage = time.monotonic(), Surveyed(model=model), "draw"
+    try:
+        with small_checkpoint(model, by.reference, Silent()) as checkpoint, scratch() as folder:
+            stage, table = "learn", folder / "table.toml"
+            learned = learn(checkpoint, reference=by.reference, candidate=by.candidate, progress=Silent())
+            learned.table.write(table)
+            stage, found = "judge", found.model_copy(update=_learned(learned))
+            found = found.model_copy(update=_Bench(checkpoint, table, by).results())
+    except Exception as error:  # the survey goes on with the next architecture, whatever this one throws
+        said = str(error) if isinstance(error, ParityError) else f"{type(error).__name__}: {error}"
+        found = found.model_copy(update={"stage": stage, "failure": " ".join(said.split())})
+    return found.model_copy(update={"seconds": round(time.monotonic() - began, 1)})
+
+
+def _learned(learned: Learned) -> dict[str, Any]:
+    rows = learned.table.rows
+    return {
+        "rows": len(rows),
+        "bridged": sum(row.confidence.startswith(("bridged", "by likeness")) for row in rows),
+        "paired": learned.paired,
+        "values": learned.values[1],
+        "unwoven": len(learned.unwoven),
+    }
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """A checkpoint with its table, where a port is judged."""
+
+    checkpoint: Checkpoint
+    table: Path
+    by: Examination
+
+    def results(self) -> dict[str, Any]:
+        """The runs, and again those that diverged with what is known of the package edited."""
+        scenarios = (*SCENARIOS, *((BEYOND,) if has_window(config_of(self.checkpoint.path)) else ()))
+        runs = [run for dtype in self.by.dtypes for run in self._runs(self.by.candidate, dtype, scenarios)]
+        known = known_of(self.by.candidate, self.checkpoint.model_type)
+        if known:
+            runs = [self._mended(run) if run.exit_code == ExitCode.DIVERGED else run for run in runs]
+        return {"runs": tuple(runs), "known": tuple(fault.wrong for fault in known)}
+
+    def _runs(self, candidate: str, dtype: str, scenarios: Sequence[str]) -> list[SurveyedRun]:
+        request = Request(
+            checkpoint=self.checkpoint,
+            candidates=(with_table(candidate, str(self.table)),),
+            dtype=dtype,
+            scenarios=tuple(scenarios),
+            prompt=None,
+            reference=with_table(self.by.reference, str(self.table)),
+            remember=True,
+        )
+        return [surveyed(judgement) for judgement in compare(request, progress=Silent()).judgements]
+
+    def _mended(self, run: SurveyedRun) -> SurveyedRun:
+        (again,) = self._runs(f"{self.by.candidate}@{OPTION}={ALL}", run.dtype, [run.scenario])
+        return run.model_copy(update={"mended": again.exit_code == ExitCode.PARITY})
+
+
+def has_window(config: Mapping[str, Any]) -> bool:
+    """Whether an architecture looks back on a window of tokens, as its ``config.json`` says."""
+    return any("window" in key and type(value) is int and value > 1 for key, value in config.items())
+
+
+def known_of(candidate: str, model: str) -> Sequence[Fault]:
+    """What is known of a package's port of a type of model."""
+    found = find(with_table(candidate, ANY))
+    return found.known(model) if issubclass(found, Learnable) else ()
+
+
+def surveyed(judgement: Judgement) -> SurveyedRun:
+    """A judgement as a result."""
+    first = judgement.first_divergence
+    shown = first or judgement.worst
+    return SurveyedRun(
+        scenario=judgement.scenario,
+        dtype=judgement.dtype,
+        exit_code=int(judgement.exit_code),
+        steps=len(judgement.steps),
+        coarse=judgement.counts[Status.COARSE],
+        first=first.step if first else "",
+        phase=first.phase if first else "",
+        ratio=shown.ratio if shown else 0.0,
+        why=_why(judgement),
+        cause=_cause(judgement),
+    )
+
+
+def _why(judgement: Judgement) -> str:
+    """What is wrong where no step diverged, or is missing."""
+    first = judgement.first_divergence
+    if judgement.crash:
+        return judgement.crash
+    if first is not None:
+        return f"{first.status}{f': {first.note}' if first.note else ''}"
+    if token := next((token for token in judgement.tokens if token.diverged), None):
+        return f"token {token.token} of row {token.row} ({token.phase}) is {token.candidate}, not {token.oracle}"
+    missing = dict.fromkeys(step.step for step in judgement.missing)
+    return f"{len(missing)} missing: {', '.join([*missing][:NAMED])}" if missing else ""
+
+
+def _cause(judgement: Judgement) -> str:
+    first = judgement.first_divergence
+    said = judgement.diagnosis(first.step) if first else None
+    return ", ".join(f"{one.name}: {one.meaning}" for one in said.causes) if said else ""
