@@ -19,6 +19,8 @@ INPUTS = 8
 """Of the steps of the same shape so many are tried as the norm's input."""
 IS_NORM = 1e-8
 """A step of the oracle is a norm of another where its rows' factors are the norm's to this share."""
+SCALE = 1e4
+"""An epsilon so many times what is normed would divide all rows by the same: the step is a product with a constant."""
 FEWEST = 4
 """Fewer rows do not show two epsilons."""
 
@@ -98,7 +100,7 @@ def _epsilon(given: Float, made: Float, power: Float) -> float | None:
     known = float((apart * whole).sum() / max(float(np.square(whole).sum()), np.finfo(float).tiny))
     held = (power[kept] + known) / (power[first] + known)
     near = np.abs(held / share - 1) < IS_NORM * 100
-    return known if near.all() and known > -1e-9 * power[first] else None
+    return known if near.all() and -1e-9 * power[first] < known < SCALE * power[first] else None
 
 
 def _plain(value: float) -> float:

@@ -19,6 +19,15 @@ DROPPED: Mapping[str, Any] = {
     "qk_norm": True,
     "rope_scaling": None,
     "shared_intermediate_size": 0,
+    "first_k_dense_replace": 0,
+    "moe_layer_freq": 1,
+    "partial_rotary_factor": 1.0,
+    "topk_method": "noaux_tc",
+    "scoring_func": "sigmoid",
+    "attention_method": "MLA",
+    "zero_expert_type": "identity",
+    "mla_scale_q_lora": True,
+    "mla_scale_kv_lora": True,
 }
 """Keys that transformers no longer has, with the one value that it computes."""
 
@@ -57,6 +66,8 @@ def _sizes(config: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if "expand" in config:  # of a recurrence, whose values are so many times wider
         found["intermediate_size"] = config["expand"] * config["hidden_size"]
+    if "intermediate_size" not in config and "moe_intermediate_size" in config:  # no layer is without experts
+        found["intermediate_size"] = config["moe_intermediate_size"]
     if config.get("head_dim"):
         found["rotary_dim"] = int(config["head_dim"] * config.get("partial_rotary_factor", 1.0))
     return found
@@ -71,6 +82,14 @@ def _layers(config: Mapping[str, Any]) -> dict[str, Any]:
     if "full_attention" in kinds:
         found["sliding_window_pattern"] = kinds.index("full_attention") + 1
         found["full_attn_idxs"] = [at for at, kind in enumerate(kinds) if kind == "full_attention"]
+    if "linear_num_heads" in config:
+        found["linear_attn_config"] = {
+            "kda_layers": [at for at, kind in enumerate(kinds, 1) if kind == "linear_attention"],
+            "full_attn_layers": [at for at, kind in enumerate(kinds, 1) if kind == "full_attention"],
+            "num_heads": config["linear_num_heads"],
+            "head_dim": config["linear_head_dim"],
+            "short_conv_kernel_size": config["linear_conv_kernel_dim"],
+        }
     if experts:
         found["is_moe_layer"] = [kind == "sparse" for kind in experts]
         found["first_k_dense_replace"] = experts.index("sparse") if "sparse" in experts else len(experts)
