@@ -1,6 +1,7 @@
 """What mlx-lm's ports of further architectures do otherwise than transformers, each proven by an edit in memory.
 
-`parity survey` runs a port that diverged once more with these edits in force.
+`parity survey` runs a port that diverged once more with these edits in force. Numbers in them are those of checkpoints
+as `parity draw` makes them, where the port does not read the key at all.
 """
 
 from __future__ import annotations
@@ -8,5 +9,94 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from implementations.mlx_packages.patch import Patch
+from parity.fault import Kind
+from parity.site import Edit
 
-PATCHES: Mapping[str, tuple[Patch, ...]] = {}
+WINDOW, ROTATED = 23, 8
+"""Tokens of a drawn window, and numbers of a drawn head that are rotated where not all are."""
+MASK = "mask = create_attention_mask(h, cache[0])"
+GELU, TANH = "nn.gelu(", "nn.gelu_approx("
+
+
+def _unwindowed(function: str) -> Patch:
+    """Of a model whose layers all look back on a window."""
+    return Patch(
+        name="window",
+        wrong="`sliding_window` is not read: every token attends to all before it; in the reference to so many as the "
+        "window has.",
+        reached="Prompts longer than the window.",
+        edits=(Edit(function, MASK, MASK.replace("[0])", f"[0], window_size={WINDOW})")),),
+    )
+
+
+def _gelu(function: str, old: str, new: str, wrong: str) -> Patch:
+    return Patch(name="gelu", wrong=wrong, kind=Kind.BUG, edits=(Edit(function, old, new),))
+
+
+_EXACT = "GELU is computed by the error function; the reference's is that of `hidden_act`, the approximation by tanh."
+_APPROXIMATE = (
+    "GELU is computed by the approximation by tanh; the reference's is that of `hidden_act`, by the error function."
+)
+_BOTH_MASKS = (
+    "mask = create_attention_mask(h, cache[0], return_array=True)",
+    "mask = create_attention_mask(h, cache[0], return_array=True); "
+    f"windowed = create_attention_mask(h, cache[0], window_size={WINDOW}, return_array=True)",
+)
+_TURNED = "mx.fast.rope({0}, {1}, traditional=True, base=self.rope.base, scale=1.0, offset=cache.offset)"
+
+PATCHES: Mapping[str, tuple[Patch, ...]] = {
+    "gemma": (_gelu("mlx_lm.models.gemma:MLP.__call__", GELU, TANH, _EXACT),),
+    "gemma2": (
+        Patch(
+            name="window",
+            wrong="`sliding_window` is not read: in every layer each token attends to all before it; in the reference, "
+            "in every second layer to so many as the window has.",
+            reached="Prompts longer than the window.",
+            edits=(
+                Edit("mlx_lm.models.gemma2:GemmaModel.__call__", *_BOTH_MASKS),
+                Edit(
+                    "mlx_lm.models.gemma2:GemmaModel.__call__",
+                    "for layer, c in zip(self.layers, cache):\n        h = layer(h, mask, c)",
+                    "for at, (layer, c) in enumerate(zip(self.layers, cache)):\n"
+                    "        h = layer(h, mask if at % 2 else windowed, c)",
+                ),
+            ),
+        ),
+    ),
+    "gemma3_text": (
+        Patch(
+            name="embedding-scale",
+            wrong="The embedding's scale is rounded to bfloat16 in every arithmetic; in the reference to that which it "
+            "computes in.",
+            edits=(
+                Edit(
+                    "mlx_lm.models.gemma3_text:Gemma3Model.__call__",
+                    "mx.array(self.args.hidden_size**0.5, mx.bfloat16)",
+                    "mx.array(self.args.hidden_size**0.5, h.dtype)",
+                ),
+            ),
+        ),
+    ),
+    "glm": (
+        Patch(
+            name="partial-rotary",
+            wrong="`partial_rotary_factor` is not read: all numbers of a head are rotated; in the reference the part "
+            "that it says, a half in published configurations.",
+            edits=tuple(
+                Edit(
+                    "mlx_lm.models.glm:GLMAttention.__call__",
+                    f"self.rope({name}, offset=cache.offset)",
+                    _TURNED.format(name, ROTATED),
+                )
+                for name in ("queries", "keys")
+            ),
+        ),
+    ),
+    "gpt_neox": (_gelu("mlx_lm.models.gpt_neox:MLP.__call__", TANH, GELU, _APPROXIMATE),),
+    "mixtral": (_unwindowed("mlx_lm.models.mixtral:MixtralModel.__call__"),),
+    "phi3": (_unwindowed("mlx_lm.models.phi3:Phi3Model.__call__"),),
+    "starcoder2": (
+        _gelu("mlx_lm.models.starcoder2:MLP.__call__", GELU, TANH, _EXACT),
+        _unwindowed("mlx_lm.models.starcoder2:Starcoder2Model.__call__"),
+    ),
+}

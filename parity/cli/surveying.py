@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 USUAL = "float32,bfloat16"
 
 Port = Annotated[str, typer.Argument(metavar="PACKAGE", help="A backend for any model, e.g. mlx-lm.")]
-True_ = Annotated[str, typer.Option("--reference", metavar="NAME", help="The side that is true.")]
+Standard = Annotated[str, typer.Option("--reference", metavar="NAME", help="The side that is true.")]
 Only = Annotated[str, typer.Option("--only", metavar="GLOB", help="Types of model of such names alone.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Architectures at the same time.")]
 Limit = Annotated[float, typer.Option("--limit", min=1, help="Seconds that an architecture may take.")]
@@ -31,7 +31,7 @@ Output = Annotated[
 def survey(
     package: Port,
     *,
-    reference: True_ = "transformers",
+    reference: Standard = "transformers",
     dtype: Dtypes = USUAL,
     only: Only = "*",
     workers: Workers = 1,
@@ -39,7 +39,7 @@ def survey(
     results: Output = Path("reports/survey.jsonl"),
     markdown: Page = None,
 ) -> int:
-    """Draw, learn and judge every architecture that a package and the reference both have; exit 1 where any diverged."""
+    """Draw, learn and judge every architecture that a package and the reference have; exit 1 where any diverged."""
     from parity.report.json import prepare, write_whole
     from parity.report.progress import TerminalProgress
     from parity.report.survey_page import markdown as page_of
@@ -52,9 +52,9 @@ def survey(
     request = SurveyRequest(Examination(true, port, names(dtype, "--dtype")), only, workers, limit)
     head = request.head()
     prepare(results.parent)
+    kept = SurveyResults.begin(results, head)
     with TerminalProgress() as progress:
         models = request.models(progress)
-        kept = SurveyResults.begin(results, head)
         run(request, models, kept, progress)
     if markdown:
         write_whole(markdown, page_of(kept, _command(request, markdown)))

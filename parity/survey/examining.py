@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,10 @@ class _Bench:
         scenarios = (*SCENARIOS, *((BEYOND,) if has_window(config_of(self.checkpoint.path)) else ()))
         runs = [run for dtype in self.by.dtypes for run in self._runs(self.by.candidate, dtype, scenarios)]
         known = known_of(self.by.candidate, self.checkpoint.model_type)
-        if known:
-            runs = [self._mended(run) if run.exit_code == ExitCode.DIVERGED else run for run in runs]
+        wrong = [run for run in runs if run.exit_code == ExitCode.DIVERGED]
+        if known and wrong:
+            mended = self._mended(wrong)
+            runs = [mended.get((run.dtype, run.scenario), run) for run in runs]
         return {"runs": tuple(runs), "known": tuple(fault.wrong for fault in known)}
 
     def _runs(self, candidate: str, dtype: str, scenarios: Sequence[str]) -> list[SurveyedRun]:
@@ -102,9 +104,17 @@ class _Bench:
         )
         return [surveyed(judgement) for judgement in compare(request, progress=Silent()).judgements]
 
-    def _mended(self, run: SurveyedRun) -> SurveyedRun:
-        (again,) = self._runs(f"{self.by.candidate}@{OPTION}={ALL}", run.dtype, [run.scenario])
-        return run.model_copy(update={"mended": again.exit_code == ExitCode.PARITY})
+    def _mended(self, wrong: Sequence[SurveyedRun]) -> dict[tuple[str, str], SurveyedRun]:
+        """Runs that diverged, with what the edits made of them; the table is another, for an edit renames places."""
+        mended = f"{self.by.candidate}@{OPTION}={ALL}"
+        table = self.table.with_name("mended.toml")
+        learn(self.checkpoint, reference=self.by.reference, candidate=mended, progress=Silent()).table.write(table)
+        found = {}
+        for run in wrong:
+            (again,) = replace(self, table=table)._runs(mended, run.dtype, [run.scenario])
+            is_right = again.exit_code == ExitCode.PARITY
+            found[run.dtype, run.scenario] = run.model_copy(update={"mended": is_right})
+        return found
 
 
 def has_window(config: Mapping[str, Any]) -> bool:

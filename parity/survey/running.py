@@ -9,14 +9,14 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from threading import Lock
 
-from parity.discovery import BACKENDS, REFERENCES, find, is_learnable, with_table
+from parity.discovery import BACKENDS, REFERENCES, find, is_learnable, require, require_dtype, with_table
 from parity.errors import UsageError
 from parity.learning.taps import ANY
 from parity.running.cache import FOLDER
@@ -46,8 +46,17 @@ class SurveyRequest:
     limit: float
 
     def head(self) -> SurveyHead:
-        """What the results are of."""
-        sides = (find(with_table(name, ANY), group) for name, group in self._sides)
+        """What the results are of.
+
+        Raises:
+            UsageError: for a candidate that is not for any model, or does not have an arithmetic.
+        """
+        require(self.by.candidate)
+        if not is_learnable(self.by.candidate):
+            raise UsageError(f"{self.by.candidate} is not for any model: it has no architectures to survey")
+        sides = [find(with_table(name, ANY), group) for name, group in self._sides]
+        for dtype in self.by.dtypes:
+            require_dtype(self.by.candidate, sides[1].dtypes, dtype)
         versions = {name: number for side in sides for name, number in side.versions().items()}
         return SurveyHead(
             reference=self.by.reference,
@@ -65,10 +74,8 @@ class SurveyRequest:
         """The types of model that both sides have.
 
         Raises:
-            UsageError: for a side that is not for any model, or where there are none.
+            UsageError: where there are none, or a side does not say.
         """
-        if not is_learnable(self.by.candidate):
-            raise UsageError(f"{self.by.candidate} is not for any model: there are no architectures to survey")
         both: list[set[str]] = []
         for name, group in self._sides:
             with Party(name, with_table(name, ANY), group=group, progress=progress) as party:
@@ -85,13 +92,16 @@ def survey(request: SurveyRequest, models: Sequence[str], results: SurveyResults
     """Examine every architecture of those that has no result yet."""
     left = [name for name in models if name not in results.by_model]
     desk = _Desk(left, results, progress)
+    examiners = [_Examiner(request) for _ in left[: request.workers]]
     with ThreadPoolExecutor(request.workers) as threads:
-        jobs = [threads.submit(_work, request, desk) for _ in left[: request.workers]]
+        jobs = [threads.submit(_work, examiner, desk) for examiner in examiners]
         try:
             for job in jobs:
                 job.result()
         finally:
-            desk.close()  # an interrupt ends each worker when what it is at is done
+            desk.close()
+            for examiner in examiners:
+                examiner.close()
 
 
 class _Desk:
@@ -99,6 +109,7 @@ class _Desk:
 
     def __init__(self, left: Sequence[str], results: SurveyResults, progress: Progress) -> None:
         self._lock, self._left, self._results, self._progress = Lock(), deque(left), results, progress
+        self._closed = False
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -112,22 +123,23 @@ class _Desk:
 
     def hand_in(self, result: Surveyed) -> None:
         with self._lock:
-            self._results.add(result)
+            if not self._closed:  # else it was ended in the middle of its work
+                self._results.add(result)
 
     def close(self) -> None:
         with self._lock:
+            self._closed = True
             self._left.clear()
 
 
-def _work(request: SurveyRequest, desk: _Desk) -> None:
-    """One worker: a process that examines one architecture after the other; a new one where that process ends."""
-    with closing(_Examiner(request)) as examiner:
-        for model in desk:
-            desk.hand_in(examiner.examined(model))
+def _work(examiner: _Examiner, desk: _Desk) -> None:
+    """Examine one architecture after the other."""
+    for model in desk:
+        desk.hand_in(examiner.examined(model))
 
 
 class _Examiner:
-    """A process that examines. Its parties are processes of their own, and end with it."""
+    """A process that examines, or a new one where that ended; its parties have their own, and end with it."""
 
     def __init__(self, request: SurveyRequest) -> None:
         self._request = request
@@ -143,7 +155,7 @@ class _Examiner:
         try:
             if self._pipe.poll(self._request.limit):
                 return Surveyed.model_validate_json(self._pipe.recv())
-        except EOFError:
+        except (EOFError, OSError):
             failure = "the process that examined it ended"
         self.close()
         return Surveyed(model=model, stage="examine", failure=failure, seconds=round(time.monotonic() - began, 1))
@@ -157,11 +169,11 @@ class _Examiner:
 
     def close(self) -> None:
         """End the process, whatever it is doing."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.join()
             self._pipe.close()
-            self._process = None
 
 
 def _serve(pipe: Connection, by: Examination) -> None:

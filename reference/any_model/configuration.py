@@ -70,6 +70,7 @@ SIZES: Mapping[str, Any] = {
     "mamba_dt_rank": 11,
     "time_step_rank": 11,
     "use_mamba_kernels": False,
+    "position_embedding_type": "rope",
     "linear_num_key_heads": 2,
     "linear_num_value_heads": 4,
     "linear_num_heads": 4,

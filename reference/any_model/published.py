@@ -17,13 +17,13 @@ DROPPED: Mapping[str, Any] = {
     "mlp_bias": False,
     "post_norm": False,
     "qk_norm": True,
-    "rope_scaling": None,
     "shared_intermediate_size": 0,
     "first_k_dense_replace": 0,
     "moe_layer_freq": 1,
     "partial_rotary_factor": 1.0,
     "topk_method": "noaux_tc",
     "scoring_func": "sigmoid",
+    "rope_theta": 10000.0,
     "attention_method": "MLA",
     "zero_expert_type": "identity",
     "mla_scale_q_lora": True,
@@ -56,8 +56,9 @@ def _rotary(rotary: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: full[key] for key in ("rope_theta", "partial_rotary_factor") if key in full}
     if "rope_theta" in sliding:
         found["rope_local_base_freq"] = found["swa_rope_theta"] = sliding["rope_theta"]
-    if full is rotary and full.get("rope_type", "default") != "default":
-        found["rope_scaling"] = {**full, "type": full["rope_type"]}
+    if full is rotary:  # of several kinds of layer it would be read in place of all
+        scaled = full.get("rope_type", "default") != "default"
+        found["rope_scaling"] = {**full, "type": full["rope_type"]} if scaled else None
     return found
 
 

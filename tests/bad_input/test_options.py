@@ -102,6 +102,16 @@ COMMANDS = {
     "calibrate --markdown .": "name a file",
     "calibrate --markdown /dev/null/x": "give another folder",
     "calibrate --score /nowhere": "no scores",
+    "survey": "Missing argument",
+    "survey nope": "installed:",
+    "survey mlx": "is not for any model",
+    "survey mlx-lm,mlx": "PACKAGE",
+    "survey mlx-lm --workers 0": "greater",
+    "survey mlx-lm --limit 0": "greater",
+    "survey mlx-lm --dtype int8": "int8",
+    "survey mlx-lm --markdown .": "name a file",
+    "survey mlx-lm --results /dev/null/x": "give another folder",
+    "survey mlx-lm --results /etc/passwd": "holds no results of a survey",
 }
 """Whole command lines, and what the line says."""
 FILE = "a\U0001f600b"

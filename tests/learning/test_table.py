@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from parity.errors import StaleTrace, UsageError
 from parity.learning.layout import Rearrangement
+from parity.learning.learn import Learned
 from parity.learning.places import family, in_layers, layer_of, step_name
 from parity.learning.table import LearnedTable, Origin, TableRow, ranges, read_ranges
+from parity.report.console import console
+from parity.report.learned import print_learned
 
 ORIGIN = Origin(backend="toy", versions={"numpy": "2.0"}, sources={"toy.model": "0123"})
 LAYERED = TableRow(
@@ -32,6 +37,17 @@ def test_what_is_written_reads_back(tmp_path):
     TABLE.write(tmp_path / "toy.toml")
     assert LearnedTable.read(tmp_path / "toy.toml") == TABLE
     assert [path.name for path in tmp_path.iterdir()] == ["toy.toml"]
+
+
+def test_what_could_not_be_woven_is_printed():
+    """With the pairs that did not hold: the first of them, and how many more there are."""
+    learned = Learned(TABLE, (9, 8), 7, (), tuple(f"toy:f{number}: it is a generator" for number in range(7)))
+    with (out := console(io.StringIO())).capture() as captured:
+        print_learned(learned, Path("toy.toml"), out)
+    lines = captured.get().splitlines()
+    assert [line for line in lines if "f0" in line] == ["not woven  toy:f0: it is a generator"]
+    assert "           and 2 more" in lines
+    assert "dropped" not in captured.get()
 
 
 def test_the_contract_is_in_execution_order():
