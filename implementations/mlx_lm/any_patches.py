@@ -44,7 +44,30 @@ _BOTH_MASKS = (
 )
 _TURNED = "mx.fast.rope({0}, {1}, traditional=True, base=self.rope.base, scale=1.0, offset=cache.offset)"
 
+_CHOSEN = "mx.argpartition(-gates, kth=k - 1, axis=-1)"
+_TAKEN, _SCORED = "mx.take_along_axis(gates, inds, axis=-1)", "mx.softmax(scores, axis=-1, precise=True)"
+
 PATCHES: Mapping[str, tuple[Patch, ...]] = {
+    "ernie4_5_moe": (
+        Patch(
+            name="correction-bias",
+            wrong="`e_score_correction_bias` is dropped while the checkpoint is loaded: experts are chosen by their "
+            "scores alone; in the reference by scores and bias.",
+            edits=(
+                Edit(
+                    "mlx_lm.models.ernie4_5_moe:Model.sanitize",
+                    "remove_patterns = [",
+                    "[setattr(self.layers[int(key.split('.')[2])].mlp, '_bias', value.reshape(-1))"
+                    " for key, value in weights.items() if 'e_score_correction_bias' in key]; remove_patterns = [",
+                ),
+                Edit(
+                    "mlx_lm.models.ernie4_5_moe:Ernie4_5_MoeMLP.__call__",
+                    _CHOSEN,
+                    _CHOSEN.replace("-gates", "-(gates + self._bias)"),
+                ),
+            ),
+        ),
+    ),
     "gemma": (_gelu("mlx_lm.models.gemma:MLP.__call__", GELU, TANH, _EXACT),),
     "gemma2": (
         Patch(
@@ -93,6 +116,21 @@ PATCHES: Mapping[str, tuple[Patch, ...]] = {
         ),
     ),
     "gpt_neox": (_gelu("mlx_lm.models.gpt_neox:MLP.__call__", TANH, GELU, _APPROXIMATE),),
+    "jamba": (
+        Patch(
+            name="router-softmax",
+            wrong="The scores of the chosen experts are a softmax over these alone; in the reference over all experts, "
+            "and what is chosen is not made to sum to 1.",
+            edits=(
+                Edit(
+                    "mlx_lm.models.jamba:JambaSparseMoeBlock.__call__",
+                    _TAKEN,
+                    _TAKEN.replace("gates", "mx.softmax(gates, axis=-1, precise=True)"),
+                ),
+                Edit("mlx_lm.models.jamba:JambaSparseMoeBlock.__call__", _SCORED, "scores"),
+            ),
+        ),
+    ),
     "mixtral": (_unwindowed("mlx_lm.models.mixtral:MixtralModel.__call__"),),
     "phi3": (_unwindowed("mlx_lm.models.phi3:Phi3Model.__call__"),),
     "starcoder2": (

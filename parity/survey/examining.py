@@ -48,18 +48,23 @@ class Examination:
 
 def examine(model: str, by: Examination) -> Surveyed:
     """Draw, learn, judge; what fails is said, and what was found before stays."""
-    began, found, stage = time.monotonic(), Surveyed(model=model), "draw"
+    began, found, stage, at = time.monotonic(), Surveyed(model=model), "draw", ""
     try:
         with small_checkpoint(model, by.reference, Silent()) as checkpoint, scratch() as folder:
-            stage, table = "learn", folder / "table.toml"
+            stage, table, at = "learn", folder / "table.toml", str(checkpoint.path)
             learned = learn(checkpoint, reference=by.reference, candidate=by.candidate, progress=Silent())
             learned.table.write(table)
             stage, found = "judge", found.model_copy(update=_learned(learned))
             found = found.model_copy(update=_Bench(checkpoint, table, by).results())
     except Exception as error:  # the survey goes on with the next architecture, whatever this one throws
         said = str(error) if isinstance(error, ParityError) else f"{type(error).__name__}: {error}"
-        found = found.model_copy(update={"stage": stage, "failure": " ".join(said.split())})
+        found = found.model_copy(update={"stage": stage, "failure": " ".join(_anywhere(said, at).split())})
     return found.model_copy(update={"seconds": round(time.monotonic() - began, 1)})
+
+
+def _anywhere(message: str, at: str) -> str:
+    """A message without the folder that the checkpoint was drawn in, which is another each time."""
+    return message.replace(at, Path(at).name) if at else message
 
 
 def _learned(learned: Learned) -> dict[str, Any]:

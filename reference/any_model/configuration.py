@@ -97,6 +97,8 @@ KINDS = (
 """Of these, the keys that say which layers there are: places of a table are in layers, so a reduced model has all."""
 OTHER_SENSES = {"vision_config", "audio_config"}
 """Parts of a configuration that say that a model has more than text."""
+GROUPS = {"n_groups", "mamba_n_groups"}
+"""Of a recurrence; where there is usually one, some ports know no others."""
 ROTARY = 0.4
 """The part of a head that is rotated, where not all of it is: 8 of 20 numbers, an even count."""
 
@@ -125,7 +127,7 @@ def small(model_type: str) -> PreTrainedConfig:
 
 def _fitting(sizes: dict[str, Any], usual: Mapping[str, Any]) -> dict[str, Any]:
     """Sizes that fit each other as they do in the usual configuration."""
-    found = dict(sizes)
+    found = {key: 1 if key in GROUPS and usual.get(key) == 1 else value for key, value in sizes.items()}
     if "kv_lora_rank" in sizes:  # keys of all heads are made of one latent
         found["num_key_value_heads"] = sizes["num_attention_heads"]
     if "qk_rope_head_dim" in sizes and usual.get("head_dim") == usual["qk_rope_head_dim"]:
