@@ -16,9 +16,10 @@ Written by `{command}`; do not edit.
 
 Every text architecture that both installed packages have ({versions}), as they say themselves; no list was written by
 hand. Of each a small random checkpoint is drawn, the contract is learned of it ([how](any-model.md)), and the port is
-judged in `decode` (a prefill and eight decode steps), in `batch` (three rows of unequal length) and, where it has a
-window, in `long`, beyond it; each in {dtypes}. Nothing here was trained: a divergence says that the two compute
-different numbers from the same weights and configuration, not what that does to a text.
+judged in `batch` (three left-padded rows of unequal length), in `long` (one row; where the model has a window, twice as
+many tokens as that) and, where it has one, in `one-shot` (a row within it). The first two go on for two decode steps;
+all are run in {dtypes}. Nothing here was trained: a divergence says that the two compute different numbers from the
+same weights and configuration, not what that does to a text.
 
 {totals}
 

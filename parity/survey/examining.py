@@ -23,10 +23,11 @@ from parity.running.progress import Silent
 from parity.scratch import scratch
 from parity.survey.result import Surveyed, SurveyedRun
 
-SCENARIOS = ("decode", "batch")
-"""What every architecture is judged in: prefill and decode steps, and rows of unequal length."""
-BEYOND = "long"
-"""What one with a window is judged in besides: twice as many tokens as the window has."""
+SCENARIOS = ("batch", "long")
+"""What every architecture is judged in, each a prefill and two decode steps: three rows of unequal length, and a row
+that has twice as many tokens as the window, where there is one."""
+WITHIN = "one-shot"
+"""What one with a window is judged in besides: a row within it."""
 NAMED = 3
 """Missing steps that are named at most."""
 
@@ -88,7 +89,8 @@ class _Bench:
 
     def results(self) -> dict[str, Any]:
         """The runs, and again those that diverged with what is known of the package edited."""
-        scenarios = (*SCENARIOS, *((BEYOND,) if has_window(config_of(self.checkpoint.path)) else ()))
+        within = (WITHIN,) if has_window(config_of(self.checkpoint.path)) else ()
+        scenarios = (*within, *SCENARIOS)
         runs = [run for dtype in self.by.dtypes for run in self._runs(self.by.candidate, dtype, scenarios)]
         known = known_of(self.by.candidate, self.checkpoint.model_type)
         wrong = [run for run in runs if run.exit_code == ExitCode.DIVERGED]

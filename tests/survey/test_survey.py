@@ -120,6 +120,6 @@ def test_an_architecture_is_judged_and_its_divergence_proven(tmp_path):
     assert "transformers makes no small configuration" in absent.failure
     assert outcome(gemma) == "diverged, proven"
     assert {one.scenario: one.first for one in gemma.runs} == dict.fromkeys(
-        ("decode", "batch", "long"), "model.embed_tokens"
+        ("one-shot", "batch", "long"), "model.embed_tokens"
     )
     assert gemma.bridged == 1
