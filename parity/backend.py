@@ -75,6 +75,8 @@ class Backend(ABC):
         hidden: steps that it computes where no tap can stand, or not at all: their names, with ``*`` for any text, and
             the reason. Such a step is counted as not observable, never as compared. One that depends on what is loaded
             is told by the instance.
+        forks: whether its workers are forked from a process that has imported it, as a reference's are: to import it
+            starts no thread.
         tensors: translation between its tensors and NumPy's.
     """
 
@@ -82,6 +84,7 @@ class Backend(ABC):
     dtypes: ClassVar[tuple[str, ...]]
     options: ClassVar[Mapping[str, str]] = {}
     hidden: Mapping[str, str] = MappingProxyType({})
+    forks: ClassVar[bool] = False
     tensors: Tensors
 
     @classmethod

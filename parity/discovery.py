@@ -43,6 +43,11 @@ class Choice:
         """What reports call it."""
         return self.name + self.suffix
 
+    @property
+    def served(self) -> str:
+        """What is imported for it, whatever its options are: its class depends on whether there is a table."""
+        return self.name + (f"@{TABLE}=*" if any(name == TABLE for name, _ in self.options) else "")
+
     def group(self, group: str) -> str:
         """The group of entry points that it is looked up in."""
         return group + OF_ANY_MODEL if any(name == TABLE for name, _ in self.options) else group

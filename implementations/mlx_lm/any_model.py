@@ -44,6 +44,7 @@ class Backend(backend.Backend, Learnable):
         TABLE: MEANING,
         OPTION: f"mend what is known of this type of model: NAME, several with + between, {ALL}",
     }
+    forks: ClassVar[bool] = True
     edits: Sequence[Edit] = ()
     """Changes of the source that are in force while it runs."""
 
@@ -63,6 +64,11 @@ class Backend(backend.Backend, Learnable):
     def environment(cls) -> Mapping[str, str]:
         """That of our own MLX backend: an optimised BLAS, and float32 products that are float32's."""
         return Mlx.environment()
+
+    @classmethod
+    def preload(cls) -> None:
+        """The package, which imports transformers."""
+        from implementations.mlx_lm import any_loading  # noqa: F401
 
     @classmethod
     def versions(cls) -> Mapping[str, str]:

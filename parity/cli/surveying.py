@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from parity.cli.options import Dtypes, Page, names, one_name
-from parity.errors import ExitCode
+from parity.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from parity.survey.result import SurveyResults
@@ -49,15 +50,18 @@ def survey(
     from parity.survey.running import survey as run
 
     port, true = one_name(package, "PACKAGE"), one_name(reference, "--reference")
-    request = SurveyRequest(Examination(true, port, names(dtype, "--dtype")), only, workers, limit)
+    request = SurveyRequest(Examination(true, port, names(dtype, "--dtype")), workers, limit)
     head = request.head()
     prepare(results.parent)
     kept = SurveyResults.begin(results, head)
     with TerminalProgress() as progress:
         models = request.models(progress)
-        run(request, models, kept, progress)
+        wanted = [model for model in models if fnmatchcase(model, only)]
+        if not wanted:
+            raise UsageError(f"no type of model that both {true} and {port} have is like {only!r}")
+        run(request, wanted, kept, progress)
     if markdown:
-        write_whole(markdown, page_of(kept, _command(request, markdown)))
+        write_whole(markdown, page_of(kept, models, _command(request, markdown)))
     return _print(kept)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from parity.report.markdown import code, text
 from parity.report.numbers import count, ratio
@@ -35,8 +35,14 @@ $ parity compare --reference {reference} --candidates {candidate} --model checkp
 ```"""
 
 
-def markdown(results: SurveyResults, command: str) -> str:
-    """The page."""
+def markdown(results: SurveyResults, models: Sequence[str], command: str) -> str:
+    """The page.
+
+    Args:
+        results: what was found until now.
+        models: all types of model that both have.
+        command: that wrote it.
+    """
     found = [*results.by_model.values()]
     lines = [_introduction(results, command), "", *_table(found, results.head.dtypes), ""]
     if wrong := [one for one in found if one.diverged]:
@@ -45,6 +51,8 @@ def markdown(results: SurveyResults, command: str) -> str:
         lines += ["## Runs without a verdict", "", *_unfinished(left)]
     if missing := [one for one in found if not one.judged and not one.runs]:
         lines += ["## Not judged", "", *_missing(missing)]
+    if left := [model for model in models if model not in results.by_model]:
+        lines += ["## Not run yet", "", f"{count(len(left), 'architecture')}: {', '.join(map(code, left))}.", ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

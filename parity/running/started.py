@@ -214,23 +214,24 @@ def end_group(pid: int) -> None:
 
 
 def _is_forked(start: Start) -> bool:
-    """Whether it is an installed reference, judged or true, and the system one where a fork is safe.
+    """Whether it is installed and a reference, judged or true, or says so; and the system one where a fork is safe.
 
     Options that it does not have are refused before anything is imported, so by a worker that starts alone.
     """
-    target = available(start.group).get(Choice.parse(start.backend).name)
-    if sys.platform != "linux" or target not in available(REFERENCES).values():
+    choice = Choice.parse(start.backend)
+    target = available(choice.group(start.group)).get(choice.name)
+    if sys.platform != "linux" or target is None:
         return False
     try:
-        find(start.backend, start.group)
+        found = find(start.backend, start.group)
     except ParityError:
         return False
-    return True
+    return found.forks or target in available(REFERENCES).values()
 
 
 def _server(start: Start) -> ForkServer:
     """The server of that reference and environment."""
-    name = Choice.parse(start.backend).name
+    name = Choice.parse(start.backend).served
     key = json.dumps([name, start.group, start.variables()], sort_keys=True)
     with _LOCK:
         if (found := _SERVERS.get(key)) and found.process.poll() is None:

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from threading import Lock
@@ -35,13 +34,11 @@ class SurveyRequest:
 
     Attributes:
         by: the two sides, and the arithmetics.
-        only: types of model, ``*`` for any text.
         workers: architectures that are examined at the same time.
         limit: seconds that each may take.
     """
 
     by: Examination
-    only: str
     workers: int
     limit: float
 
@@ -80,11 +77,9 @@ class SurveyRequest:
         for name, group in self._sides:
             with Party(name, with_table(name, ANY), group=group, progress=progress) as party:
                 both.append(set(party.call("architectures")))
-        found = sorted(name for name in set.intersection(*both) if fnmatchcase(name, self.only))
+        found = sorted(set.intersection(*both))
         if not found:
-            raise UsageError(
-                f"no type of model like {self.only!r} is in both {self.by.reference} and {self.by.candidate}"
-            )
+            raise UsageError(f"{self.by.reference} and {self.by.candidate} have no type of model in common")
         return found
 
 

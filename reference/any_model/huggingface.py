@@ -55,6 +55,7 @@ class Reference(backend.Reference, Learnable):
     dtypes: ClassVar[tuple[str, ...]] = ("float64", "float32", "bfloat16", "float16", *available())
     scenarios: ClassVar[Mapping[str, str]] = MEANINGS
     options: ClassVar[Mapping[str, str]] = {TABLE: MEANING}
+    forks: ClassVar[bool] = True
 
     def __init__(self, model: PreTrainedModel, checkpoint: Path, dtype: str, table: str) -> None:
         from reference.common.arithmetics import arithmetic, prepare

@@ -81,7 +81,8 @@ def test_the_page_says_what_diverged_and_whether_it_is_proven(tmp_path):
             found(run(), run(ExitCode.UNAVAILABLE, scenario="batch", why="crashed at x"), model="d"),
         ],
     )
-    page = markdown(results, "parity survey port")
+    page = markdown(results, ["a", "b", "c", "d", "e"], "parity survey port")
+    assert "1 architecture: `e`." in page
     assert "| `a` | diverged, proven |" in page
     assert "| `b` | diverged, unproven |" in page
     assert "### b: unproven" in page
@@ -101,7 +102,7 @@ def test_an_examination_that_takes_too_long_is_ended(tmp_path):
     """The next architecture gets a new process."""
     by = Examination("transformers", "mlx-lm", ("float32",))
     results = SurveyResults(tmp_path / "survey.jsonl", HEAD)
-    survey(SurveyRequest(by, "*", 1, 0.01), ["llama", "qwen3"], results, Silent())
+    survey(SurveyRequest(by, 1, 0.01), ["llama", "qwen3"], results, Silent())
     assert {one.model: one.failure for one in results.found} == dict.fromkeys(
         ("llama", "qwen3"), "no result after 0.01 s"
     )
@@ -114,7 +115,7 @@ def test_an_architecture_is_judged_and_its_divergence_proven(tmp_path):
     pytest.importorskip("mlx_lm")
     by = Examination("transformers", "mlx-lm", ("float32",))
     results = SurveyResults(tmp_path / "survey.jsonl", HEAD)
-    survey(SurveyRequest(by, "*", 1, 600), ["nonsense", "gemma3_text"], results, Silent())
+    survey(SurveyRequest(by, 1, 600), ["nonsense", "gemma3_text"], results, Silent())
     absent, gemma = results.found
     assert outcome(absent) == "not judged: draw"
     assert "transformers makes no small configuration" in absent.failure
