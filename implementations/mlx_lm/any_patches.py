@@ -47,7 +47,23 @@ _TURNED = "mx.fast.rope({0}, {1}, traditional=True, base=self.rope.base, scale=1
 _CHOSEN = "mx.argpartition(-gates, kth=k - 1, axis=-1)"
 _TAKEN, _SCORED = "mx.take_along_axis(gates, inds, axis=-1)", "mx.softmax(scores, axis=-1, precise=True)"
 
+_INDEXER = (
+    Patch(
+        name="indexer-epsilon",
+        wrong="The epsilon of the indexer's LayerNorm is the framework's, 1e-5; the reference's is 1e-6.",
+        edits=(
+            Edit(
+                "mlx_lm.models.deepseek_v32:Indexer.__call__",
+                "self.k_norm(k)",
+                "mx.fast.layer_norm(k, self.k_norm.weight, self.k_norm.bias, 1e-6)",
+            ),
+        ),
+    ),
+)
+
 PATCHES: Mapping[str, tuple[Patch, ...]] = {
+    "deepseek_v32": _INDEXER,
+    "glm_moe_dsa": _INDEXER,
     "ernie4_5_moe": (
         Patch(
             name="correction-bias",

@@ -47,8 +47,8 @@ def markdown(results: SurveyResults, models: Sequence[str], command: str) -> str
     lines = [_introduction(results, command), "", *_table(found, results.head.dtypes), ""]
     if wrong := [one for one in found if one.diverged]:
         lines += ["## Divergences", "", *_divergences(wrong)]
-    if left := [one for one in found if any(run not in one.diverged and run.why for run in one.runs)]:
-        lines += ["## Runs without a verdict", "", *_unfinished(left)]
+    if ended := [one for one in found if any(run not in one.diverged and run.why for run in one.runs)]:
+        lines += ["## Runs without a verdict", "", *_unfinished(ended)]
     if missing := [one for one in found if not one.judged and not one.runs]:
         lines += ["## Not judged", "", *_missing(missing)]
     if left := [model for model in models if model not in results.by_model]:
