@@ -16,6 +16,7 @@ from parity.diagnosis.earlier import Value
 from parity.diagnosis.gains import gains
 from parity.diagnosis.generic import generic
 from parity.diagnosis.hypothesis import choose, fit
+from parity.diagnosis.norms import _epsilon
 from parity.diagnosis.numerals import span
 from parity.diagnosis.rotations import PAIRS, rotations
 from parity.diagnosis.softmax import softmax
@@ -311,3 +312,11 @@ def test_heads_share_keys_in_one_of_two_orders():
     for tiled, order in ((False, [0, 0, 1, 1]), (True, [0, 1, 0, 1])):
         alone = Attention(queries, keys[:, order], values[:, order], None, math.sqrt(1 / 8)).context()
         assert np.allclose(Attention(queries, keys, values, None, math.sqrt(1 / 8), tiled=tiled).context(), alone)
+
+
+def test_a_product_with_a_constant_is_no_norm():
+    """As an embedding that is scaled: an epsilon of millions would explain it, and what it is called."""
+    x = np.random.default_rng(0).normal(size=(12, 40)) * np.linspace(0.5, 2, 12)[:, None]
+    power = np.square(x).mean(1)
+    assert _epsilon(x, x * 11.0, power) is None
+    assert _epsilon(x, x / np.sqrt(power + 1e-3)[:, None], power) == pytest.approx(1e-3)
