@@ -14,11 +14,13 @@ INTRODUCTION = """\
 
 Written by `{command}`; do not edit.
 
-Every text architecture that both installed packages have ({versions}), as they say themselves; no list was written by
-hand. Of each a small random checkpoint is drawn, the contract is learned of it ([how](any-model.md)), and the port is
-judged in `batch` (three left-padded rows of unequal length), in `long` (one row; where the model has a window, twice as
-many tokens as that) and, where it has one, in `one-shot` (a row within it). The first two go on for two decode steps;
-all are run in {dtypes}. Nothing here was trained: a divergence says that the two compute different numbers from the
+Of {versions}.
+
+Every text architecture that both installed packages have, as they say themselves; no list was written by hand. A
+small random checkpoint is drawn of each, the contract learned of it ([how](any-model.md)), and the port judged in
+`batch` (three left-padded rows of unequal length), in `long` (one row; where the model has a window, twice as many
+tokens as that) and, where it has one, in `one-shot` (a row within it). The first two go on for two decode steps; all
+are run in {dtypes}. Nothing here was trained: a divergence says that the two compute different numbers from the
 same weights and configuration, not what that does to a text.
 
 {totals}
@@ -44,27 +46,29 @@ def markdown(results: SurveyResults, models: Sequence[str], command: str) -> str
         command: that wrote it.
     """
     found = [*results.by_model.values()]
-    lines = [_introduction(results, command), "", *_table(found, results.head.dtypes), ""]
+    left = [model for model in models if model not in results.by_model]
+    lines = [_introduction(results, len(left), command), "", *_table(found, results.head.dtypes), ""]
     if wrong := [one for one in found if one.diverged]:
         lines += ["## Divergences", "", *_divergences(wrong)]
     if ended := [one for one in found if any(run not in one.diverged and run.why for run in one.runs)]:
         lines += ["## Runs without a verdict", "", *_unfinished(ended)]
     if missing := [one for one in found if not one.judged and not one.runs]:
         lines += ["## Not judged", "", *_missing(missing)]
-    if left := [model for model in models if model not in results.by_model]:
+    if left:
         lines += ["## Not run yet", "", f"{count(len(left), 'architecture')}: {', '.join(map(code, left))}.", ""]
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _introduction(results: SurveyResults, command: str) -> str:
+def _introduction(results: SurveyResults, left: int, command: str) -> str:
     head = results.head
+    lines = [*totals(results), *([f"not run yet: {left}"] if left else [])]
     return INTRODUCTION.format(
         candidate=head.candidate,
         reference=head.reference,
         command=command,
         versions=", ".join(f"{name} {number}" for name, number in head.versions.items()),
         dtypes=" and ".join(head.dtypes),
-        totals="\n".join(f"- {line}" for line in totals(results)),
+        totals="\n".join(f"- {line}" for line in lines),
     )
 
 
@@ -98,7 +102,7 @@ def _worst(word: str, runs: Iterable[SurveyedRun]) -> str:
 def _divergences(found: Iterable[Surveyed]) -> Iterator[str]:
     for one in found:
         yield from (f"### {one.model}: {'proven' if one.proven else 'unproven'}", "")
-        yield from (f"{text(known)}" for known in one.known if one.known)
+        yield from one.known
         yield from ("", *_firsts(one), "") if one.known else (*_firsts(one), "")
 
 

@@ -23,9 +23,9 @@ from parity.running.progress import Silent
 from parity.scratch import scratch
 from parity.survey.result import Surveyed, SurveyedRun
 
-SCENARIOS = ("batch", "long")
-"""What every architecture is judged in, each a prefill and two decode steps: three rows of unequal length, and a row
-that has twice as many tokens as the window, where there is one."""
+SCENARIOS = ("long", "batch")
+"""What every architecture is judged in, each a prefill and two decode steps: a row that has twice as many tokens as the
+window, where there is one, and three rows of unequal length, last, for what crashes is run no more."""
 WITHIN = "one-shot"
 """What one with a window is judged in besides: a row within it."""
 NAMED = 3
