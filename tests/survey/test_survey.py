@@ -109,6 +109,19 @@ def test_an_examination_that_takes_too_long_is_ended(tmp_path):
     assert [json.loads(line)["stage"] for line in results.path.read_text().splitlines()] == ["examine"] * 2
 
 
+def test_caches_of_recurrences_are_padded_too():
+    """The package's own call for them knows padding on the right alone, and fails with padding on the left."""
+    cache = pytest.importorskip("mlx_lm.models.cache")
+    from implementations.mlx_lm.caches import caches
+
+    class Hybrid:
+        def make_cache(self):
+            return [cache.ArraysCache(2), cache.CacheList(cache.ArraysCache(2), cache.KVCache()), cache.KVCache()]
+
+    alone, both, attention = caches(Hybrid(), (0, 5, 2))
+    assert [one.left_padding.tolist() for one in (alone, *both.caches, attention)] == [[0, 5, 2]] * 4
+
+
 def test_an_architecture_is_judged_and_its_divergence_proven(tmp_path):
     """mlx-lm's Gemma 3 rounds the embedding's scale. What transformers does not have is said, and the rest goes on."""
     pytest.importorskip("transformers")
