@@ -135,9 +135,8 @@ class Worker:
 
     def do_origin(self, job: Job) -> Any:
         """The versions of the loaded backend's libraries, a digest of each source file, and what is not woven."""
-        found = require_learnable(self._loaded)
-        said = {"versions": dict(self._loaded.versions()), "sources": dict(found.sources())}
-        return said | {"unwoven": list(found.unwoven)}
+        found, versions = require_learnable(self._loaded), dict(self._loaded.versions())
+        return {"versions": versions, "sources": dict(found.sources()), "unwoven": list(found.unwoven)}
 
     def do_tap_by(self, job: Job) -> None:
         """Tap every place, and the steps of a table."""
