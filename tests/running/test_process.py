@@ -70,7 +70,9 @@ def verdict(tmp_path, candidate, **fields):
 
 
 def test_there_is_nothing_to_read(tmp_path):
-    assert verdict(tmp_path, "tests.misbehaving:Reading").endswith("RuntimeError: there was nothing to read")
+    assert verdict(tmp_path, "tests.misbehaving:Reading").endswith(
+        "RuntimeError: there was nothing to read; PARITY_DEBUG=1 shows its traceback"
+    )
 
 
 def test_what_is_stuck_is_ended(tmp_path, noted):
