@@ -101,6 +101,20 @@ PATCHES: Mapping[str, tuple[Patch, ...]] = {
                 ),
             ),
         ),
+        Patch(
+            name="batch-mask",
+            wrong="The mask of a batch, a row for each text, lies along the key heads, for scores have an axis more: each "
+            "head sees what another text may see; in the reference each text what it may.",
+            reached="Batches with as many rows as there are key heads; with others it fails.",
+            edits=(
+                Edit(
+                    "mlx_lm.models.gemma2:Attention.__call__",
+                    "scores = mx.tanh(",
+                    "mask = mask[:, :, None] if self.repeats > 1 and mask is not None and mask.ndim == 4 else mask; "
+                    "scores = mx.tanh(",
+                ),
+            ),
+        ),
     ),
     "gemma3_text": (
         Patch(
