@@ -103,8 +103,8 @@ PATCHES: Mapping[str, tuple[Patch, ...]] = {
         ),
         Patch(
             name="batch-mask",
-            wrong="The mask of a batch, a row for each text, lies along the key heads, for scores have an axis more: each "
-            "head sees what another text may see; in the reference each text what it may.",
+            wrong="Scores have an axis more than the mask of a batch, whose rows so lie along the key heads: each head "
+            "sees what some other text may see; in the reference each text what it may.",
             reached="Batches with as many rows as there are key heads; with others it fails.",
             edits=(
                 Edit(
