@@ -1,21 +1,16 @@
-"""What became of one judgement, as a line of a file that grows while a calibration runs.
-
-The first line says what the rest are results of; a calibration that is started again goes on behind the last one.
-"""
+"""What became of one judgement, as a line of a file that grows while a calibration runs."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field
 
-from parity.errors import ExitCode, UsageError
+from parity.errors import ExitCode
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Status, StepVerdict
+from parity.results_file import ResultsFile, ResultsLine
 from parity.scenario import Drawn
 
 FORMAT = "parity-calibration"
@@ -25,12 +20,7 @@ RESULTS_VERSION = 1
 Fields = dict[str, Any]
 
 
-class _Strict(BaseModel):
-    # JSON has no infinity, and a ratio may be infinite: an integer step that differs has no floor.
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
-
-
-class Head(_Strict):
+class Head(ResultsLine):
     """What the results of a file are of."""
 
     format: str = FORMAT
@@ -45,7 +35,7 @@ class Head(_Strict):
     allowed: float
 
 
-class WorstStep(_Strict):
+class WorstStep(ResultsLine):
     """The step with the largest ratio of one kind of run.
 
     Attributes:
@@ -59,7 +49,7 @@ class WorstStep(_Strict):
     whole: float
 
 
-class Result(_Strict):
+class Result(ResultsLine):
     """One judgement of a candidate that is right.
 
     Attributes:
@@ -84,7 +74,7 @@ class Result(_Strict):
     media: tuple[str, ...] = ()
     faint: bool = False
     exit_code: int = 0
-    counts: dict[str, int] = {}
+    counts: dict[str, int] = Field(default_factory=dict)
     lockstep: WorstStep | None = None
     free: WorstStep | None = None
     coarse: WorstStep | None = None
@@ -149,57 +139,10 @@ def described(drawn: Drawn) -> Fields:
     return {"scenario": drawn.scenario, "prompt": drawn.prompt, "media": drawn.shown}
 
 
-class Results:
-    """The results of one calibration, kept in a file.
+class Results(ResultsFile[Head, Result]):
+    """The results of one calibration."""
 
-    Attributes:
-        head: what they are of.
-        found: all of them, in the order in which they were written.
-    """
-
-    def __init__(self, path: Path, head: Head, found: Iterable[Result] = ()) -> None:
-        self.path, self.head, self.found = path, head, list(found)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a file; its last line may have been cut off in the middle of being written.
-
-        Raises:
-            UsageError: when it cannot be read or holds something else.
-        """
-        try:
-            first, *lines = path.read_text(encoding="utf-8").splitlines()
-            whole = lines if not lines or _is_json(lines[-1]) else lines[:-1]
-            return cls(path, Head.model_validate_json(first), [Result.model_validate_json(line) for line in whole])
-        except (OSError, ValueError) as error:
-            what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-            raise UsageError(f"{path} holds no results of a calibration: {what}") from error
-
-    @classmethod
-    def begin(cls, path: Path, head: Head) -> Self:
-        """Go on with the results of that file, or begin it.
-
-        Raises:
-            UsageError: when they are of something else.
-        """
-        if not path.exists():
-            path.write_text(head.model_dump_json() + "\n", encoding="utf-8")
-            return cls(path, head)
-        results = cls.read(path)
-        for what in Head.model_fields:
-            there, here = getattr(results.head, what), getattr(head, what)
-            if there != here:
-                raise UsageError(f"{path} is of another {what}, {there} and not {here}; remove it or name another file")
-        path.write_text("".join(f"{line.model_dump_json()}\n" for line in (head, *results.found)), encoding="utf-8")
-        return results
-
-    def add(self, results: Sequence[Result]) -> None:
-        """Write the results of a draw, all or, where the machine fails, the first of them."""
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write("".join(f"{result.model_dump_json()}\n" for result in results))
-            stream.flush()
-            os.fsync(stream.fileno())
-        self.found += results
+    what, heads, lines = "a calibration", Head, Result
 
     @property
     def judged(self) -> tuple[Result, ...]:
@@ -210,11 +153,3 @@ class Results:
     def draws(self) -> frozenset[int]:
         """Numbers of the draws that are done."""
         return frozenset(result.draw for result in self.found)
-
-
-def _is_json(line: str) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True

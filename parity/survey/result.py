@@ -1,30 +1,17 @@
-"""What a survey found of one architecture, as a line of a file that grows while it runs.
-
-The first line says what the rest are results of; a survey that is started again goes on behind the last one.
-"""
+"""What a survey found of one architecture, as a line of a file that grows while it runs."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Self
+from collections.abc import Mapping
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from parity.errors import ExitCode, UsageError
+from parity.errors import ExitCode
+from parity.results_file import ResultsFile, ResultsLine
 
 FORMAT = "parity-survey"
 SURVEY_VERSION = 1
 
 
-class _Strict(BaseModel):
-    # JSON has no infinity, and a ratio may be infinite: an integer step that differs has no floor.
-    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
-
-
-class SurveyHead(_Strict):
+class SurveyHead(ResultsLine):
     """What the results of a file are of.
 
     Attributes:
@@ -41,7 +28,7 @@ class SurveyHead(_Strict):
     limit: float
 
 
-class SurveyedRun(_Strict):
+class SurveyedRun(ResultsLine):
     """The judgement of one scenario in one arithmetic.
 
     Attributes:
@@ -68,7 +55,7 @@ class SurveyedRun(_Strict):
     mended: bool | None = None
 
 
-class Surveyed(_Strict):
+class Surveyed(ResultsLine):
     """One architecture.
 
     Attributes:
@@ -112,65 +99,12 @@ class Surveyed(_Strict):
         return all(run.mended for run in self.diverged)
 
 
-class SurveyResults:
-    """The results of one survey, kept in a file.
+class SurveyResults(ResultsFile[SurveyHead, Surveyed]):
+    """The results of one survey."""
 
-    Attributes:
-        head: what they are of.
-        found: all of them, in the order in which they were written.
-    """
-
-    def __init__(self, path: Path, head: SurveyHead, found: Iterable[Surveyed] = ()) -> None:
-        self.path, self.head, self.found = path, head, list(found)
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """Read a file; its last line may have been cut off in the middle of being written.
-
-        Raises:
-            UsageError: when it cannot be read or holds something else.
-        """
-        try:
-            first, *lines = path.read_text(encoding="utf-8").splitlines()
-            whole = lines if not lines or _is_json(lines[-1]) else lines[:-1]
-            head = SurveyHead.model_validate_json(first)
-            return cls(path, head, [Surveyed.model_validate_json(line) for line in whole])
-        except (OSError, ValueError) as error:
-            what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-            raise UsageError(f"{path} holds no results of a survey: {what}") from error
-
-    @classmethod
-    def begin(cls, path: Path, head: SurveyHead) -> Self:
-        """Go on with the results of that file, or begin it.
-
-        Raises:
-            UsageError: when they are of something else.
-        """
-        results = cls.read(path) if path.exists() else cls(path, head)
-        for what in SurveyHead.model_fields:
-            there, here = getattr(results.head, what), getattr(head, what)
-            if there != here:
-                raise UsageError(f"{path} is of another {what}, {there} and not {here}; remove it or name another file")
-        path.write_text("".join(f"{line.model_dump_json()}\n" for line in (head, *results.found)), encoding="utf-8")
-        return results
-
-    def add(self, result: Surveyed) -> None:
-        """Write a result, at once."""
-        with self.path.open("a", encoding="utf-8") as stream:
-            stream.write(f"{result.model_dump_json()}\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        self.found.append(result)
+    what, heads, lines = "a survey", SurveyHead, Surveyed
 
     @property
     def by_model(self) -> Mapping[str, Surveyed]:
         """The results by type of model, in the order of the alphabet."""
         return {one.model: one for one in sorted(self.found, key=lambda one: one.model)}
-
-
-def _is_json(line: str) -> bool:
-    try:
-        json.loads(line)
-    except ValueError:
-        return False
-    return True

@@ -119,7 +119,7 @@ class _Desk:
     def hand_in(self, result: Surveyed) -> None:
         with self._lock:
             if not self._closed:  # else it was ended in the middle of its work
-                self._results.add(result)
+                self._results.add([result])
 
     def close(self) -> None:
         with self._lock:

@@ -52,7 +52,7 @@ def test_the_outcome_of_an_architecture(one, said):
 def test_results_go_on_behind_a_line_that_was_cut_off(tmp_path):
     file = tmp_path / "survey.jsonl"
     results = SurveyResults.begin(file, HEAD)
-    results.add(found(run(ratio=float("inf"))))
+    results.add([found(run(ratio=float("inf")))])
     file.write_text(file.read_text() + '{"model": "oth')
     again = SurveyResults.begin(file, HEAD)
     assert [*again.by_model] == ["kind"]
