@@ -145,6 +145,20 @@ PATCHES: Mapping[str, tuple[Patch, ...]] = {
             ),
         ),
     ),
+    "glm4_moe_lite": (
+        Patch(
+            name="latent-epsilon",
+            wrong="The norms of latent queries and keys have the epsilon `rms_norm_eps`; the reference's have 1e-6.",
+            edits=tuple(
+                Edit(
+                    "mlx_lm.models.glm4_moe_lite:Glm4MoeLiteAttention.__call__",
+                    f"self.{norm}(",
+                    f"(lambda x: mx.fast.rms_norm(x, self.{norm}.weight, 1e-6))(",
+                )
+                for norm in ("q_a_layernorm", "kv_a_layernorm")
+            ),
+        ),
+    ),
     "gpt_neox": (_gelu("mlx_lm.models.gpt_neox:MLP.__call__", TANH, GELU, _APPROXIMATE),),
     "jamba": (
         Patch(
