@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -30,7 +30,7 @@ SAME = 1e-6
 """Where an error is far above the noise, two causes are equally true whose shares differ by no more than this. It is
 the square of a thousandth, and effects that differ by less than a thousandth are the same bug in other words."""
 LEAST = 0.05
-"""Of a known bug of another size at least so much is there, and at most as many times."""
+"""What is near an error is so much of it at least, and at most as many times."""
 HOPELESS = 0.25
 """Where so much of an error is noise, no cause is named."""
 
@@ -145,7 +145,7 @@ def convincing(evidence: Evidence, found: Fit) -> bool:
 
 def choose(evidence: Evidence, fits: Sequence[Fit]) -> tuple[Fit, tuple[Hypothesis, ...]] | None:
     """The cause that is named: of those that leave nothing but noise the one that says most; known bugs like it."""
-    good = [found for found in fits if convincing(evidence, found)] or _pairs(evidence, fits) or _sized(evidence, fits)
+    good = [found for found in fits if convincing(evidence, found)] or _pairs(evidence, fits)
     if not good:
         return None
     least = min(found.left for found in good)
@@ -154,17 +154,6 @@ def choose(evidence: Evidence, fits: Sequence[Fit]) -> tuple[Fit, tuple[Hypothes
     likes = [found for found in good if found is not best and found.left <= best.left + same]
     single = [found.hypotheses[0] for found in likes if len(found.hypotheses) == 1]
     return best, tuple(each for each in single if each.variant)
-
-
-def _sized(evidence: Evidence, fits: Sequence[Fit]) -> list[Fit]:
-    """A known bug that is larger or smaller than its variant, or the other way round."""
-    found = []
-    for one in fits:
-        known = one.hypotheses[0]
-        if known.variant and one.near and 1 - one.explained <= allowance(evidence):
-            says = known.says.replace("{", "{{").replace("}", "}}")
-            found.append(fit(evidence, replace(known, scaled=True, says=f"{says}, {{alpha}} times as much")))
-    return [each for each in found if convincing(evidence, each)]
 
 
 def _pairs(evidence: Evidence, fits: Sequence[Fit]) -> list[Fit]:
