@@ -44,12 +44,15 @@ class Curve:
 
 
 def _cap_of(x: Float, y: Float) -> float:
-    """The c of ``c tanh(x / c)``, from the largest argument, by Newton's steps from what is surely too large."""
+    """The c of ``c tanh(x / c)``, by the largest argument; 0 where no cap is.
+
+    With r the share that is left of the argument, c is between that value and twice it over ``sqrt(1 - r^2)``.
+    """
     at = int(np.argmax(np.abs(x)))
     far, made = abs(float(x[at])), abs(float(y[at]))
     if not 0 < made < far:
         return 0.0
-    return _root(lambda c: c * math.tanh(far / c) - made, made, made * far / math.sqrt(far * far - made * made) * 64)
+    return _root(lambda c: c * math.tanh(far / c) - made, made, 2 * made / math.sqrt(1 - (made / far) ** 2))
 
 
 def _root(function: Callable[[float], float], low: float, high: float) -> float:

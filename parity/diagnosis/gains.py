@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from parity.diagnosis.earlier import Earlier
 from parity.diagnosis.evidence import Evidence
 from parity.diagnosis.hypothesis import Hypothesis
-from parity.diagnosis.norms import FEWEST, WIDE, Norm, back, norms, rows, stacked
+from parity.diagnosis.norms import Norm, back, stacked
 from parity.traces.measure import Float
 
 PROMISING = 0.1
 """Where a gain of any kind leaves more of the error, the gain is not what is wrong."""
 
 
-def gains(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
-    """For each axis along which the step is a norm, what its gain may be instead."""
-    for axis in dict.fromkeys(evidence.pieces[0].axes):
-        found = rows(evidence, axis)
-        if found is None or found[0].shape[1] < WIDE or len(found[0]) < FEWEST:
+def gains(evidence: Evidence, earlier: Earlier, found: Iterable[Norm]) -> Iterator[Hypothesis]:
+    """For each norm that the step is, what its gain may be instead."""
+    for norm in found:
+        wrong = norm.true + norm.error
+        made = gain_of(norm.given, wrong)
+        if np.square(wrong - norm.given * made).sum() > PROMISING * np.square(norm.error).sum():
             continue
-        true, error = found
-        if (norm := next(norms(evidence, earlier, axis, true), None)) is None:
-            continue
-        made = gain_of(norm.given, true + error)
-        if np.square(true + error - norm.given * made).sum() > PROMISING * np.square(error).sum():
-            return
-        known = gain_of(norm.given, true)
-        for name, says, gain in (*_plain(known), *_of_others(evidence, earlier, axis, norm)):
-            yield Hypothesis(name, back(evidence, axis, norm.given * (gain - known)), says)
+        known = gain_of(norm.given, norm.true)
+        for name, says, gain in (*_plain(known), *_of_others(evidence, earlier, norm)):
+            yield Hypothesis(name, back(evidence, norm.axis, norm.given * (gain - known)), says)
 
 
 def gain_of(given: Float, made: Float) -> Float:
@@ -46,7 +41,7 @@ def _plain(gain: Float) -> Iterator[tuple[str, str, Float]]:
     yield "gain-plus-one", "the norm's gain is 1 too large: 1 is added to the weight, or twice", gain + 1
 
 
-def _of_others(evidence: Evidence, earlier: Earlier, axis: str, own: Norm) -> Iterator[tuple[str, str, Float]]:
+def _of_others(evidence: Evidence, earlier: Earlier, own: Norm) -> Iterator[tuple[str, str, Float]]:
     """The gains of the same norm in other layers, each of which norms the same step of its own."""
     alike, given = earlier.like(earlier.step), earlier.like(own.name)
     if len(alike) != len(given):
@@ -55,7 +50,7 @@ def _of_others(evidence: Evidence, earlier: Earlier, axis: str, own: Norm) -> It
         tensors = [_fitting(evidence, earlier.tensors(step)) for step in (name, source)]
         if None in tensors:
             continue
-        made, normed = (stacked(evidence, axis, each) for each in tensors if each is not None)
+        made, normed = (stacked(evidence, own.axis, each) for each in tensors if each is not None)
         power = np.square(normed).mean(1, keepdims=True) + own.epsilon
         factors = 1 / np.sqrt(np.maximum(power, np.finfo(float).tiny))
         yield "gain-other", f"the norm's gain is that of {name}", gain_of(normed * factors, made)

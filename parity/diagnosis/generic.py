@@ -16,9 +16,9 @@ from parity.diagnosis.evidence import Evidence, flat
 from parity.diagnosis.formulas import formulas
 from parity.diagnosis.gains import gains
 from parity.diagnosis.hypothesis import Hypothesis, fit
-from parity.diagnosis.masks import indices, masks
-from parity.diagnosis.norms import epsilons
-from parity.diagnosis.numerals import said, span
+from parity.diagnosis.masks import masks
+from parity.diagnosis.norms import epsilons, norms
+from parity.diagnosis.numerals import indices, said, span
 from parity.diagnosis.orders import orders
 from parity.diagnosis.others import others
 from parity.diagnosis.rotations import rotations
@@ -51,8 +51,9 @@ def generic(evidence: Evidence, earlier: Earlier | None = None) -> list[Hypothes
     rest = chain(_clipped(evidence), _rounded(evidence), _gains(evidence), softmaxes(evidence), *shapes)
     if earlier is not None:
         of_steps = (others(evidence, earlier), formulas(evidence, earlier))
-        of_kinds = (epsilons, gains, rotations, constants, attentions)
-        rest = chain(rest, *of_steps, *(causes(evidence, earlier) for causes in of_kinds))
+        of_kinds = (causes(evidence, earlier) for causes in (rotations, constants, attentions))
+        found = list(norms(evidence, earlier))
+        rest = chain(rest, *of_steps, epsilons(evidence, found), gains(evidence, earlier, found), *of_kinds)
     return [*_factors(evidence), *(each for each in rest if fit(evidence, each).left < WORTH)]
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from parity.diagnosis.evidence import Evidence, Piece, flat
 from parity.diagnosis.hypothesis import Hypothesis
+from parity.diagnosis.numerals import indices
 
 Mask = NDArray[np.bool_]
 
@@ -45,14 +46,6 @@ def _keys(wrong: Mask, could: Mask, axes: tuple[str, ...], said: str) -> str:
     return said.format(f"{axes[-1]}{indices(keys)}") + (
         "" if everywhere else _rows(np.asarray(wrong.any(-1)), axes[:-1])
     )
-
-
-def indices(indices: NDArray[np.int64]) -> str:
-    """Indices along an axis whose name stands before them, e.g. `` 3`` or ``s 0 to 8, 4 of them``."""
-    first, last = int(indices[0]), int(indices[-1])
-    if first == last:
-        return f" {first}"
-    return f"s {first} to {last}{'' if len(indices) == last - first + 1 else f', {len(indices)} of them'}"
 
 
 def _number(more: Mask, fewer: Mask, axes: tuple[str, ...]) -> str:

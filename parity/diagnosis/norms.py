@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,28 +31,43 @@ class Norm:
 
     Attributes:
         name: the step that is normed.
+        axis: along which.
         epsilon: the oracle's own.
         power: for each row its mean of squares.
         given: the rows as they are before the gain.
+        true: the oracle's rows.
+        error: the candidate's errors, a row for each of them.
     """
 
     name: str
+    axis: str
     epsilon: float
     power: Float
     given: Float
+    true: Float
+    error: Float
 
 
-def epsilons(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
-    """For each axis along which the step is a norm, the epsilon that explains a factor of each row best."""
+def norms(evidence: Evidence, earlier: Earlier) -> Iterator[Norm]:
+    """What the step is a norm of, for each axis along which it is one."""
     for axis in dict.fromkeys(evidence.pieces[0].axes):
-        found = rows(evidence, axis)
+        found = _rows(evidence, axis)
         if found is None or found[0].shape[1] < WIDE or len(found[0]) < FEWEST:
             continue
-        true, error = found
+        for value in earlier.same[:INPUTS]:
+            given = stacked(evidence, axis, value.tensors)
+            power = np.square(given).mean(1)
+            if (known := _epsilon(given, found[0], power)) is not None:
+                normed = given / np.sqrt(np.maximum(power + known, np.finfo(float).tiny))[:, None]
+                yield Norm(value.name, axis, known, power, normed, *found)
+                break
+
+
+def epsilons(evidence: Evidence, found: Iterable[Norm]) -> Iterator[Hypothesis]:
+    """For each norm that the step is, the epsilon that explains a factor of each row best."""
+    for norm in found:
+        true, error = norm.true, norm.error
         size = np.square(true).sum(1)
-        norm = next(norms(evidence, earlier, axis, true), None)
-        if norm is None:
-            continue
         times = 1 + np.divide((true * error).sum(1), size, out=np.zeros_like(size), where=size > 0)
         shifts, known = np.divide(1, np.square(times), out=np.ones_like(times), where=times != 0) - 1, norm.epsilon
         per = 1 / (norm.power + known)
@@ -62,18 +77,8 @@ def epsilons(evidence: Evidence, earlier: Earlier) -> Iterator[Hypothesis]:
             continue
         factors = np.sqrt((norm.power + known) / (norm.power + known + change))
         text = f"epsilon {said(_plain(known + change))} instead of {said(_plain(known))} in the norm of {norm.name}"
-        effect = back(evidence, axis, (factors - 1)[:, None] * true)
+        effect = back(evidence, norm.axis, (factors - 1)[:, None] * true)
         yield Hypothesis("epsilon", effect, text, freedom=1)
-
-
-def norms(evidence: Evidence, earlier: Earlier, axis: str, true: Float) -> Iterator[Norm]:
-    """Steps that this one is a norm of."""
-    for value in earlier.same[:INPUTS]:
-        given = stacked(evidence, axis, value.tensors)
-        power = np.square(given).mean(1)
-        if (known := _epsilon(given, true, power)) is not None:
-            normed = given / np.sqrt(np.maximum(power + known, np.finfo(float).tiny))[:, None]
-            yield Norm(value.name, known, power, normed)
 
 
 def _epsilon(given: Float, made: Float, power: Float) -> float | None:
@@ -108,7 +113,7 @@ def _plain(value: float) -> float:
     return float(f"{value:.1e}") if value > 1e-11 else 0.0
 
 
-def rows(evidence: Evidence, axis: str) -> tuple[Float, Float] | None:
+def _rows(evidence: Evidence, axis: str) -> tuple[Float, Float] | None:
     """The oracle's values and the errors, a row for each value of all other axes; None where axes are not known."""
     if any(axis not in piece.axes or len(piece.axes) != piece.oracle.ndim for piece in evidence.pieces):
         return None

@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable, Iterator
 from functools import cache
 
+import numpy as np
+from numpy.typing import NDArray
+
 from parity.dtypes import numpy_dtype
 
 CANCELLED = 1e-12
@@ -44,6 +47,14 @@ def span(values: Iterable[float]) -> str:
     """The least and the largest, e.g. ``0.5 to 2``; one of them where they are told alike."""
     least, most = said(min(held := list(values))), said(max(held))
     return least if least == most else f"{least} to {most}"
+
+
+def indices(held: NDArray[np.int64]) -> str:
+    """Indices along an axis whose name stands before them, e.g. `` 3`` or ``s 0 to 8, 4 of them``."""
+    first, last = int(held[0]), int(held[-1])
+    if first == last:
+        return f" {first}"
+    return f"s {first} to {last}{'' if len(held) == last - first + 1 else f', {len(held)} of them'}"
 
 
 def factor(value: float) -> str:

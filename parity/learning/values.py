@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from parity.learning.layout import distance
 from parity.learning.places import family
-from parity.traces.statistics import digest_of
 from parity.traces.trace import Trace
 
 FEWEST = 12
@@ -127,7 +126,7 @@ def _tells(array: Array) -> bool:
     return np.unique(array.ravel()[:4096]).size >= max(4, min(8, array.size // 4))
 
 
-class HeldValues(PhaseValues):
+class HeldValues(Values):
     """Those of a run that no trace was written of.
 
     Args:
@@ -150,10 +149,6 @@ class HeldValues(PhaseValues):
     def shape(self, place: str) -> tuple[int, ...]:
         """Of the numbers at a place."""
         return self._arrays[place].shape
-
-    def digest(self, place: str) -> str:
-        """Of the numbers at a place, their shape left out."""
-        return digest_of(self._arrays[place])
 
 
 def floors(*, oracle: PhaseValues, baseline: PhaseValues) -> Callable[[str], float]:

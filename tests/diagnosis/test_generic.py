@@ -16,7 +16,7 @@ from parity.diagnosis.earlier import Value
 from parity.diagnosis.gains import gains
 from parity.diagnosis.generic import generic
 from parity.diagnosis.hypothesis import choose, fit
-from parity.diagnosis.norms import _epsilon
+from parity.diagnosis.norms import _epsilon, norms
 from parity.diagnosis.numerals import span
 from parity.diagnosis.rotations import PAIRS, rotations
 from parity.diagnosis.softmax import softmax
@@ -271,6 +271,10 @@ def normed(gain):
     return lambda at, x: gain * x / np.sqrt(np.square(x).mean(-1, keepdims=True) + 1e-6)
 
 
+def gains_of_norms(found, earlier):
+    return gains(found, earlier, norms(found, earlier))
+
+
 GAIN, OTHER = 1 + 0.2 * true(7, (2, 64))
 
 
@@ -293,7 +297,7 @@ def test_another_gain_of_a_norm_is_named(wrong, said):
         "norm.2": tuple(normed(OTHER)(0, x) for x in elsewhere),
     }
     steps = Steps(tuple(given), others=others)
-    assert meaning(gains, given, normed(GAIN), normed(wrong), steps=steps) == said
+    assert meaning(gains_of_norms, given, normed(GAIN), normed(wrong), steps=steps) == said
 
 
 def test_weights_that_do_not_sum_to_one_are_told():
