@@ -153,6 +153,17 @@ def is_learnable(spec: str) -> bool:
     return ":" in name or name in available(BACKENDS + OF_ANY_MODEL)
 
 
+def usual_for_any_model(group: str) -> str:
+    """The first side of a group that is installed for any model.
+
+    Raises:
+        UsageError: where none is.
+    """
+    for name in available(group + OF_ANY_MODEL):
+        return name
+    raise UsageError(f"nothing is installed for any model in {group}; name a side")
+
+
 def reference_by_learning(checkpoint: Checkpoint, spec: str | None = None) -> str | None:
     """The reference for any model that stands in where no contract was written for a checkpoint's type of model.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from parity.backend import Backend
 from parity.errors import UsageError
@@ -37,6 +38,15 @@ class Learnable(ABC):
             UsageError: where that is not known.
         """
         raise UsageError(f"{cls.__name__} does not say which types of model it has")
+
+    @classmethod
+    def survey_scenarios(cls, config: Mapping[str, Any]) -> Sequence[str]:
+        """The scenarios that show most of an architecture with that ``config.json``.
+
+        Raises:
+            UsageError: for a side that has no scenarios.
+        """
+        raise UsageError(f"{cls.__name__} has no scenarios to survey an architecture in")
 
     @classmethod
     def known(cls, model: str) -> Sequence[Fault]:

@@ -110,19 +110,8 @@ def outcome(judgement: Judgement) -> Fields:
         "free": _worst(fine, "free"),
         "coarse": _worst(coarse, "lockstep", "free"),
         "first": _worst([first], "lockstep", "free") if first else None,
-        "failure": judgement.crash or _why(first, judgement),
+        "failure": judgement.why,
     }
-
-
-def _why(first: StepVerdict | None, judgement: Judgement) -> str:
-    """What is wrong where no ratio says it: a shape, a value that is not finite, a token, a missing step."""
-    if first is not None:
-        return f"{first.step} ({first.phase}) is {first.status}{f': {first.note}' if first.note else ''}"
-    if token := next((token for token in judgement.tokens if token.diverged), None):
-        return f"token {token.token} of row {token.row} ({token.phase}) is {token.candidate}, not {token.oracle}"
-    if judgement.missing:
-        return f"{judgement.missing[0].step} is {judgement.missing[0].status}"
-    return ""
 
 
 def _worst(steps: Sequence[StepVerdict], *runs: str) -> WorstStep | None:

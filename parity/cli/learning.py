@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import MLX, one_name
+from parity.cli.options import MLX, Standard, one_name
 from parity.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -38,13 +38,14 @@ def parties(
 def learn(
     *,
     model: Annotated[str, typer.Option("--model", metavar="DIR|MODEL_TYPE", help="Whose code is learned.")],
-    reference: Annotated[
-        str, typer.Option("--reference", metavar="NAME", help="The side that is true.")
-    ] = "transformers",
-    candidate: Annotated[str, typer.Option("--candidate", metavar="NAME", help="The port.")] = "mlx-lm",
+    reference: Standard = None,
+    candidate: Annotated[
+        str | None, typer.Option("--candidate", metavar="NAME", help="The port (default: the installed one).")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", metavar="FILE", help="The table.")] = Path("parity-table.toml"),
 ) -> int:
     """Learn which value of a port is which of the reference, and write the table."""
+    from parity.discovery import BACKENDS, REFERENCES, usual_for_any_model
     from parity.learning.learn import learn as run
     from parity.learning.subject import small_checkpoint
     from parity.learning.table import LearnedTable
@@ -52,7 +53,8 @@ def learn(
     from parity.report.learned import print_learned
     from parity.report.progress import TerminalProgress
 
-    true, port = one_name(reference, "--reference"), one_name(candidate, "--candidate")
+    true = one_name(reference or usual_for_any_model(REFERENCES), "--reference")
+    port = one_name(candidate or usual_for_any_model(BACKENDS), "--candidate")
     before = LearnedTable.read(output) if output.exists() else None
     with TerminalProgress() as progress, small_checkpoint(model, true, progress) as checkpoint:
         found = run(checkpoint, reference=true, candidate=port, progress=progress, before=before)

@@ -31,6 +31,12 @@ Adapter = Annotated[
         help="A LoRA adapter, as PEFT saves it: every party merges it into the checkpoint.",
     ),
 ]
+Standard = Annotated[
+    str | None,
+    typer.Option(
+        "--reference", metavar="NAME", help="The side that is true (default: the one installed for any model)."
+    ),
+]
 Reference = Annotated[
     str | None,
     typer.Option(

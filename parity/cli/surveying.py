@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from parity.cli.options import Dtypes, Page, names, one_name
+from parity.cli.options import Dtypes, Page, Standard, names, one_name
 from parity.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 USUAL = "float32,bfloat16"
 
 Port = Annotated[str, typer.Argument(metavar="PACKAGE", help="A backend for any model, e.g. mlx-lm.")]
-Standard = Annotated[str, typer.Option("--reference", metavar="NAME", help="The side that is true.")]
 Only = Annotated[str, typer.Option("--only", metavar="GLOB", help="Types of model of such names alone.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Architectures at the same time.")]
 Limit = Annotated[float, typer.Option("--limit", min=1, help="Seconds that an architecture may take.")]
@@ -32,7 +31,7 @@ Output = Annotated[
 def survey(
     package: Port,
     *,
-    reference: Standard = "transformers",
+    reference: Standard = None,
     dtype: Dtypes = USUAL,
     only: Only = "*",
     workers: Workers = 1,
@@ -41,6 +40,7 @@ def survey(
     markdown: Page = None,
 ) -> int:
     """Draw, learn and judge every architecture that a package and the reference have; exit 1 where any diverged."""
+    from parity.discovery import REFERENCES, usual_for_any_model
     from parity.report.json import prepare, write_whole
     from parity.report.progress import TerminalProgress
     from parity.report.survey_page import markdown as page_of
@@ -49,7 +49,8 @@ def survey(
     from parity.survey.running import SurveyRequest
     from parity.survey.running import survey as run
 
-    port, true = one_name(package, "PACKAGE"), one_name(reference, "--reference")
+    port = one_name(package, "PACKAGE")
+    true = one_name(reference or usual_for_any_model(REFERENCES), "--reference")
     request = SurveyRequest(Examination(true, port, names(dtype, "--dtype")), workers, limit)
     head = request.head()
     prepare(results.parent)
@@ -61,7 +62,7 @@ def survey(
             raise UsageError(f"no type of model that both {true} and {port} have is like {only!r}")
         run(request, wanted, kept, progress)
     if markdown:
-        write_whole(markdown, page_of(kept, models, _command(request, markdown)))
+        write_whole(markdown, page_of(kept, models, _command(request, markdown), request.meanings()))
     return _print(kept)
 
 

@@ -14,6 +14,9 @@ from parity.judging.verdict import Status, StepVerdict, TokenVerdict
 from parity.traces.measured import MODES
 from parity.traces.trace import Key, Manifest, Mode
 
+NAMED = 3
+"""Missing steps that are named."""
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -93,6 +96,21 @@ class Judgement:
     def missing(self) -> tuple[StepVerdict, ...]:
         """Steps that were not compared."""
         return tuple(step for step in self.steps if step.status.incomplete)
+
+    @property
+    def why(self) -> str:
+        """What is wrong, in words that a ratio has not: a crash, a shape, a token, what is missing; empty at parity."""
+        if self.crash:
+            return self.crash
+        if first := self.first_divergence:
+            return f"{first.step} ({first.phase}) is {first.status}{f': {first.note}' if first.note else ''}"
+        if token := next((token for token in self.tokens if token.diverged), None):
+            return f"token {token.token} of row {token.row} ({token.phase}) is {token.candidate}, not {token.oracle}"
+        if not self.missing:
+            return ""
+        names = [*dict.fromkeys(step.step for step in self.missing)]
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        return f"{', '.join(names[:NAMED])}{more} {'is' if len(names) == 1 else 'are'} {self.missing[0].status}"
 
     @cached_property
     def worst(self) -> StepVerdict | None:

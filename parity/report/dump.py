@@ -18,6 +18,7 @@ from parity.judging.judge import ALLOWED
 from parity.report.console import plain, print_line
 from parity.report.fold import fold, split
 from parity.report.numbers import count, error, floors, ratio
+from parity.report.sentences import WORD
 from parity.report.table import Table
 
 SHOWN = 8
@@ -48,7 +49,7 @@ def print_matched(matched: Matched, dump: Path, out: Console) -> None:
     """Print the verdict, the first step that differs, and every step in the order of execution."""
     code, equal = exit_code_of(matched), sum(one.is_equal for one in matched.matches)
     differ = len(matched.matches) - equal
-    word = "parity" if code is ExitCode.PARITY else "diverged" if matched.first else "incomplete"
+    word = WORD[code]
     told = f"of {count(matched.steps, 'step')} {equal:,} equal, {differ:,} different, "
     print_line(out, f"{plain(dump)}: ", (word, COLOUR[code]), _where(matched.first))
     print_line(out, f"{told}{matched.steps - len(matched.matches):,} not shown", indent=2)

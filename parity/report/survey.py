@@ -6,14 +6,11 @@ from collections.abc import Iterator
 
 from parity.errors import ExitCode
 from parity.report.numbers import count, floors
+from parity.report.sentences import WORD
 from parity.survey.result import Surveyed, SurveyedRun, SurveyResults
 
-VERDICTS = {
-    ExitCode.PARITY: "parity",
-    ExitCode.DIVERGED: "diverged",
-    ExitCode.UNAVAILABLE: "not judged",
-    ExitCode.INCOMPLETE: "incomplete",
-}
+VERDICTS = WORD | {ExitCode.UNAVAILABLE: "not judged"}
+"""A side that cannot run is no verdict on the port."""
 
 
 def verdict(run: SurveyedRun) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from parity.report.markdown import code, text
 from parity.report.numbers import count, ratio
@@ -18,10 +18,12 @@ Of {versions}.
 
 Every text architecture that both installed packages have, as they say themselves; no list was written by hand. A
 small random checkpoint is drawn of each, the contract learned of it ([how](any-model.md)), and the port judged in
-`batch` (three left-padded rows of unequal length), in `long` (one row; where the model has a window, twice as many
-tokens as that) and, where it has one, in `one-shot` (a row within it). The first two go on for two decode steps; all
-are run in {dtypes}. Nothing here was trained: a divergence says that the two compute different numbers from the
-same weights and configuration, not what that does to a text.
+{dtypes}:
+
+{scenarios}
+
+Nothing here was trained: a divergence says that the two compute different numbers from the same weights and
+configuration, not what that does to a text.
 
 {totals}
 
@@ -37,17 +39,18 @@ $ parity compare --reference {reference} --candidates {candidate} --model checkp
 ```"""
 
 
-def markdown(results: SurveyResults, models: Sequence[str], command: str) -> str:
+def markdown(results: SurveyResults, models: Sequence[str], command: str, meanings: Mapping[str, str]) -> str:
     """The page.
 
     Args:
         results: what was found until now.
         models: all types of model that both have.
         command: that wrote it.
+        meanings: of the scenarios, by their names.
     """
     found = [*results.by_model.values()]
     left = [model for model in models if model not in results.by_model]
-    lines = [_introduction(results, len(left), command), "", *_table(found, results.head.dtypes), ""]
+    lines = [_introduction(results, len(left), command, meanings), "", *_table(found, results.head.dtypes), ""]
     if wrong := [one for one in found if one.diverged]:
         lines += ["## Divergences", "", *_divergences(wrong)]
     if ended := [one for one in found if any(run not in one.diverged and run.why for run in one.runs)]:
@@ -59,8 +62,8 @@ def markdown(results: SurveyResults, models: Sequence[str], command: str) -> str
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _introduction(results: SurveyResults, left: int, command: str) -> str:
-    head = results.head
+def _introduction(results: SurveyResults, left: int, command: str, meanings: Mapping[str, str]) -> str:
+    head, ran = results.head, {run.scenario for one in results.found for run in one.runs}
     lines = [*totals(results), *([f"not run yet: {left}"] if left else [])]
     return INTRODUCTION.format(
         candidate=head.candidate,
@@ -68,6 +71,7 @@ def _introduction(results: SurveyResults, left: int, command: str) -> str:
         command=command,
         versions=", ".join(f"{name} {number}" for name, number in head.versions.items()),
         dtypes=" and ".join(head.dtypes),
+        scenarios="\n".join(f"- `{name}`: {meaning}" for name, meaning in meanings.items() if name in ran),
         totals="\n".join(f"- {line}" for line in lines),
     )
 
@@ -114,7 +118,7 @@ def _firsts(one: Surveyed) -> Iterator[str]:
     for runs in groups.values():
         worst = max(runs, key=lambda run: run.ratio)
         where = ", ".join(f"{run.scenario} {run.dtype}" for run in runs)
-        cause = f". The error is that of {text(worst.cause)}" if worst.cause else ""
+        cause = f". The diagnosis: {text(worst.cause)}" if worst.cause else ""
         mended = {True: ". With the edit: parity", False: ". With the edit: no parity", None: ""}[worst.mended]
         yield f"- {where}: first at {code(divergence(worst))}{cause}{mended}."
 
@@ -132,6 +136,7 @@ def _unfinished(found: Iterable[Surveyed]) -> Iterator[str]:
 
 
 def _missing(found: Iterable[Surveyed]) -> Iterator[str]:
+    yield "As the side said it that refused the small checkpoint, which may have another form than published ones.\n"
     stages = {"draw": "no small checkpoint", "learn": "no table", "judge": "no judgement", "examine": "no result"}
     for one in found:
         yield f"- {code(one.model)}: {stages[one.stage]}, {code(one.failure)}"

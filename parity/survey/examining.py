@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from parity.checkpoint import Checkpoint, config_of
 from parity.compare import Request, compare
-from parity.discovery import find, with_table
+from parity.discovery import REFERENCES, find, with_table
 from parity.errors import ExitCode, ParityError
 from parity.fault import ALL, OPTION, Fault
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Status
-from parity.learnable import Learnable
+from parity.learnable import Learnable, for_any_model
 from parity.learning.learn import Learned, learn
 from parity.learning.subject import small_checkpoint
 from parity.learning.taps import ANY
 from parity.running.progress import Silent
 from parity.scratch import scratch
 from parity.survey.result import Surveyed, SurveyedRun
-
-SCENARIOS = ("long", "batch")
-"""What every architecture is judged in, each a prefill and two decode steps: a row that has twice as many tokens as the
-window, where there is one, and three rows of unequal length, last, for what crashes is run no more."""
-WITHIN = "one-shot"
-"""What one with a window is judged in besides: a row within it."""
-NAMED = 3
-"""Missing steps that are named at most."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +81,8 @@ class _Bench:
 
     def results(self) -> dict[str, Any]:
         """The runs, and again those that diverged with what is known of the package edited."""
-        within = (WITHIN,) if has_window(config_of(self.checkpoint.path)) else ()
-        scenarios = (*within, *SCENARIOS)
+        true = for_any_model(find(with_table(self.by.reference, ANY), REFERENCES))
+        scenarios = true.survey_scenarios(config_of(self.checkpoint.path))
         runs = [run for dtype in self.by.dtypes for run in self._runs(self.by.candidate, dtype, scenarios)]
         known = known_of(self.by.candidate, self.checkpoint.model_type)
         wrong = [run for run in runs if run.exit_code == ExitCode.DIVERGED]
@@ -124,11 +116,6 @@ class _Bench:
         return found
 
 
-def has_window(config: Mapping[str, Any]) -> bool:
-    """Whether an architecture looks back on a window of tokens, as its ``config.json`` says."""
-    return any("window" in key and type(value) is int and value > 1 for key, value in config.items())
-
-
 def known_of(candidate: str, model: str) -> Sequence[Fault]:
     """What is known of a package's port of a type of model."""
     found = find(with_table(candidate, ANY))
@@ -148,25 +135,12 @@ def surveyed(judgement: Judgement) -> SurveyedRun:
         first=first.step if first else "",
         phase=first.phase if first else "",
         ratio=shown.ratio if shown else 0.0,
-        why=_why(judgement),
+        why=judgement.why,
         cause=_cause(judgement),
     )
-
-
-def _why(judgement: Judgement) -> str:
-    """What is wrong where no step diverged, or is missing."""
-    first = judgement.first_divergence
-    if judgement.crash:
-        return judgement.crash
-    if first is not None:
-        return f"{first.status}{f': {first.note}' if first.note else ''}"
-    if token := next((token for token in judgement.tokens if token.diverged), None):
-        return f"token {token.token} of row {token.row} ({token.phase}) is {token.candidate}, not {token.oracle}"
-    missing = dict.fromkeys(step.step for step in judgement.missing)
-    return f"{len(missing)} missing: {', '.join([*missing][:NAMED])}" if missing else ""
 
 
 def _cause(judgement: Judgement) -> str:
     first = judgement.first_divergence
     said = judgement.diagnosis(first.step) if first else None
-    return ", ".join(f"{one.name}: {one.meaning}" for one in said.causes) if said else ""
+    return " and ".join(one.meaning for one in said.causes) if said else ""

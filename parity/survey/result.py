@@ -38,7 +38,7 @@ class SurveyedRun(ResultsLine):
         first: the first step that diverged, and its phase; empty where none did.
         ratio: its error in floors, or the worst step's where none diverged.
         why: in words, where it is no parity.
-        cause: what the diagnosis names, or that it names nothing.
+        cause: what the diagnosis says of it; empty where it names nothing.
         mended: whether it is at parity with what is known of the package edited; None where that was not run.
     """
 

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +15,16 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from threading import Lock
 
-from parity.discovery import BACKENDS, REFERENCES, find, is_learnable, require, require_dtype, with_table
+from parity.discovery import (
+    BACKENDS,
+    REFERENCES,
+    find,
+    find_reference,
+    is_learnable,
+    require,
+    require_dtype,
+    with_table,
+)
 from parity.errors import UsageError
 from parity.learning.taps import ANY
 from parity.running.cache import FOLDER
@@ -66,6 +75,10 @@ class SurveyRequest:
     @property
     def _sides(self) -> tuple[tuple[str, str], tuple[str, str]]:
         return (self.by.reference, REFERENCES), (self.by.candidate, BACKENDS)
+
+    def meanings(self) -> Mapping[str, str]:
+        """Of the reference's scenarios, by their names."""
+        return find_reference(with_table(self.by.reference, ANY)).scenarios
 
     def models(self, progress: Progress) -> list[str]:
         """The types of model that both sides have.

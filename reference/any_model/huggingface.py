@@ -25,7 +25,7 @@ from parity.learning.taps import ANY, MEANING, Taps, digests, modules_of
 from parity.media import Part, Prompt
 from parity.scenario import Scenario
 from parity.tap import SILENT, Tap
-from reference.any_model.scenarios import DRAWN, MEANINGS, build, drawn, facts_of
+from reference.any_model.scenarios import DRAWN, MEANINGS, build, drawn, facts_of, survey_scenarios
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -110,6 +110,11 @@ class Reference(backend.Reference, Learnable):
         from reference.any_model.configuration import of_text
 
         return of_text()
+
+    @classmethod
+    def survey_scenarios(cls, config: Mapping[str, Any]) -> Sequence[str]:
+        """Rows of unequal length, a row beyond the window, and where there is one, a row within it."""
+        return survey_scenarios(config)
 
     @classmethod
     def reduce(cls, model: str, folder: Path) -> None:

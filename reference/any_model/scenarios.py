@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 from parity.errors import UsageError
@@ -25,6 +26,15 @@ DRAWN = 11
 """Tokens where no prompt is given."""
 REPLY = 64
 """Decode steps of a reply: a few sentences."""
+
+
+def survey_scenarios(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those that show most of an architecture; the first only where it looks back on a window of tokens.
+
+    Rows of unequal length come last, for what crashes is run no more.
+    """
+    has_window = any("window" in key and type(value) is int and value > 1 for key, value in config.items())
+    return ("one-shot", "long", "batch") if has_window else ("long", "batch")
 
 
 def facts_of(config: Any) -> Facts:

@@ -10,9 +10,10 @@ from parity.errors import ExitCode, UsageError
 from parity.report.survey import outcome, totals
 from parity.report.survey_page import markdown
 from parity.running.progress import Silent
-from parity.survey.examining import Examination, has_window
+from parity.survey.examining import Examination
 from parity.survey.result import Surveyed, SurveyedRun, SurveyHead, SurveyResults
 from parity.survey.running import SurveyRequest, survey
+from reference.any_model.scenarios import survey_scenarios
 
 HEAD = SurveyHead(
     reference="true", candidate="port", versions={"port": "1.0", "true": "2.0"}, dtypes=("float32",), limit=60
@@ -81,7 +82,9 @@ def test_the_page_says_what_diverged_and_whether_it_is_proven(tmp_path):
             found(run(), run(ExitCode.UNAVAILABLE, scenario="batch", why="crashed at x"), model="d"),
         ],
     )
-    page = markdown(results, ["a", "b", "c", "d", "e"], "parity survey port")
+    meanings = {"decode": "some steps", "batch": "three rows", "chunked": "in parts"}
+    page = markdown(results, ["a", "b", "c", "d", "e"], "parity survey port", meanings)
+    assert "- `decode`: some steps\n- `batch`: three rows\n\n" in page
     assert "1 architecture: `e`." in page
     assert "| `a` | diverged, proven |" in page
     assert "| `b` | diverged, unproven |" in page
@@ -93,9 +96,10 @@ def test_the_page_says_what_diverged_and_whether_it_is_proven(tmp_path):
     assert "4 architectures, 3 learned and judged" in "\n".join(totals(results))
 
 
-def test_a_window_is_read_from_the_configuration():
-    assert has_window({"sliding_window": 23})
-    assert not has_window({"sliding_window": None, "use_sliding_window": True, "hidden_size": 120})
+def test_an_architecture_with_a_window_is_judged_within_it_too():
+    assert survey_scenarios({"sliding_window": 23}) == ("one-shot", "long", "batch")
+    without = {"sliding_window": None, "use_sliding_window": True, "hidden_size": 120}
+    assert survey_scenarios(without) == ("long", "batch")
 
 
 def test_an_examination_that_takes_too_long_is_ended(tmp_path):
