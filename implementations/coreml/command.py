@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from implementations.coreml import Backend
-from implementations.coreml.package.folder import Package
+from implementations.coreml.package.folder import Package, size_of
 from implementations.coreml.package.settings import PALETTE, PLAIN, PRECISIONS, WEIGHTS, Format, Settings
 from implementations.gemma3n.new_folder import copy_beside, new_folder, require_new
 from implementations.gemma3n.preprocessing.settings_reader import picture_of
@@ -70,7 +70,6 @@ def convert(
         raise UsageError(f"--precision has no {precision!r}; choose of {', '.join(PRECISIONS)}")
     try:
         from implementations.coreml.convert.writing import write_package
-        from implementations.coreml.health.looking import size_of
     except ImportError as error:
         raise BackendUnavailable(f"{Backend.install} ({error})") from error
     require_new(folder)

@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from parity.errors import ExitCode
-from tests.dumps.stack import LAYERS, SCENARIO, Stack, as_a_server, dumped
+from tests.dumps.stack import SCENARIO, STEPS, Stack, as_a_server, dumped
 from tests.toy import write
-
-STEPS = 2 * (2 + 3 * LAYERS)
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,8 @@ from tests.toy import Toy
 
 LAYERS, HEADS, HEAD_DIM, WIDE, IDS = 4, 3, 4, 20, 16
 HIDDEN = HEADS * HEAD_DIM
+STEPS = 2 * (2 + 3 * LAYERS)
+"""Of both phases of `SCENARIO`."""
 STREAM, QUERIES = ("batch", "token", "hidden"), ("batch", "head", "token", "head_dim")
 
 

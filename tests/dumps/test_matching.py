@@ -8,10 +8,8 @@ import pytest
 from parity.dumps.files import Dumped
 from parity.dumps.matching import AS_ELSEWHERE, LIKENESS, match
 from parity.learning.pairing import CONTENT
-from tests.dumps.stack import LAYERS, SCENARIO, Stack, as_a_server, dumped
+from tests.dumps.stack import LAYERS, SCENARIO, STEPS, Stack, as_a_server, dumped
 from tests.toy import write
-
-STEPS = 2 * (2 + 3 * LAYERS)
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from implementations.ane.engine.limits import LIMIT
 from implementations.ane.scaling import carries_alpha
 from implementations.coreml.health.engine import Reason, leaving
-from implementations.coreml.package.folder import Package
+from implementations.coreml.package.folder import Package, size_of
 from implementations.coreml.package.program import read_program
 from implementations.coreml.package.settings import Settings
 from parity.compare import Request, compare
@@ -149,8 +148,3 @@ def _parts(package: Package) -> Iterator[PartHealth]:
             kinds,
             tuple(leaving([*functions.values()])),
         )
-
-
-def size_of(file: Path) -> int:
-    """Bytes of a file, or of all that is in a folder."""
-    return sum(one.stat().st_size for one in (file, *file.rglob("*")) if one.is_file())

@@ -26,7 +26,7 @@ from parity.json_file import read_json
 
 MANIFEST, SIDECAR, TABLES = "manifest.json", "steps.json", "embeddings.safetensors"
 ACCOUNT = "tensors.txt"
-FORMAT = 2
+VERSION = 2
 """Of manifest and sidecar."""
 PREFILL, INFER = "prefill", "infer"
 """Functions: of many tokens, and of one."""
@@ -63,13 +63,13 @@ class Package:
     def write(self) -> None:
         """Write manifest, sidecar and `meta.yaml`."""
         told = {
-            "format": FORMAT,
+            "format": VERSION,
             "settings": asdict(self.settings),
             "decoder": self.decoder,
             "others": self.others,
         }
         _write(self.folder / MANIFEST, told)
-        _write(self.folder / SIDECAR, {"format": FORMAT, "steps": self.steps})
+        _write(self.folder / SIDECAR, {"format": VERSION, "steps": self.steps})
         write_meta(self.folder, self.settings, self.decoder)
 
     @classmethod
@@ -94,6 +94,11 @@ class Package:
         return found
 
 
+def size_of(file: Path) -> int:
+    """Bytes of a file, or of all that is in a folder."""
+    return sum(one.stat().st_size for one in (file, *file.rglob("*")) if one.is_file())
+
+
 def _write(file: Path, told: Any) -> None:
     file.write_text(f"{json.dumps(told, indent=1)}\n", encoding="utf-8")
 
@@ -101,8 +106,8 @@ def _write(file: Path, told: Any) -> None:
 def _read(file: Path) -> Any:
     try:
         told = read_json(file)
-        if not isinstance(told, dict) or told.get("format") != FORMAT:
-            raise ValueError(f"it is no JSON object of format {FORMAT}")
+        if not isinstance(told, dict) or told.get("format") != VERSION:
+            raise ValueError(f"it is no JSON object of format {VERSION}")
     except FileNotFoundError as error:
         raise UsageError(
             f"package {file.parent}: no {file.name}; is it one that `parity coreml convert` wrote?"
