@@ -126,6 +126,47 @@ def health(
     return found.judgement.exit_code
 
 
+@app.command("list")
+def list_(
+    path: Annotated[Path, typer.Argument(metavar="DIR|PACKAGE", help="Packages, whoever wrote them.")],
+) -> int:
+    """Show what packages hold: functions, what they take, keep and give, operations, size."""
+    try:
+        from implementations.coreml.listing import packages_of, print_packages
+    except ImportError as error:
+        raise BackendUnavailable(f"{Backend.install} ({error})") from error
+    print_packages(packages_of(path), console())
+    return ExitCode.PARITY
+
+
+@app.command()
+def dump(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What the ANEMLL converter wrote, of any model.")],
+    output: Annotated[Path, typer.Argument(metavar="DUMP", help="A folder that is not there yet.")],
+    *,
+    oracle: Annotated[Path, typer.Option("--oracle", metavar="TRACE", help="Whose tokens are run.")],
+    function: Annotated[
+        str, typer.Option("--function", help="infer: one token at a time; prefill: a batch of them.")
+    ] = "infer",
+) -> int:
+    """Run packages of another converter and write every value, for `parity diff ORACLE DUMP`."""
+    try:
+        from implementations.coreml.anemll.conversation import FUNCTIONS
+        from implementations.coreml.anemll.dumping import tokens_of, write_dump
+        from implementations.coreml.anemll.folder import Folder
+    except ImportError as error:
+        raise BackendUnavailable(f"{Backend.install} ({error})") from error
+    if function not in FUNCTIONS:
+        raise UsageError(f"--function has no {function!r}; choose of {', '.join(FUNCTIONS)}")
+    read, tokens = Folder.read(folder), tokens_of(oracle)
+    with TerminalProgress() as progress, new_folder(output) as new:
+        progress.start("coreml", len(tokens), f"running {function}")
+        write_dump(read, tokens, function, new, lambda: progress.step("coreml", "token"))
+    for file in sorted(output.iterdir()):
+        print(f"{file}: {file.stat().st_size / 1e6:,.1f} MB")
+    return ExitCode.PARITY
+
+
 def _formats(
     precision: str, lut: str | None, apart: tuple[str | None, str | None], *, int4: bool, int8: bool
 ) -> tuple[Format, Format]:

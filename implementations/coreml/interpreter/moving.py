@@ -76,6 +76,17 @@ def slice_update(given: Given) -> Tensor:
     return x
 
 
+def gather(given: Given) -> Tensor:
+    """The parts of an axis that indices name, in their shape; a negative index counts from the end."""
+    if given.number("batch_dims", 0):
+        raise ValueError("a gather with indices for each row of a batch")
+    x, indices = given.tensor(), given.tensor("indices").long()
+    axis = int(given.number("axis", 0)) % x.dim()
+    length = x.shape[axis]
+    found = x.index_select(axis, torch.where(indices < 0, indices + length, indices).reshape(-1))
+    return found.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+
+
 def pad(given: Given) -> Tensor:
     """With a constant around the last axes, of which `pad` has before and behind, the first axis first."""
     if (mode := given.text("mode", "constant")) != "constant":
@@ -97,6 +108,7 @@ def upsample(given: Given) -> Tensor:
 OPERATIONS: dict[str, Callable[[Given], Tensor | tuple[Tensor, ...]]] = {
     "concat": concat,
     "expand_dims": expand_dims,
+    "gather": gather,
     "identity": Given.tensor,
     "pad": pad,
     "reshape": lambda given: given.tensor().reshape(given.numbers("shape")),

@@ -12,29 +12,32 @@ from implementations.coreml.interpreter.inputs import Given
 
 
 def conv(given: Given) -> Tensor:
-    """A convolution over the last two axes, ``[batch, channel, height, width]``.
+    """A convolution over the last axis or two, ``[batch, channel, height, width]`` without or with a height.
 
     Of one row, with channels last in memory, torch adds up the products of a few tokens as `engine.layers` has it.
     """
     x, weight, bias = given.tensor(), given.tensor("weight"), given.optional("bias")
-    before, behind = _padding(given)
-    if before == behind:
-        padding = before
-    else:
-        x, padding = functional.pad(x, (before[1], behind[1], before[0], behind[0])), (0, 0)
+    axes = weight.dim() - 2
+    strides, dilations = given.numbers("strides", [1] * axes), given.numbers("dilations", [1] * axes)
+    (top, bottom), (left, right) = [(0, 0)] * (2 - axes) + _padding(given, axes)
+    if axes == 1:  # the height is 1
+        x, weight, strides, dilations = x.unsqueeze(2), weight.unsqueeze(2), [1, *strides], [1, *dilations]
+    padding = (top, left)
+    if padding != (bottom, right):
+        x, padding = functional.pad(x, (left, right, top, bottom)), (0, 0)
     if x.shape[2] == 1:
         x = x.contiguous(memory_format=torch.channels_last)
-    strides, dilations = given.numbers("strides", [1, 1]), given.numbers("dilations", [1, 1])
-    return functional.conv2d(x, weight, bias, strides, padding, dilations, int(given.number("groups", 1))).contiguous()
+    found = functional.conv2d(x, weight, bias, strides, padding, dilations, int(given.number("groups", 1))).contiguous()
+    return found.squeeze(2) if axes == 1 else found
 
 
-def _padding(given: Given) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Rows and columns before and behind."""
+def _padding(given: Given, axes: int) -> list[tuple[int, int]]:
+    """Of each axis, before and behind."""
     kind = given.text("pad_type", "valid")
-    if kind not in ("valid", "custom") or len(given.tensor("weight").shape) != 4:
+    if kind not in ("valid", "custom") or axes not in (1, 2):
         raise ValueError(f"a convolution with padding {kind} of a weight {[*given.tensor('weight').shape]}")
-    top, bottom, left, right = given.numbers("pad", [0] * 4) if kind == "custom" else [0] * 4
-    return (top, left), (bottom, right)
+    sides = given.numbers("pad", [0] * 2 * axes) if kind == "custom" else [0] * 2 * axes
+    return [(sides[2 * axis], sides[2 * axis + 1]) for axis in range(axes)]
 
 
 def matmul(given: Given) -> Tensor:
@@ -42,6 +45,11 @@ def matmul(given: Given) -> Tensor:
     x, y = given.tensor("x"), given.tensor("y")
     x = x.transpose(-1, -2) if given.number("transpose_x", False) else x
     return x @ (y.transpose(-1, -2) if given.number("transpose_y", False) else y)
+
+
+def linear(given: Given) -> Tensor:
+    """A product of the last axis with the transposed weight ``[out, in]``, and a bias."""
+    return functional.linear(given.tensor(), given.tensor("weight"), given.optional("bias"))
 
 
 def layer_norm(given: Given) -> Tensor:
@@ -75,6 +83,7 @@ OPERATIONS: dict[str, Callable[[Given], Tensor]] = {
     "avg_pool": avg_pool,
     "conv": conv,
     "layer_norm": layer_norm,
+    "linear": linear,
     "matmul": matmul,
     "reduce_max": _reduced(torch.amax),
     "reduce_mean": _reduced(torch.mean),

@@ -48,7 +48,7 @@ def require_meta(folder: Path, settings: Settings, decoder: Sequence[str]) -> No
     Raises:
         UsageError: where it is missing or malformed, or says something else.
     """
-    found = _read(folder)
+    found = read_parameters(folder)
     for name, value in parameters(settings, decoder).items():
         told = found.get(name)
         if type(told) is not type(value) or told != value:
@@ -58,7 +58,12 @@ def require_meta(folder: Path, settings: Settings, decoder: Sequence[str]) -> No
             )
 
 
-def _read(folder: Path) -> Mapping[str, Any]:
+def read_parameters(folder: Path) -> Mapping[str, Any]:
+    """What it says is compiled, by name; anybody's words, which are not checked.
+
+    Raises:
+        UsageError: where it is missing, malformed or too long.
+    """
     import yaml
 
     try:

@@ -48,9 +48,13 @@ def near(found, expected, floor=2.0**-20):
 
 ONE = {
     "abs": torch.abs,
+    "cos": torch.cos,
+    "exp": torch.exp,
+    "logical_not": lambda x: x == 0,
     "relu": lambda x: x.clamp_min(0),
     "sigmoid": torch.sigmoid,
     "silu": functional.silu,
+    "sin": torch.sin,
     "sqrt": torch.sqrt,
     "square": lambda x: x * x,
     "tanh": torch.tanh,
@@ -58,10 +62,18 @@ ONE = {
 }
 TWO = {
     "add": lambda x, y: x + y,
+    "equal": lambda x, y: x == y,
     "greater": lambda x, y: x > y,
+    "greater_equal": lambda x, y: x >= y,
+    "less": lambda x, y: x < y,
+    "less_equal": lambda x, y: x <= y,
+    "logical_and": lambda x, y: (x != 0) & (y != 0),
+    "logical_or": lambda x, y: (x != 0) | (y != 0),
     "maximum": torch.maximum,
     "minimum": torch.minimum,
     "mul": lambda x, y: x * y,
+    "not_equal": lambda x, y: x != y,
+    "pow": lambda x, y: x**y,
     "real_div": lambda x, y: x / y,
     "sub": lambda x, y: x - y,
 }
@@ -93,6 +105,7 @@ def test_what_has_parameters(shape, seed):
     equal(computed("clip", x=x, alpha=-0.5, beta=0.25), x.clamp(-0.5, 0.25))
     equal(computed("cast", x=x, dtype="int32"), x.int())
     equal(computed("cast", x=x > 0, dtype="fp32"), (x > 0).float())
+    equal(computed("cast", x=torch.tensor([-1, 0, 65537]), dtype="uint16"), torch.tensor([65535, 0, 1]).int())
     equal(computed("select", cond=x > 0, a=x, b=-x), torch.where(x > 0, x, -x))
     equal(computed("rsqrt", x=x.abs(), epsilon=0.5), torch.rsqrt(x.abs() + 0.5))
     equal(computed("gelu", x=x, mode="EXACT"), functional.gelu(x))
@@ -124,6 +137,29 @@ def test_a_convolution(seed, *, kernel, stride, groups, pad, custom, bias):
     near(found, expected)
     if (top, left) == (bottom, right) == (0, 0):
         equal(found, expected)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=SEEDS, kernel=st.integers(1, 3), sides=st.tuples(st.integers(0, 2), st.integers(0, 2)))
+def test_a_convolution_over_one_axis(seed, kernel, sides):
+    x, weight, bias = drawn(seed, 2, 4, 7), drawn(seed + 1, 6, 4, kernel), drawn(seed + 2, 6)
+    found = computed("conv", x=x, weight=weight, bias=bias, pad_type="custom", pad=torch.tensor(sides))
+    near(found, functional.conv1d(functional.pad(x, sides), weight, bias))
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=SEEDS, bias=st.booleans(), axis=st.integers(-3, 2), end=st.booleans())
+def test_products_with_a_weight_and_parts_by_index(seed, *, bias, axis, end):
+    """A linear layer without and with a bias; what indices name along any axis, one of them from its end."""
+    x, weight, added = drawn(seed, 2, 5, 4), drawn(seed + 1, 3, 4), drawn(seed + 2, 3)
+    equal(computed("linear", x=x, weight=weight, **({"bias": added} if bias else {})),
+          functional.linear(x, weight, added if bias else None))  # fmt: skip
+    indices = torch.tensor([[1, 0], [-1 if end else 1, 0]])
+    taken = x.movedim(axis, 0)[indices]  # the indices' two axes are first
+    expected = taken.movedim((0, 1), (axis % 3, axis % 3 + 1))
+    equal(computed("gather", x=x, indices=indices, axis=axis), expected)
+    with pytest.raises(ValueError, match="each row"):
+        computed("gather", x=x, indices=indices, axis=axis, batch_dims=1)
 
 
 @settings(deadline=None, max_examples=20)
@@ -254,9 +290,9 @@ def test_every_operation_is_looked_at():
     """A new one needs a test here."""
     others = {
         "avg_pool", "cast", "clip", "concat", "constexpr_blockwise_shift_scale", "constexpr_lut_to_dense", "conv",
-        "expand_dims", "gelu", "layer_norm", "matmul", "pad", "reduce_max", "reduce_mean", "reduce_sum", "reshape",
-        "rsqrt", "select", "slice_by_index", "slice_update", "softmax", "split", "squeeze", "tile", "transpose",
-        "upsample_nearest_neighbor",
+        "expand_dims", "gather", "gelu", "layer_norm", "linear", "matmul", "pad", "reduce_max", "reduce_mean",
+        "reduce_sum", "reshape", "rsqrt", "select", "slice_by_index", "slice_update", "softmax", "split", "squeeze",
+        "tile", "transpose", "upsample_nearest_neighbor",
     }  # fmt: skip
     assert FUNCTIONS.keys() == others | ONE.keys() | TWO.keys()
 
