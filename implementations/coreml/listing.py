@@ -9,12 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from implementations.coreml.interpreter.run import KNOWN
+from implementations.coreml.package.compiled import SUFFIXES, read_package
 from implementations.coreml.package.folder import size_of
-from implementations.coreml.package.program import Function, Typed, read_program
+from implementations.coreml.package.program import Function, Typed
 from parity.errors import UsageError
 from parity.report.console import plain
-
-SAVED = ".mlpackage"
 
 
 def packages_of(path: Path) -> list[Path]:
@@ -23,9 +22,9 @@ def packages_of(path: Path) -> list[Path]:
     Raises:
         UsageError: where there is none.
     """
-    found = [path] if path.suffix == SAVED else sorted(path.glob(f"*{SAVED}"))
+    found = [path] if path.suffix in SUFFIXES else sorted(each for each in path.glob("*") if each.suffix in SUFFIXES)
     if not path.is_dir() or not found:
-        raise UsageError(f"{path} is no folder of Core ML packages ({SAVED})")
+        raise UsageError(f"{path} is no folder of Core ML packages ({' or '.join(SUFFIXES)})")
     return found
 
 
@@ -34,7 +33,7 @@ def print_packages(packages: Iterable[Path], console: Console) -> None:
     table = Table("package", "MB", "function", "takes", "keeps", "gives", "operations", box=None, pad_edge=False)
     for package in packages:
         size = f"{size_of(package) / 1e6:,.1f}"
-        for name, function in read_program(package).items():
+        for name, function in read_package(package).items():
             table.add_row(*map(plain, (package.stem, size, name, *_told(function))))
     console.print(table)
 

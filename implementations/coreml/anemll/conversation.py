@@ -16,7 +16,8 @@ from torch import Tensor
 
 from implementations.coreml.anemll.folder import Folder
 from implementations.coreml.interpreter.run import Interpreter
-from implementations.coreml.package.program import Function, read_program
+from implementations.coreml.package.compiled import read_package
+from implementations.coreml.package.program import Function
 from parity.errors import UsageError
 from parity.tap import SILENT, Tap
 
@@ -95,7 +96,7 @@ class Conversation:
         return {name: all_[name] for name in (*function.inputs, *function.states)}
 
     def _part(self, package: Path, function: str) -> Interpreter:
-        programs = read_program(package)
+        programs = read_package(package)
         if function not in programs:
             raise UsageError(f"{package} has the functions {', '.join(programs)}, and no {function}")
         program = programs[function]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from implementations.coreml.package.compiled import SUFFIXES
 from implementations.coreml.package.meta import META, read_parameters
 from parity.errors import UsageError
 
-COMPILED, SAVED = ".mlmodelc", ".mlpackage"
 MOST_CHUNKS = 99
 """Their numbers have two digits."""
 
@@ -41,7 +41,7 @@ class Folder:
 
         Raises:
             UsageError: where `meta.yaml` is missing, malformed or without a word that is needed, or a package is not
-                there in the form in which it was saved.
+                there.
         """
         told = Told(path, read_parameters(path))
         chunks = told.number("num_chunks", MOST_CHUNKS)
@@ -84,13 +84,11 @@ class Told:
         return f"{self._word('model_prefix')}_{part}" + ("" if palette == "none" else f"_lut{palette}")
 
     def package(self, name: str) -> Path:
-        """The package of that name, as it was saved: what was compiled is for Apple's own machines."""
-        found = self.path / f"{name}{SAVED}"
-        if found.is_dir():
-            return found
-        if (self.path / f"{name}{COMPILED}").exists():
-            raise UsageError(f"{self.path}: {name} is there as {COMPILED} alone; put {name}{SAVED} beside it")
-        raise UsageError(f"{self.path}: no {name}{SAVED}, which {META} names")
+        """The package of that name, as it was saved, or compiled."""
+        for suffix in SUFFIXES:
+            if (found := self.path / f"{name}{suffix}").is_dir():
+                return found
+        raise UsageError(f"{self.path}: no {name}{' or '.join(SUFFIXES)}, which {META} names")
 
     def _word(self, name: str) -> str:
         """A name that is inside of the folder."""

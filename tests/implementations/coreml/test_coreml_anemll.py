@@ -22,6 +22,7 @@ from parity.dumps.files import is_dump
 from parity.errors import ExitCode, UsageError
 from parity.scenario import Chunk, Scenario
 from tests.implementations.coreml.anemll_folder import BATCH, CONTEXT, write_folder
+from tests.implementations.coreml.mil_text import write_compiled
 from tests.toy import Toy, write
 
 TOKENS = [3, 7, 1, 19, 4, 30, 22, 9]
@@ -89,6 +90,19 @@ def test_a_batch_at_a_time(folder, tmp_path):
     assert states.shape == (1, 1, BATCH, 24)
     assert error(states, expected_logits()[1]) < 4e-3
     assert not any(name.startswith("logits") for name in found)
+
+
+def test_compiled_packages_are_the_same(folder, tmp_path):
+    """What is published is compiled: every value is the saved one's, to the bit."""
+    shutil.copytree(folder, tmp_path / "made")
+    for package in [*(tmp_path / "made").glob("*.mlpackage")]:
+        write_compiled(package, package.with_suffix(".mlmodelc"))
+        shutil.rmtree(package)
+    (tmp_path / "apart").mkdir()
+    found, saved = values(tmp_path / "made", tmp_path, "infer"), values(folder, tmp_path / "apart", "infer")
+    assert found.keys() == saved.keys()
+    for name, array in saved.items():
+        np.testing.assert_array_equal(found[name], array)
 
 
 def test_whole_caches_are_not_written(folder, tmp_path):
@@ -160,10 +174,13 @@ def test_inside_by_content(learned, tmp_path, norms):
 
 REFUSED = {
     "model_prefix: stand-in.1": ("model_prefix: ../up", "model_prefix is no name of a package in this folder"),
-    "num_chunks: 2": ("num_chunks: 3", "no stand-in.1_FFN_PF_chunk_01of03.mlpackage, which meta.yaml names"),
+    "num_chunks: 2": (
+        "num_chunks: 3",
+        "no stand-in.1_FFN_PF_chunk_01of03.mlpackage or .mlmodelc, which meta",
+    ),
     "batch_size: 8": ("batch_size: many", "batch_size is no number from 1 to 1,048,576"),
     f"context_length: {CONTEXT}": ("context_length: 64", "is compiled for causal_mask of [1, 1, 1, 32]"),
-    "lut_ffn: none": ("lut_ffn: 4", "no stand-in.1_FFN_PF_lut4_chunk_01of02.mlpackage"),
+    "lut_ffn: none": ("lut_ffn: 4", "no stand-in.1_FFN_PF_lut4_chunk_01of02.mlpackage or"),
     "  parameters:": ("  settings:", "has no model_info with parameters"),
 }
 
@@ -180,16 +197,14 @@ def test_a_folder_that_lies_is_refused(folder, tmp_path, told):
 
 
 def test_what_cannot_be_run_is_refused(folder, tmp_path):
-    """Compiled packages, too many tokens, no whole batch, ids beyond the vocabulary, another trace."""
-    shutil.copytree(folder, tmp_path / "made")
-    (tmp_path / "made" / "stand-in.1_lm_head.mlpackage").rename(tmp_path / "made" / "stand-in.1_lm_head.mlmodelc")
-    with pytest.raises(UsageError, match=r"is there as \.mlmodelc alone"):
-        Folder.read(tmp_path / "made")
-    with pytest.raises(UsageError, match="33 tokens, and a context of 32"):
-        values(folder, tmp_path / "made", "infer", [1] * 33)
-    with pytest.raises(UsageError, match="7 tokens are no batches of 8"):
-        values(folder, tmp_path / "made", "prefill", TOKENS[:7])
-    with pytest.raises(UsageError, match="gather"):
-        values(folder, tmp_path, "infer", [44])
+    """Too many tokens, no whole batch, ids beyond the vocabulary, another trace."""
+    for function, tokens, why in (
+        ("infer", [1] * 33, "33 tokens, and a context of 32"),
+        ("prefill", TOKENS[:7], "7 tokens are no batches of 8"),
+        ("infer", [44], "gather"),
+    ):
+        with pytest.raises(UsageError, match=why):
+            values(folder, tmp_path, function, tokens)
+        (tmp_path / function).rmdir()
     with pytest.raises(UsageError, match="held to one-shot"):
         tokens_of(write(tmp_path, "oracle", Toy("float64"), "float64").path)
