@@ -8,24 +8,19 @@ there is; else the checkpoint's own numbers are true.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from implementations.ane.decoder import piece_sizes
 from implementations.ane.model import TABLE, Gemma3n, checkpoint_name
 from implementations.ane.scaling import DIVIDED
-from implementations.coreml.interpreter.inputs import Given
-from implementations.coreml.interpreter.run import held
-from implementations.coreml.interpreter.weights import OPERATIONS
+from implementations.coreml.interpreter.fewer_bits import Array, believed, fewer_bits
 from implementations.coreml.package.folder import HEAD, Package
-from implementations.coreml.package.program import Function, Operation, read_program
+from implementations.coreml.package.program import read_program
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.weight_names import PUBLISHED, has_head
 from parity.errors import UsageError
@@ -33,14 +28,8 @@ from parity.weights.names import HEAD as LM_HEAD
 from parity.weights.names import bare
 from parity.weights.stored import stored
 
-ENDS = ("_palettized", "_quantized", "_to_fp16")
-"""What coremltools puts behind the name of a weight, the last first."""
-SLACK = 2e-3
-"""Of a matrix's largest number, by which another may be nearer: palettes and scales are rounded to float16 behind the
-codes, which moves the middle of two by 5e-4, of integers by 8e-4."""
 OF_HEAD = re.compile(r"model_head_pieces_(\d+)_weight")
 """What a program calls a piece of the head."""
-Array = NDArray[np.float64]
 
 
 def true_weights(package: Package, checkpoint: Path, config: Config) -> dict[str, Array]:
@@ -110,46 +99,3 @@ class _Originals:
                 "is it of this model?"
             )
         return array
-
-
-def fewer_bits(function: Function) -> Iterator[tuple[str, Array, int]]:
-    """Weights by their names in the program, less what conversion put behind them.
-
-    Yields:
-        The name, the numbers that the codes stand for ``[out, in]``, and how many rows have a palette or scale in
-        common.
-    """
-    for operation in function.operations:
-        if operation.kind in OPERATIONS:
-            name = operation.outputs[0].name
-            for end in ENDS:
-                name = name.removesuffix(end)
-            yield name, *_numbers(operation, function.constants)
-
-
-def _numbers(operation: Operation, constants: Mapping[str, Any]) -> tuple[Array, int]:
-    given = {name: held(constants[values[0]]) for name, values in operation.inputs.items()}
-    values = OPERATIONS[operation.kind](Given(given)).numpy()
-    rows = len(values) // len(given["lut"] if "lut" in given else given["scale"])
-    if operation.outputs[0].dtype == "float16":
-        values = values.astype(np.float16)
-    return values.reshape(len(values), -1).astype(np.float64), rows
-
-
-def believed(found: Array, stored: Array, rows: int) -> Array:
-    """The weight that is true: `found` where some rows of it are `stored` rounded, else `stored` itself.
-
-    Args:
-        found: numbers that a package's codes stand for, ``[out, in]``.
-        stored: the checkpoint's.
-        rows: how many have a palette or scale in common.
-    """
-    blocks = [slice(first, first + rows) for first in range(0, len(found), rows)]
-    return np.concatenate([found[at] if _is_rounded(found[at], stored[at]) else stored[at] for at in blocks])
-
-
-def _is_rounded(found: Array, stored: Array) -> bool:
-    """Whether each number is the nearest of those that there are; where an entry is wrong, others' are nearer."""
-    entries = np.unique(found)
-    nearest = entries[np.searchsorted((entries[1:] + entries[:-1]) / 2, stored)]
-    return bool((np.abs(found - stored) <= np.abs(nearest - stored) + SLACK * np.abs(entries).max()).all())

@@ -12,6 +12,7 @@ pytest.importorskip("coremltools")
 
 import torch
 
+from implementations.coreml.interpreter.fewer_bits import believed, fewer_bits
 from implementations.coreml.interpreter.run import Interpreter
 from implementations.coreml.model import Interpreted
 from implementations.coreml.options import Options
@@ -19,7 +20,6 @@ from implementations.coreml.package.folder import HEAD, MANIFEST, SIDECAR, Packa
 from implementations.coreml.package.meta import META
 from implementations.coreml.package.program import chosen, read_program
 from implementations.coreml.package.settings import Format, Settings
-from implementations.coreml.weights import believed, fewer_bits
 from parity.errors import UsageError
 from parity.tap import SILENT, ScopedTap
 from tests.implementations.coreml.conftest import MATRIX, converted
