@@ -81,8 +81,8 @@ class Answers:
     def common(self, key: Key, array: NDArray[Any]) -> Place:
         """The part of a party's tensor that the oracle has.
 
-        In a conversation a party may emit all tokens' logits. And it may keep keys that the oracle dropped, for they
-        are beyond the window, where it gives them no weight: 0 in what a query looks along them with.
+        In a conversation a party may emit all tokens' logits. And a query may look along keys that the oracle dropped,
+        for they are beyond its window: what it scores there is nobody's, and a weight there shows in all others.
         """
         true = self.shape(key)
         if true is None or len(true) != array.ndim or true == array.shape:
@@ -92,11 +92,9 @@ class Answers:
             pairs = zip(array.shape, true, strict=True)
             return tuple(slice(-1, None) if pair == (tokens, 1) else slice(None) for pair in pairs)
         step = self._contract.get(key.step)
-        weighed = self._contract.axes.layout(step.axes if step else (), array.shape).weighed
-        part = tuple(slice(-true[axis], None) if axis in weighed else slice(None) for axis in range(array.ndim))
-        rest = array.copy()
-        rest[part] = 0
-        return WHOLE if array[part].shape != true or rest.any() else part
+        looked = self._contract.axes.layout(step.axes, array.shape).looked if step and step.kind == "float" else ()
+        part = tuple(slice(-true[axis], None) if axis in looked else slice(None) for axis in range(array.ndim))
+        return part if array[part].shape == true else WHOLE
 
     def true(self, key: Key) -> NDArray[Any] | None:
         """The oracle's whole tensor; None where it kept none."""
