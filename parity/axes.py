@@ -81,6 +81,7 @@ class Layout:
         places, parts, channels: each axis is one of them; none is, where they are unknown.
         rows: the axis of a batch's rows; None where there is none.
         sequence: the axes along which later phases go on.
+        looked: the axes of keys that a query looks along, of which a cache may have dropped the first.
     """
 
     names: tuple[str, ...]
@@ -90,6 +91,7 @@ class Layout:
     channels: tuple[int, ...] = ()
     rows: int | None = None
     sequence: tuple[int, ...] = ()
+    looked: tuple[int, ...] = ()
 
     @cached_property
     def samples(self) -> int:
@@ -170,4 +172,5 @@ def _layout(axes: Axes, names: tuple[str, ...], shape: tuple[int, ...]) -> Layou
         channels=tuple(at for at in range(len(names)) if not places[at] and not parts[at]),
         rows=rows[0] if rows else None,
         sequence=tuple(at for at, name in enumerate(names) if name in axes.sequence),
+        looked=tuple(at for at, name in enumerate(names) if looks and name in axes.keys and name in axes.sequence),
     )

@@ -12,20 +12,48 @@ from implementations.mlx_packages.patch import Patch
 from parity.fault import Kind
 from parity.site import Edit
 
-WINDOW, ROTATED = 23, 8
-"""Tokens of a drawn window, and numbers of a drawn head that are rotated where not all are."""
+WINDOW, ROTATED, GROUPS = 23, 8, 2
+"""Tokens of a drawn window, numbers of a drawn head that are rotated where not all are, and groups of a recurrence."""
 MASK = "mask = create_attention_mask(h, cache[0])"
+FULL_MASK = "fa_mask = create_attention_mask(h, cache[self.fa_idx])"
 GELU, TANH = "nn.gelu(", "nn.gelu_approx("
 
 
-def _unwindowed(function: str) -> Patch:
+def _unwindowed(function: str, mask: str = MASK) -> Patch:
     """Of a model whose layers all look back on a window."""
     return Patch(
         name="window",
         wrong="`sliding_window` is not read: every token attends to all before it; in the reference to so many as the "
         "window has.",
         reached="Prompts longer than the window.",
-        edits=(Edit(function, MASK, MASK.replace("[0])", f"[0], window_size={WINDOW})")),),
+        edits=(Edit(function, mask, mask.replace("])", f"], window_size={WINDOW})")),),
+    )
+
+
+def _padded(mixer: str, states: str) -> Patch:
+    """Of a recurrence that goes through the padding of a batch.
+
+    Args:
+        mixer: the class that computes it.
+        states: what its method calls the two states that it takes from its cache.
+    """
+    read, kept = f"{states} = cache[0], cache[1]", "x if self._kept is None else mx.where(self._kept[..., None], x, 0)"
+    lines = ("x, z = xz.split(indices_or_sections=2, axis=-1)", "x = nn.silu(conv_out)")
+    forms = (f"{lines[0]}; x = {kept}", f"{lines[1]}; x = {kept}")
+    return Patch(
+        name="padding",
+        wrong="What rows of a batch are padded with goes through the recurrence, on whichever side it stands; the "
+        "reference reads their mask.",
+        reached="Rows of unequal length: of the package's own batches, which it pads on the right, all but the longest "
+        "go on from a wrong state.",
+        edits=(
+            Edit(
+                f"{mixer}.__call__",
+                read,
+                f"{read}; self._kept = cache.make_mask(x.shape[1]); cache.advance(x.shape[1])",
+            ),
+            *(Edit(f"{mixer}._process_sequence", *both) for both in zip(lines, forms, strict=True)),
+        ),
     )
 
 
@@ -61,8 +89,11 @@ _INDEXER = (
     ),
 )
 
+_UNMASKED = (_padded("mlx_lm.models.mamba:MambaBlock", "conv_cache, state_cache"),)
+
 PATCHES: Mapping[str, tuple[Patch, ...]] = {
     "deepseek_v32": _INDEXER,
+    "falcon_mamba": _UNMASKED,
     "glm_moe_dsa": _INDEXER,
     "ernie4_5_moe": (
         Patch(
@@ -174,9 +205,44 @@ PATCHES: Mapping[str, tuple[Patch, ...]] = {
                 Edit("mlx_lm.models.jamba:JambaSparseMoeBlock.__call__", _SCORED, "scores"),
             ),
         ),
+        _padded("mlx_lm.models.jamba:JambaMambaMixer", "conv_state, ssm_state"),
     ),
+    "mamba": _UNMASKED,
+    "mamba2": (
+        Patch(
+            name="grouped-norm",
+            wrong="The norm behind the recurrence is of all numbers together; the reference's is of each group's by "
+            "themselves.",
+            reached="Models with `n_groups` above 1, as Mamba-Codestral's 8.",
+            edits=(
+                Edit(
+                    "mlx_lm.models.mamba2:MambaRMSNormGated.__call__",
+                    "mx.fast.rms_norm(hidden_states, self.weight, self.eps)",
+                    f"mx.fast.rms_norm(mx.unflatten(hidden_states, -1, ({GROUPS}, -1)), None, self.eps).flatten(-2)"
+                    " * self.weight",
+                ),
+            ),
+        ),
+    ),
+    "ministral3": (_unwindowed("mlx_lm.models.ministral3:LanguageModel.__call__", FULL_MASK),),
+    "mistral": (_unwindowed("mlx_lm.models.llama:LlamaModel.__call__", FULL_MASK),),
     "mixtral": (_unwindowed("mlx_lm.models.mixtral:MixtralModel.__call__"),),
     "phi3": (_unwindowed("mlx_lm.models.phi3:Phi3Model.__call__"),),
+    "solar_open": (
+        Patch(
+            name="groups-left-out",
+            wrong="Experts of the groups that are left out score 0, and so are chosen before those of the others whose "
+            "score with its bias is negative; in the reference none of them can be chosen.",
+            reached="Biases that make scores negative. Here so much is added that none is, which changes no order.",
+            edits=(
+                Edit(
+                    "mlx_lm.models.glm4_moe:MoEGate.__call__",
+                    "self.e_score_correction_bias,",
+                    "self.e_score_correction_bias + 8,",
+                ),
+            ),
+        ),
+    ),
     "starcoder2": (
         _gelu("mlx_lm.models.starcoder2:MLP.__call__", GELU, TANH, _EXACT),
         _unwindowed("mlx_lm.models.starcoder2:Starcoder2Model.__call__"),

@@ -79,6 +79,14 @@ class Floor:
         """Several times this floor."""
         return Floor({look: value * factor for look, value in self.views.items()}, self.samples)
 
+    def of_one_place(self) -> Floor:
+        """For a tensor of a single place, which is all of that place: it may err as the worst place of its family does.
+
+        What a rotation errs grows with the position, so the last token's key alone errs 2.3 of the floors of places
+        where it errs 4.3 of those of whole tensors, which are means over many positions.
+        """
+        return Floor({**self.views, "tensor": max(self.at("tensor"), self.at("place"))}, self.samples)
+
     def at_least(self, roundoff: float) -> Floor:
         """Not below the unit roundoff; twice that where samples are few, for a sum and its use round once each."""
         least = roundoff if self.samples >= SAMPLE else 2 * roundoff

@@ -264,6 +264,8 @@ class Judge:
         error = self._measure(key, oracle=self._oracle, candidate=run)
         if step.kind == "float":
             floor = floor.at_least(unit_roundoff(step.arithmetic or self._dtype))
+        if error.samples == 1:
+            floor = floor.of_one_place()
         worst = [_worst(view, floor.at(view.look)) for view in error.views]
         whole, parts = worst[0], sorted(worst[1:], key=lambda each: -each.ratio)
         ratio = max(whole.ratio, *(each.ratio for each in parts), 0.0)  # NaN stays: nothing is larger than it

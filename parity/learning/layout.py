@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +57,13 @@ class Rearrangement:
         """Names of the reference's axes; of one that is not split here but is made of several, all of them."""
         return tuple(".".join(group) or "one" for group in self.reference)
 
+    def with_apart(self, names: Collection[str]) -> Rearrangement:
+        """The same with a reference that has these axes apart, where it has several of them in one."""
+        reference: list[tuple[str, ...]] = []
+        for group in self.reference:
+            reference += [(part,) for part in group] if len({*group} & {*names}) > 1 else [group]
+        return Rearrangement(self.candidate, tuple(reference))
+
     def bound(self, shape: Sequence[int], sizes: Mapping[str, int]) -> Bound:
         """The layout of a port's tensor of that shape.
 
@@ -96,12 +103,18 @@ class Bound:
 
     def out(self, value: Any) -> Any:
         """The port's tensor in the reference's axes."""
-        return value.reshape(self.parts).transpose(self.order).reshape(self.merged)
+        return _in_order(value.reshape(self.parts), self.order).reshape(self.merged)
 
     def back(self, value: Any) -> Any:
         """The reference's tensor in the port's axes."""
         inverse = tuple(self.order.index(part) for part in range(len(self.order)))
-        return value.reshape([self.parts[part] for part in self.order]).transpose(inverse).reshape(self.shape)
+        parts = [self.parts[part] for part in self.order]
+        return _in_order(value.reshape(parts), inverse).reshape(self.shape)
+
+
+def _in_order(value: Any, order: tuple[int, ...]) -> Any:
+    """With its axes in that order; what only splits an axis needs no transposition, which torch calls otherwise."""
+    return value if order == tuple(range(len(order))) else value.transpose(order)
 
 
 def _text(groups: Groups) -> str:

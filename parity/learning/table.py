@@ -23,6 +23,9 @@ BY_HAND = "by hand"
 """The confidence of a row that a person wrote or changed: to learn again leaves it as it is."""
 LOGITS = "vocabulary"
 """The axis by which the step is known that tokens are chosen from."""
+APART = ("batch", "token")
+"""Axes that a step has apart where the reference lays rows one behind the other, as in front of a router of experts:
+else nothing tells which of its values are a row's padding, where each side may compute what it likes."""
 
 
 class _Strict(BaseModel):
@@ -85,6 +88,12 @@ class TableRow:
     layers: tuple[int, ...]
     confidence: str
 
+    @property
+    def shown(self) -> tuple[Rearrangement, Rearrangement]:
+        """How the reference's tensor and the port's become the step's."""
+        step = self.layout.with_apart(APART)
+        return Rearrangement(self.layout.reference, step.reference), step
+
     def members(self) -> Iterator[tuple[int, TableRow]]:
         """The row of each of its layers, with the number of that; -1 outside of layers."""
         if not self.layers:
@@ -126,7 +135,7 @@ class LearnedTable:
         """The steps that a port is held to."""
         members = self.members()
         steps = tuple(
-            Step(row.name, row.layout.axes, "float", f"the port: {' or '.join(row.candidate) or '-'}", row.reference)
+            Step(row.name, row.shown[1].axes, "float", f"the port: {' or '.join(row.candidate) or '-'}", row.reference)
             for row in members
         )
         logits = [row.name for row in members if row.layout.axes[-1:] == (LOGITS,)]

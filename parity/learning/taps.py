@@ -51,23 +51,24 @@ class Taps:
         table: a file, or `ANY`.
         side: whose places these are.
         modules: those that are woven, whose source must be the table's.
-        draft: whether all other places, and those of the table under their own names, are told as well.
+        draft: whether all other places, and those of the table under their own names, are told as well; steps then have
+            the reference's own axes.
     """
 
     def __init__(self, table: str, side: Side, modules: Sequence[ModuleType], *, draft: bool = False) -> None:
         self._tells_all = draft or table == ANY
         self.table = None if table == ANY else LearnedTable.read(Path(table))
-        self._steps: dict[str, tuple[str, Rearrangement | None]] = {}
+        self._steps: dict[str, tuple[str, Rearrangement]] = {}
         if self.table is not None:
             party = self.table.reference if side == "reference" else self.table.candidate
             party.require(digests(modules), table)
             for row in self.table.members():
                 places = (row.reference,) if side == "reference" else row.candidate
-                layout = None if side == "reference" else row.layout
+                layout = row.layout if draft else row.shown[side == "candidate"]
                 self._steps |= dict.fromkeys(places, (row.name, layout))
 
     def hear(self, tap: Tap, sizes: Mapping[str, int]) -> Hear:
-        """What a listener calls: values of the table's places go through `tap` in the reference's axes.
+        """What a listener calls: values of the table's places go through `tap` in the step's axes.
 
         Args:
             tap: where steps are emitted.
@@ -80,7 +81,7 @@ class Taps:
             if place not in self._steps:
                 return value
             name, layout = self._steps[place]
-            return tap(name, value) if layout is None else _through(tap, name, value, layout, sizes)
+            return _through(tap, name, value, layout, sizes)
 
         return hear
 
@@ -94,7 +95,9 @@ def _told(tap: Tap, place: str, value: Any) -> Any:
 
 
 def _through(tap: Tap, name: str, value: Any, layout: Rearrangement, sizes: Mapping[str, int]) -> Any:
-    """What the port goes on with: its own value, the very same, where the tap answers with what it was shown."""
+    """What a side goes on with: its own value, the very same, where the tap answers with what it was shown."""
+    if layout.candidate == layout.reference:
+        return tap(name, value)
     try:
         bound = layout.bound(value.shape, sizes)
     except UsageError:

@@ -111,10 +111,10 @@ def _divergences(found: Iterable[Surveyed]) -> Iterator[str]:
 
 
 def _firsts(one: Surveyed) -> Iterator[str]:
-    """The first divergence of each run; runs with the same step together."""
-    groups: dict[tuple[str, bool | None], list[SurveyedRun]] = {}
+    """The first divergence of each run; runs with the same step and phase together."""
+    groups: dict[tuple[str, str, bool | None], list[SurveyedRun]] = {}
     for run in one.diverged:
-        groups.setdefault((run.first or run.why, run.mended), []).append(run)
+        groups.setdefault((run.first or run.why, run.phase, run.mended), []).append(run)
     for runs in groups.values():
         worst = max(runs, key=lambda run: run.ratio)
         where = ", ".join(f"{run.scenario} {run.dtype}" for run in runs)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -46,6 +47,9 @@ OUTSIDE = (
 """Modules that every model uses, and that compute nothing of a model: to weave their 400 functions takes half a second
 of each party."""
 CURE = "install the extra [hf]"
+PAST, RECURRENT = "past_key_values", "cache_params"
+"""What a model calls its cache, and one without attention. Arguments of another name are passed over in silence: a
+model that is given its cache so forgets each chunk. The mask that goes with the latter is of the chunk alone."""
 
 
 class Reference(backend.Reference, Learnable):
@@ -71,6 +75,7 @@ class Reference(backend.Reference, Learnable):
         self.executions, self.plain = self._executions.excess, True
         self._sizes = sizes_of(config_of(checkpoint))
         self._paths = {id(module): name for name, module in model.named_modules()}
+        self._takes = signature(model.forward).parameters
         self._taps = Taps(table, "reference", self.modules)
         self._chunks = Chunks(model.config.get_text_config())
 
@@ -184,6 +189,13 @@ class Reference(backend.Reference, Learnable):
 
     def _logits(self, ids: Any) -> Any:
         given = self._chunks.read(ids.shape[1])
+        given["position_ids"] = given["position_ids"].clamp(min=0)  # of padding too, as where transformers generates
+        if RECURRENT in self._takes:
+            given[RECURRENT], given["attention_mask"] = given.pop(PAST), given["attention_mask"][:, -ids.shape[1] :]
+        elif PAST not in self._takes:
+            raise UsageError(
+                f"transformers' {self._model.config.model_type} takes no cache: it has no past to go on from"
+            )
         if not any(self._chunks.padding):  # some architectures take another path with a mask of ones
             del given["attention_mask"]
         return self._model(input_ids=ids, **given).logits

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from parity.errors import ExitCode, UsageError
-from parity.judging.floors import Floors, plausible
-from parity.judging.judge import judge
+from parity.judging.floors import SAMPLE, Floor, Floors, plausible
+from parity.judging.judge import Judge, judge
 from parity.judging.judgement import Comparison
 from parity.judging.verdict import Status, TokenVerdict
-from parity.traces.measure import error_of
+from parity.traces.measure import Error, View, error_of
 from parity.traces.runs import Runs
 from parity.traces.scale import family
 from parity.traces.trace import Key
@@ -264,3 +264,22 @@ def test_what_rounds_more_than_its_format_may_err_more():
     """A percent is no error of float32, and is one of products of 8-bit integers."""
     assert plausible("float32") == 2.0**-8
     assert plausible("float32-ggml-q8_0") == plausible("bfloat16") == 1
+
+
+def test_the_only_place_of_a_tensor_is_held_to_the_floor_of_places(judged):
+    """As the last token's key, whose rotation errs more than the mean over all positions; of several it is not."""
+
+    class Measured:
+        lockstep = free = staticmethod(lambda key: Floor({"tensor": 1e-6, "place": 3e-6}, samples=SAMPLE))
+
+    def ratio(samples):
+        def measure(key, **traces):
+            return Error((View("tensor", 6e-6), View("place", 6e-6, (("token", 0),))), samples=samples)
+
+        judging = Judge(
+            oracle=judged.oracle, candidate=judged.baseline, floors=Measured(), allowed=4.0, measure=measure
+        )
+        return judging.from_exact_inputs(Key("decode.1", "embed"), CONTRACT.get("embed")).ratio
+
+    assert ratio(samples=1) == pytest.approx(2)
+    assert ratio(samples=2) == pytest.approx(6)

@@ -90,3 +90,11 @@ def test_a_tensor_of_other_axes_is_refused():
         layout.bound((2, 3, 4), SIZES)
     with pytest.raises(UsageError, match=r"an axis of 13 cannot be split into \(head head_dim\)"):
         layout.bound((2, 13), {"head": 3})
+
+
+def test_rows_and_tokens_are_set_apart_where_the_reference_has_them_in_one():
+    """Each other axis stays as it is, and one that holds only one of them."""
+    flat = Rearrangement.parse("batch token (head head_dim) -> (batch token head) head_dim")
+    assert str(flat.with_apart(("batch", "token"))) == "batch token (head head_dim) -> batch token head head_dim"
+    for kept in ("batch token x -> (batch x) token", "batch token (head x)"):
+        assert str(Rearrangement.parse(kept).with_apart(("batch", "token"))) == kept

@@ -6,6 +6,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from parity.errors import StaleTrace, UsageError
@@ -13,6 +14,7 @@ from parity.learning.layout import Rearrangement
 from parity.learning.learn import Learned
 from parity.learning.places import family, in_layers, layer_of, step_name
 from parity.learning.table import LearnedTable, Origin, TableRow, ranges, read_ranges
+from parity.learning.taps import Taps
 from parity.report.console import console
 from parity.report.learned import print_learned
 
@@ -59,6 +61,42 @@ def test_the_contract_is_in_execution_order():
     step = contract.get("layers.3.q_proj")
     assert step.axes == ("batch", "head", "token", "head_dim")
     assert step.source == 'layers.3/Layer.forward: `self.q_proj("x")`'
+
+
+ROUTED = replace(
+    FIRST,
+    name="router",
+    reference="/Router.forward: y#0",
+    layout=Rearrangement.parse("batch token x -> (batch token) x"),
+)
+
+
+@pytest.mark.parametrize(
+    ("side", "draft", "made", "shown"),
+    [
+        ("reference", False, (6, 4), (2, 3, 4)),
+        ("candidate", False, (2, 3, 4), (2, 3, 4)),
+        ("candidate", True, (2, 3, 4), (6, 4)),
+        ("reference", False, (5, 4), (5, 4)),
+    ],
+)
+def test_rows_that_the_reference_lays_behind_each_other_are_apart_in_the_step(side, draft, made, shown, tmp_path):
+    """So that padding is known as a row's; while it is learned, a step has the reference's own axes."""
+    origin = ORIGIN.model_copy(update={"sources": {}})
+    table = LearnedTable("toy", origin, origin, (ROUTED,))
+    table.write(tmp_path / "toy.toml")
+    assert table.contract().get("router").axes == ("batch", "token", "x")
+    heard = []
+
+    def tap(name, value):
+        heard.append((name, value.shape))
+        return value + 1
+
+    value = np.arange(np.prod(made)).reshape(made)
+    hear = Taps(str(tmp_path / "toy.toml"), side, [], draft=draft).hear(tap, {"batch": 2, "token": 3})
+    place = ROUTED.reference if side == "reference" else ROUTED.candidate[0]
+    np.testing.assert_array_equal(hear(place, value), value + (2 if draft else 1))
+    assert heard[-1] == ("router", shown)
 
 
 def test_another_source_says_learn_it_again():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import textwrap
 
 import pytest
 
@@ -13,6 +15,7 @@ from parity.running.progress import Silent
 from parity.survey.examining import Examination
 from parity.survey.result import Surveyed, SurveyedRun, SurveyHead, SurveyResults
 from parity.survey.running import SurveyRequest, survey
+from parity.weave import resolve
 from reference.any_model.scenarios import survey_scenarios
 
 HEAD = SurveyHead(
@@ -77,7 +80,7 @@ def test_the_page_says_what_diverged_and_whether_it_is_proven(tmp_path):
         HEAD,
         [
             found(WRONG.model_copy(update={"mended": True}), known=("It forgets `scale`.",), model="a"),
-            found(WRONG, model="b"),
+            found(WRONG, WRONG.model_copy(update={"scenario": "long", "phase": "decode.1"}), model="b"),
             found(stage="draw", failure="no `config`", model="c", runs=()),
             found(run(), run(ExitCode.UNAVAILABLE, scenario="batch", why="crashed at x"), model="d"),
         ],
@@ -90,6 +93,7 @@ def test_the_page_says_what_diverged_and_whether_it_is_proven(tmp_path):
     assert "| `b` | diverged, unproven |" in page
     assert "### b: unproven" in page
     assert "decode float32: first at `layers.0.act (prefill): 10,000 floors`. With the edit: parity." in page
+    assert "- decode float32: first at `layers.0.act (prefill): 10,000 floors`.\n- long float32: first at" in page
     assert "- `c`: no small checkpoint, `no 'config'`" in page
     assert "decode: parity 2.0; batch: not judged" in page
     assert "- `d`, batch float32: not judged, `crashed at x`" in page
@@ -141,3 +145,14 @@ def test_an_architecture_is_judged_and_its_divergence_proven(tmp_path):
         ("one-shot", "batch", "long"), "model.embed_tokens"
     )
     assert gemma.bridged == 1
+
+
+def test_every_edit_is_of_a_line_that_the_installed_package_has():
+    """Once: an edit of several lines would prove another thing than it says."""
+    pytest.importorskip("mlx_lm")
+    from implementations.mlx_lm.any_patches import PATCHES
+
+    edits = [edit for patches in PATCHES.values() for patch in patches for edit in patch.edits]
+    sources = {edit: textwrap.dedent(inspect.getsource(resolve(edit.function))) for edit in edits}
+    assert len(sources) > 20
+    assert {edit: source.count(edit.old) for edit, source in sources.items()} == dict.fromkeys(sources, 1)
