@@ -18,7 +18,7 @@ from parity.cli.comparing import loadable
 from parity.cli.options import Audios, Images, Model, Prompt, given_prompt, media, writable
 from parity.compare import Request
 from parity.errors import BackendUnavailable, ExitCode, UsageError
-from parity.report.console import console
+from parity.report.console import console, plain
 from parity.report.progress import TerminalProgress
 
 HealthPage = Annotated[
@@ -164,6 +164,30 @@ def dump(
         write_dump(read, tokens, function, new, lambda: progress.step("coreml", "token"))
     for file in sorted(output.iterdir()):
         print(f"{file}: {file.stat().st_size / 1e6:,.1f} MB")
+    return ExitCode.PARITY
+
+
+@app.command()
+def dequantize(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="What the ANEMLL converter wrote, in fewer bits.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="The checkpoint that it was made of.")],
+    output: Annotated[Path, typer.Argument(metavar="NEW", help="A folder that is not there yet.")],
+) -> int:
+    """Write a checkpoint with the numbers that packages have its weights as: what their steps are held to fairly."""
+    from parity.checkpoint import find_checkpoint
+
+    try:
+        from implementations.coreml.anemll.dequantizing import write_dequantized
+        from implementations.coreml.anemll.folder import Folder
+    except ImportError as error:
+        raise BackendUnavailable(f"{Backend.install} ({error})") from error
+    read, checkpoint = Folder.read(folder), find_checkpoint(model)
+    with new_folder(output) as new:
+        changed, unknown = write_dequantized(read, checkpoint.path, new)
+        copy_beside(checkpoint.path, new)
+    print(f"{output}: {len(changed):,} tensors as {folder} has them, {len(unknown):,} matrices in fewer bits of none")
+    for name in unknown:
+        print(f"  {plain(name)}")
     return ExitCode.PARITY
 
 

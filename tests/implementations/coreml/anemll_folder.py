@@ -119,8 +119,8 @@ def rotated(x, angles):
     return x * angles.cos() + torch.cat([-second, first], dim=-1) * angles.sin()
 
 
-def write_folder(folder, config, weights, *, norms=(False, True)):
-    """Write it in two chunks; `norms` says behind which the last norm is."""
+def write_folder(folder, config, weights, *, norms=(False, True), bits=0):
+    """Write it in two chunks; `norms` says behind which the last norm is, `bits` what the entries of palettes are."""
     folder.mkdir()
     (folder / "meta.yaml").write_text(META)
     name, half = "stand-in.1", config.num_hidden_layers // 2
@@ -129,19 +129,19 @@ def write_folder(folder, config, weights, *, norms=(False, True)):
     for number, layers in enumerate((range(half), range(half, config.num_hidden_layers)), 1):
         file = folder / f"{name}_FFN_PF_chunk_{number:02d}of02.mlpackage"
         part = Chunk(config, weights, layers, norm=norms[number - 1])
-        save_both(part, file, config.hidden_size, folder / "apart")
+        save_both(part, file, config.hidden_size, folder / "apart", bits)
     states = {"hidden_states": (1, 1, config.hidden_size)}
     save(Head(weights), folder / f"{name}_lm_head.mlpackage", states, [f"logits{n}" for n in range(1, HEADS + 1)])
 
 
-def save_both(part, file, hidden, apart):
+def save_both(part, file, hidden, apart, bits):
     together = coremltools.utils.MultiFunctionDescriptor()
     for function, count in (("infer", 1), ("prefill", BATCH)):
         shapes = {
             "hidden_states": (1, count, hidden), "position_ids": (count,),
             "causal_mask": (1, 1, count, CONTEXT), "current_pos": (1,),
         }  # fmt: skip
-        save(part, apart / f"{function}.mlpackage", shapes, ["output_hidden_states"])
+        save(part, apart / f"{function}.mlpackage", shapes, ["output_hidden_states"], bits)
         together.add_function(str(apart / f"{function}.mlpackage"), "main", function)
     together.default_function_name = "infer"
     with settled_tools():
@@ -149,7 +149,7 @@ def save_both(part, file, hidden, apart):
     shutil.rmtree(apart)
 
 
-def save(part, file, shapes, outputs):
+def save(part, file, shapes, outputs, bits=0):
     """Trace and convert a part in float16."""
     whole = {"input_ids": torch.int32, "position_ids": torch.int32, "current_pos": torch.int32}
     sizes = {name: shape if isinstance(shape, tuple) else (1, 1) for name, shape in shapes.items()}
@@ -165,7 +165,15 @@ def save(part, file, shapes, outputs):
     ]
     with settled_tools(), torch.no_grad():
         traced = torch.jit.trace(part.eval(), examples, check_trace=False)
-        coremltools.convert(
+        found = coremltools.convert(
             traced, inputs=given, outputs=[coremltools.TensorType(name=name, dtype=np.float16) for name in outputs],
             states=states, minimum_deployment_target=coremltools.target.iOS18, skip_model_load=True,
-        ).save(str(file))  # fmt: skip
+        )  # fmt: skip
+        palettized(found, bits).save(str(file))
+
+
+def palettized(model, bits):
+    """With palettes of so many bits, or as it is."""
+    optimize = coremltools.optimize.coreml
+    how = optimize.OpPalettizerConfig(mode="kmeans", nbits=bits, weight_threshold=64) if bits else None
+    return optimize.palettize_weights(model, optimize.OptimizationConfig(how)) if bits else model
