@@ -104,8 +104,9 @@ lint: $(STAMP) ## check style and formatting
 typecheck: $(STAMP) ## check types
 	@$(RUN) mypy
 
+# Large pages for all of them, as the worker of ONNX Runtime has them.
 bench: $(STAMP) ## run the benchmarks
-	@$(RUN) pytest --benchmark-enable --benchmark-only $(PYTEST_ARGS) benchmarks
+	@GLIBC_TUNABLES=$${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1} $(RUN) pytest --benchmark-enable --benchmark-only $(PYTEST_ARGS) benchmarks
 
 figures: $(STAMP) ## say how the rooms of the code depend on each other, and what is large or small
 	@$(VENV)/bin/python tools/house.py $(JUNIT)

@@ -26,13 +26,17 @@ for needed in ("mlx.core", "onnxruntime", "onnxscript", "xllamacpp", "gguf"):
     pytest.importorskip(needed)
 
 from benchmarks.speed_model import drawn, seconds  # noqa: E402  # behind importorskip
+from implementations.onnx.package.types import BLOCKS  # noqa: E402
 from parity.checkpoint import WHOLE  # noqa: E402
 from parity.discovery import Choice, find  # noqa: E402
 from reference.tiny import path  # noqa: E402
 
 HIDDEN, INTERMEDIATE, HEAD_DIM, HEADS = 384, 960, 64, 6
 PROMPT, TURNS, ROUNDS = list(range(10, 74)), 32, 5
-PORTS = ("llama-cpp", "mlx", "onnx", "onnx@type=q4")
+FAST = "onnx@type=q4:accuracy=4"
+"""With products in integers, as of 8 bits."""
+PORTS = {"llama-cpp": "float32", "mlx": "float32", "onnx": "float32", "onnx@type=q4": "float32", FAST: BLOCKS}
+"""Each with its arithmetic."""
 CLOSE, CLOSE_IN_FOUR_BITS = 2e-2, 0.5
 """Relative error of logits: llama.cpp's own deviations come to some thousandths, 4 bits of random weights to tenths."""
 
@@ -93,7 +97,8 @@ def parties(checkpoint: Path) -> dict[str, Any]:
     torch.set_num_threads(1)
     choices = {name: Choice.parse(name) for name in PORTS}
     made: dict[str, Any] = {
-        name: find(choice.name).load(checkpoint, "float32", **dict(choice.options)) for name, choice in choices.items()
+        name: find(choice.name).load(checkpoint, PORTS[name], **dict(choice.options))
+        for name, choice in choices.items()
     }
     yield made | {"transformers": Eager(checkpoint)}
     torch.set_num_threads(threads)
@@ -128,12 +133,12 @@ def test_speed_of_four_runtimes(parties: dict[str, Any], checkpoint: Path, bench
         prefilled(party)
     decode = benchmark.pedantic(in_turns, (parties, lambda party: party.read([7]), TURNS), rounds=1, iterations=1)
     print(f"\n{(checkpoint / WHOLE).stat().st_size / 4e6:.0f} M parameters, float32, one thread; tokens a second")
-    print(f"{'':14}{'prefill of 64':>20}{'decode':>20}")
+    print(f"{'':24}{'prefill of 64':>20}{'decode':>20}")
     for name in parties:
         cells = (
             f"{count / times[name]:,.1f} ({times['transformers'] / times[name]:.2f} x)"
             for count, times in ((len(PROMPT), prefill), (1, decode))
         )
-        print(f"{name:14}" + "".join(f"{cell:>20}" for cell in cells))
+        print(f"{name:24}" + "".join(f"{cell:>20}" for cell in cells))
         benchmark.extra_info[name] = {"prefill": prefill[name], "decode": decode[name]}
     assert min(*prefill.values(), *decode.values()) > 0

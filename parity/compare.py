@@ -11,6 +11,8 @@ from typing import Protocol, TypeVar
 
 from parity.checkpoint import OVERLAY, Checkpoint, with_overlay
 from parity.contract import Contract
+from parity.cost.measuring import CostRequest, Prompt, measured
+from parity.cost.result import Cost
 from parity.diagnosis.naming import Knowledge, Namer
 from parity.discovery import Choice, reference_of, require_dtype
 from parity.errors import CannotWrite, ParityError, cut, debugging
@@ -48,6 +50,7 @@ class Request:
         strict: whether a coarse step counts as a divergence.
         timeout: seconds without a word after which a party counts as stuck; None for the usual.
         remember: whether what the reference computed before is taken from the user's cache, and what is new kept there.
+        cost_prompts: over which it is measured what a candidate's own weights cost; none for the one that is judged.
     """
 
     checkpoint: Checkpoint
@@ -62,6 +65,7 @@ class Request:
     strict: bool = False
     timeout: float | None = None
     remember: bool = False
+    cost_prompts: tuple[Prompt, ...] = ()
 
 
 class Onlooker(Protocol):
@@ -71,8 +75,14 @@ class Onlooker(Protocol):
         """Take what is needed of the traces."""
 
 
-def compare(request: Request, *, progress: Progress, look: Onlooker | None = None) -> Comparison:
-    """Run oracle, baseline and candidates in every scenario, and judge.
+Told = Callable[[Cost], None]
+"""Told what the numbers of a candidate that has weights of its own cost, against the checkpoint's."""
+
+
+def compare(
+    request: Request, *, progress: Progress, look: Onlooker | None = None, told: Told | None = None
+) -> Comparison:
+    """Run oracle, baseline and candidates in every scenario, and judge; where costs are `told`, measure them besides.
 
     Raises:
         UsageError: for a request that cannot be run.
@@ -83,20 +93,24 @@ def compare(request: Request, *, progress: Progress, look: Onlooker | None = Non
     with ExitStack() as stack:
         folder = stack.enter_context(_folder(request.keep))
         first, *others = _apart(request)
-        parts = [_compared(first, folder, progress, look)]
+        parts = [_compared(first, folder, progress, look, told)]
         for part in others:  # each has an oracle of its own, and so a folder
-            parts.append(_compared(part, folder / file_name(part.candidates[0]), progress, look))
+            parts.append(_compared(part, folder / file_name(part.candidates[0]), progress, look, told))
     found = [judgement for part in parts for judgement in part.judgements]
     order = [Choice.parse(name).shown for name in request.candidates]
     found.sort(key=lambda one: (request.scenarios.index(one.scenario), order.index(one.candidate)))
     return replace(parts[0], judgements=tuple(found))
 
 
-def _compared(request: Request, folder: Path, progress: Progress, look: Onlooker | None) -> Comparison:
+def _compared(
+    request: Request, folder: Path, progress: Progress, look: Onlooker | None, told: Told | None
+) -> Comparison:
     """Candidates that compute with the same weights."""
     with ExitStack() as stack:
         session = _Session(request, folder, progress, stack, look)
         judgements = [judgement for name in request.scenarios for judgement in session.judgements(name)]
+        if told is not None and (cost := session.cost()) is not None:
+            told(cost)
         return Comparison(session.contract(), session.manifest, tuple(judgements), request.prompt or "")
 
 
@@ -123,7 +137,8 @@ class _Session:
         self._crashes: dict[str, str] = {}
         self._namers: dict[str, Namer] = {}
         self._stack = stack
-        reference = reference_of(request.checkpoint, request.reference)
+        self._held_to_own = False
+        self._reference = reference = reference_of(request.checkpoint, request.reference)
         self._parties = stack.enter_context(
             Parties(
                 request.checkpoint,
@@ -151,6 +166,24 @@ class _Session:
         begun.result()
         for party, job in zip(self._candidates, jobs, strict=True):
             yield self._judge(oracle, baseline, party, job.result())
+
+    def cost(self) -> Cost | None:
+        """What a candidate's own weights cost against the checkpoint's, in the first scenario; None where it has none.
+
+        A candidate that fails at it has no cost, and keeps its verdicts.
+        """
+        (party, *_), request = self._candidates, self.request
+        if not self._held_to_own or party.name in self._crashes:
+            return None
+        prompts = request.cost_prompts or (Prompt(request.prompt, "the prompt", request.media),)
+        names = {"candidate": party.name, "dtype": request.dtype, "scenario": request.scenarios[0]}
+        asked = CostRequest(request.checkpoint, self._reference, prompts=prompts, **names)
+        kept = cache() if request.remember and not request.cost_prompts else None
+        with Parties(
+            request.checkpoint, self._reference, self._progress, timeout=request.timeout, kept=kept
+        ) as original:
+            original.load(original.oracle)
+            return self._guarded(party, lambda: measured(asked, original.oracle, party, self._progress))
 
     def contract(self) -> Contract:
         """The contract that all scenarios share."""
@@ -181,6 +214,7 @@ class _Session:
         self._guarded(party, lambda: party.write_weights(self.request.checkpoint, file))
         if party.name not in self._crashes:
             self._parties.hold_to(with_overlay(self.request.checkpoint, file))
+            self._held_to_own = True
 
     def _load_party(self, party: Party, *, wake: bool) -> None:
         """Import and load one; what is no backend, or lacks the dtype, is no verdict but the user's mistake."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from parity.contract import Contract, Step
+from parity.cost.result import Cost, step_costs
 from parity.judging.judgement import Comparison, Judgement
 from parity.judging.verdict import Deviation, Status, StepVerdict, TokenVerdict
 from parity.report.chosen import MOST_PAGES, chosen
@@ -93,7 +94,20 @@ def hostile():
     oracle = samples.manifest().model_copy(update=changed)
     report = with_details(Comparison(contract, oracle, (judgement, crash), BREAKS_OUT), rows=(SCRIPT, BREAKS_OUT))
     scenario = replace(SCENARIO, name=SCRIPT, chunks=(Chunk(BREAKS_OUT, ((2, 3),)), Chunk("prefill", ((2, 3),))))
-    return replace(report, scenarios=(scenario,), pieces={17: SCRIPT, 512: BREAKS_OUT, 2: SCRIPT})
+    pieces, costs = {17: SCRIPT, 512: BREAKS_OUT, 2: SCRIPT}, (cost(SCRIPT, (BREAKS_OUT, SCRIPT)),)
+    return replace(report, scenarios=(scenario,), pieces=pieces, costs=costs)
+
+
+def cost(candidate, steps, prompts=1):
+    """What numbers cost, each step more than the last."""
+    own = {step: [0.01 * (number + 1)] for number, step in enumerate(steps)}
+    return Cost(candidate, "float32", "tiny", prompts, 10, 9, 0.25, 0.5, 0.125, step_costs(own, own))
+
+
+def quantized():
+    """A candidate at parity with its own weights, and what these cost, more in each layer than in the last."""
+    names = [f"text.layers.{layer}.attn.q_proj" for layer in range(samples.LAYERS)]
+    return replace(with_details(samples.parity()), costs=(cost("onnx@type=q4", names),))
 
 
 def large(steps=2000, candidates=5):
@@ -112,7 +126,8 @@ def large(steps=2000, candidates=5):
         judgements.append(Judgement(f"port-{number}", "bfloat16", "one-shot", tuple(found), tokens, 4.0))
     contract = Contract("gemma3n", tuple(about), names[-1])
     comparison = Comparison(contract, samples.manifest(), tuple(judgements), "A long prompt. " * 500)
-    return with_details(comparison, rows=tuple(f"{at}: token {at}" for at in range(48)), layers=35)
+    report = with_details(comparison, rows=tuple(f"{at}: token {at}" for at in range(48)), layers=35)
+    return replace(report, costs=tuple(cost(one.candidate, names, prompts=64) for one in judgements))
 
 
 def _verdict(name, lockstep, free):

@@ -5,6 +5,8 @@ ONNX, ONNX Runtime and torch, which exports, are imported when a checkpoint is l
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +25,9 @@ from parity.tap import Tap
 if TYPE_CHECKING:
     from implementations.onnx.program import Program
 
+TUNABLES, LARGE_PAGES = "GLIBC_TUNABLES", "glibc.malloc.hugetlb=1"
+"""glibc's variable, and what has it ask the system for pages of 2 MB: a token reads every weight once, which takes a
+tenth less time where there are few pages to find."""
 UNMARKED = {"*": "the package has no steps.json, which would say where in its graphs it is"}
 """Why a package of others shows what goes into its graphs and comes out of them, and no more."""
 
@@ -41,6 +46,11 @@ class Backend(Port):
         if not program.marked:
             self.hidden = UNMARKED
         super().__init__(HostTensors(), program.config.ids, checkpoint)
+
+    @classmethod
+    def environment(cls) -> Mapping[str, str]:
+        """Large pages on Linux, where the user has not tuned glibc otherwise."""
+        return {TUNABLES: os.environ.get(TUNABLES, LARGE_PAGES)} if sys.platform == "linux" else {}
 
     @classmethod
     def doctor(cls) -> Iterator[tuple[bool, str, str]]:

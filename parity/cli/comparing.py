@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.cli.options import (
+    SEED,
     Adapter,
     Audios,
+    CostDraws,
     Diagnosis,
     Dtypes,
     Images,
@@ -37,6 +39,7 @@ from parity.names import file_name
 if TYPE_CHECKING:
     from parity.checkpoint import Checkpoint
     from parity.compare import Request
+    from parity.cost.result import Cost
     from parity.judging.judgement import Comparison
     from parity.media import Part
     from parity.report.gather import Gatherer
@@ -55,6 +58,7 @@ def compare(
     dtype: Dtypes = "float32",
     scenario: Scenarios = "one-shot",
     report: Report = None,
+    cost_draws: CostDraws = None,
     keep: Keep = None,
     diagnosis: Diagnosis = True,
     strict: Strict = False,
@@ -66,11 +70,14 @@ def compare(
     from parity.checkpoint import find_checkpoint
     from parity.cli.learning import parties
     from parity.compare import Request
+    from parity.cost.measuring import drawn_prompts
     from parity.discovery import reference_of, require
     from parity.report.html import require_templates
     from parity.report.json import prepare
     from parity.running.plan import require_admitted, require_dtypes, require_prompt
 
+    if cost_draws and not report:
+        raise UsageError("--cost-draws is for what a report says of quantised weights; give --report DIR")
     prompt, given = given_prompt(prompt), media(image, audio)
     named = None if candidates is None else names(candidates, "--candidates")
     dtypes = names(dtype, "--dtype")
@@ -101,12 +108,14 @@ def compare(
             strict=strict,
             timeout=timeout,
             remember=remember,
+            cost_prompts=drawn_prompts(true, cost_draws, SEED) if cost_draws else (),
         )
         gatherer = _gatherer(request) if report else None
         requests = [replace(request, dtype=name, keep=_kept(keep, name, dtypes)) for name in dtypes]
         comparison = _compare(requests, gatherer)
         written = _write(comparison, gatherer, report) if report and gatherer else None
-    _print(comparison, written, keep if len(dtypes) == 1 else None, as_json=as_json)
+    costs = gatherer.costs if gatherer else ()
+    _print(comparison, costs, written, keep if len(dtypes) == 1 else None, as_json=as_json)
     return comparison.exit_code
 
 
@@ -165,12 +174,15 @@ def _compare(requests: Sequence[Request], gatherer: Gatherer | None) -> Comparis
     from parity.report.progress import TerminalProgress
 
     with TerminalProgress() as progress:
-        look = gatherer.look if gatherer else None
-        done = [run(request, progress=progress, look=look) for request in requests]
+        look, told = (gatherer.look, gatherer.price) if gatherer else (None, None)
+        done = [run(request, progress=progress, look=look, told=told) for request in requests]
     return replace(done[0], judgements=tuple(judgement for one in done for judgement in one.judgements))
 
 
-def _print(comparison: Comparison, written: Path | None, keep: Path | None, *, as_json: bool) -> None:
+def _print(
+    comparison: Comparison, costs: Iterable[Cost], written: Path | None, keep: Path | None, *, as_json: bool
+) -> None:
+    from parity.report import sentences
     from parity.report.console import console, plain, print_line
     from parity.report.json import dumps
     from parity.report.terminal import print_comparison
@@ -180,6 +192,8 @@ def _print(comparison: Comparison, written: Path | None, keep: Path | None, *, a
         return
     out = console()
     print_comparison(comparison, out)
+    for cost in costs:
+        print_line(out, f"cost       {plain(cost.candidate)}: {plain(sentences.cost(cost))}")
     if written:
         print_line(out, f"report     {plain(written)}")
     if following := _next(comparison, keep):

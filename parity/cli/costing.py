@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parity.cli.comparing import loadable, scenarios_of
-from parity.cli.options import Dtype, Json, Model, Page, Reference, Scenario, one_name
+from parity.cli.options import SEED, Dtype, Json, Model, Page, Reference, Scenario, one_name
 from parity.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def cost(
     scenario: Scenario = "one-shot",
     prompts: Prompts = None,
     draws: Draws = 64,
-    seed: Seed = 1,
+    seed: Seed = SEED,
     markdown: Page = None,
     as_json: Json = False,
 ) -> int:

@@ -109,6 +109,17 @@ Report = Annotated[
         "--report", envvar="PARITY_REPORT", metavar="DIR", help="Write index.html, report.md and report.json here."
     ),
 ]
+CostDraws = Annotated[
+    int | None,
+    typer.Option(
+        "--cost-draws",
+        min=1,
+        metavar="N",
+        help="For the report: measure what quantised weights cost over N drawn prompts (default: the judged one).",
+    ),
+]
+SEED = 1
+"""Of prompts that are drawn, where none is given."""
 Keep = Annotated[Path | None, typer.Option("--keep", metavar="DIR", help="Keep the traces of all parties here.")]
 Diagnosis = Annotated[
     bool, typer.Option("--diagnosis/--no-diagnosis", help="Whether the cause of each introduced step is looked for.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -18,8 +19,9 @@ from parity.discovery import find_reference, require_dtype
 from parity.errors import UsageError
 from parity.json_file import read_text
 from parity.judging.greedy import choices, greedy_ids, logits_of
+from parity.media import Part
 from parity.running.parties import Parties
-from parity.running.party import both
+from parity.running.party import Party, both
 from parity.running.plan import plan_of, require_admitted
 from parity.running.progress import Progress
 from parity.scratch import scratch
@@ -36,12 +38,14 @@ class Prompt:
     """What is read.
 
     Attributes:
-        text: of it.
+        text: of it; None for the lightest debugging case.
         where: it was found, for messages.
+        media: pictures and sounds before it.
     """
 
-    text: str
+    text: str | None
     where: str
+    media: tuple[Part, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,14 +76,25 @@ def measure(request: CostRequest, progress: Progress) -> Cost:
         UsageError: for what cannot be run; prompts are all looked at before the first is read.
         BackendUnavailable: when either fails.
     """
-    _each(request.prompts, lambda prompt: require_admitted(request.checkpoint, request.reference, prompt, ()))
-    found = _Sums()
-    with scratch() as folder, Parties(request.checkpoint, request.reference, progress) as parties:
+    _each(request.prompts, lambda one: require_admitted(request.checkpoint, request.reference, one.text, one.media))
+    with Parties(request.checkpoint, request.reference, progress) as parties:
         oracle, candidate = parties.oracle, parties.candidate(request.candidate, request.dtype)
         require_dtype(request.candidate, candidate.dtypes, request.dtype)
         for party in (candidate, oracle):
             parties.load(party)
-        plans = _each(request.prompts, lambda prompt: plan_of(oracle, request.scenario, prompt, ()))
+        return measured(request, oracle, candidate, progress)
+
+
+def measured(request: CostRequest, oracle: Party, candidate: Party, progress: Progress) -> Cost:
+    """Have parties that are loaded read every prompt, the oracle with the original weights.
+
+    Raises:
+        UsageError: for a prompt that cannot be run; all are looked at before the first is read.
+        BackendUnavailable: when either party fails.
+    """
+    found = _Sums()
+    with scratch() as folder:
+        plans = _each(request.prompts, lambda one: plan_of(oracle, request.scenario, one.text, one.media))
         for number, plan in enumerate(plans):
             progress.start(PART, 0, f"prompt {number + 1:,} of {len(plans):,}")
             place = folder / str(number)
@@ -89,12 +104,12 @@ def measure(request: CostRequest, progress: Progress) -> Cost:
     return found.cost(request)
 
 
-def _each(prompts: Iterable[Prompt], look: Callable[[str], Found]) -> list[Found]:
+def _each(prompts: Iterable[Prompt], look: Callable[[Prompt], Found]) -> list[Found]:
     """What is found of each prompt; what is said against one names it."""
     found = []
     for prompt in prompts:
         try:
-            found.append(look(prompt.text))
+            found.append(look(prompt))
         except UsageError as error:
             raise UsageError(f"{prompt.where}: {error}") from error
     return found
@@ -115,10 +130,10 @@ class _Sums:
         for run, errors in ((runs.lockstep, self.own), (runs.free, self.whole)):
             for step, error in _errors(oracle, run):
                 errors.setdefault(step, []).append(error)
-        self.logits += self.whole[oracle.contract.logits][-len(oracle.scenario.chunks) :]
+        self.logits += self.whole.get(oracle.contract.logits, [])[-len(oracle.scenario.chunks) :]
         for chosen in choices(oracle):
             logits = logits_of(runs.free, chosen.phase, oracle.contract.logits)
-            if logits is not None:
+            if logits is not None and logits.shape == chosen.logits.shape:
                 same = greedy_ids(logits) == chosen.ids
                 self.kept += int(same[chosen.real].sum())
                 self.divergences += divergence(oracle=chosen.logits, candidate=logits)[chosen.real].tolist()
@@ -132,8 +147,8 @@ class _Sums:
             prompts=len(request.prompts),
             tokens=len(self.divergences),
             kept=self.kept,
-            divergence=float(np.mean(self.divergences)),
-            worst_divergence=max(self.divergences),
+            divergence=float(np.mean(self.divergences)) if self.divergences else math.nan,
+            worst_divergence=max(self.divergences, default=math.nan),
             logits=rms(self.logits),
             steps=step_costs({**self.own}, {**self.whole}),
         )

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 
 from parity.cost.result import STANDS_OUT, Cost, StepCost
+from parity.report import sentences
 from parity.report.console import plain, print_line
 from parity.report.markdown import code
-from parity.report.numbers import count, error, ratio
+from parity.report.numbers import error, ratio
 from parity.report.table import Table
 
 ROWS = 12
@@ -32,23 +33,14 @@ FIGURE = "![What each step itself costs, layer by layer; a line for each of the 
 
 def print_cost(cost: Cost, out: Console) -> None:
     """Logits, tokens, the dearest steps, and those that cost more than their family does."""
-    print_line(out, (plain(f"{cost.candidate} {cost.dtype}"), "bold"), ": ", plain(summary(cost)))
-    for title, steps in _sections(cost):
+    print_line(out, (plain(f"{cost.candidate} {cost.dtype}"), "bold"), ": ", plain(sentences.cost(cost)))
+    for title, steps in sections(cost):
         out.print()
         print_line(out, (title, "bold"))
         grid = Table(*HEADS, right=HEADS[1:])
-        for row in map(cells, steps[:ROWS]):
+        for row in map(cells, steps):
             grid.add(plain(row[0]), *row[1:])
         grid.print(out)
-
-
-def summary(cost: Cost) -> str:
-    """One sentence."""
-    return (
-        f"of {cost.tokens:,} greedy tokens in {count(cost.prompts, 'prompt')} {100 * cost.share_kept:.1f} % are kept; "
-        f"KL divergence {cost.divergence:.2g} nats, {cost.worst_divergence:.2g} at worst; "
-        f"logits are off by {error(cost.logits)}"
-    )
 
 
 def cells(step: StepCost) -> tuple[str, str, str, str]:
@@ -58,15 +50,16 @@ def cells(step: StepCost) -> tuple[str, str, str, str]:
 
 def markdown(cost: Cost, written_by: str, figure: str) -> str:
     """The page."""
-    head = INTRODUCTION.format(candidate=code(cost.candidate), command=written_by, summary=f"{summary(cost)}.")
+    head = INTRODUCTION.format(candidate=code(cost.candidate), command=written_by, summary=f"{sentences.cost(cost)}.")
     lines = [head, "", FIGURE.format(figure=figure)]
-    for title, steps in _sections(cost):
+    for title, steps in sections(cost):
         lines += ["", f"## {title}", "", f"| {' | '.join(HEADS)} |", "| --- | --- | --- | --- |"]
-        lines += [f"| {code(name)} | {' | '.join(numbers)} |" for name, *numbers in map(cells, steps[:ROWS])]
+        lines += [f"| {code(name)} | {' | '.join(numbers)} |" for name, *numbers in map(cells, steps)]
     return "\n".join([*lines, ""])
 
 
-def _sections(cost: Cost) -> Iterator[tuple[str, Sequence[StepCost]]]:
-    yield "Steps that cost most by themselves", cost.dearest
-    if cost.outstanding:
-        yield f"Steps that cost over {STANDS_OUT:g} times what the same step of other layers does", cost.outstanding
+def sections(cost: Cost) -> Iterator[tuple[str, Sequence[StepCost]]]:
+    """A title and the steps below it: the dearest, and those that cost more than their family does."""
+    yield "Steps that cost most by themselves", cost.dearest[:ROWS]
+    if found := cost.outstanding[:ROWS]:
+        yield f"Steps that cost over {STANDS_OUT:g} times what the same step of other layers does", found

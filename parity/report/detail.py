@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from parity.cost.result import Cost
 from parity.judging.judgement import Comparison
 from parity.scenario import Scenario
 from parity.traces.description import Description
@@ -133,9 +134,11 @@ class Report:
     Attributes:
         scenarios: what was run, by name.
         pieces: text of token ids, as far as the tokenizer's file was at hand.
+        costs: what the numbers of candidates with weights of their own cost against the checkpoint's.
     """
 
     comparison: Comparison
     scenarios: tuple[Scenario, ...] = ()
     details: tuple[Detail, ...] = ()
     pieces: Mapping[int, str] = field(default_factory=dict)
+    costs: tuple[Cost, ...] = ()

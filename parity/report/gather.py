@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from parity.cost.result import Cost
 from parity.judging.judgement import Comparison, Judgement
 from parity.report.chosen import MOST_PAGES, chosen
 from parity.report.detail import Detail, Report
@@ -19,6 +20,9 @@ class Gatherer:
 
     Args:
         vocabulary: text of token ids; read when first needed, for it is a large file.
+
+    Attributes:
+        costs: what numbers of candidates cost, as far as it was told.
     """
 
     def __init__(self, vocabulary: Callable[[], Mapping[int, str]] = dict) -> None:
@@ -26,6 +30,7 @@ class Gatherer:
         self._pieces: Mapping[int, str] | None = None
         self._scenarios: dict[str, Scenario] = {}
         self._details: list[Detail] = []
+        self.costs: list[Cost] = []
 
     def look(self, judgement: Judgement, *, oracle: Trace, baseline: Runs | None, candidate: Runs) -> None:
         """Take what the pages of a judgement's steps will show."""
@@ -38,12 +43,16 @@ class Gatherer:
             if step.status.compared:
                 self._details.append(examine(step, evidence, maps))
 
+    def price(self, cost: Cost) -> None:
+        """Take what a candidate's numbers cost."""
+        self.costs.append(cost)
+
     def report(self, comparison: Comparison) -> Report:
         """The comparison with everything that was taken."""
         scenarios = tuple(self._scenarios.values())
         pieces = {number: self._piece(number) for number in sorted(_ids(comparison, scenarios))}
         known = {number: piece for number, piece in pieces.items() if piece is not None}
-        return Report(comparison, scenarios, tuple(self._details), known)
+        return Report(comparison, scenarios, tuple(self._details), known, tuple(self.costs))
 
     def _piece(self, number: int) -> str | None:
         return (self._pieces or {}).get(number)

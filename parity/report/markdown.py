@@ -28,7 +28,8 @@ def markdown(report: Report) -> str:
     """The whole text."""
     comparison = report.comparison
     said = first(comparison)
-    return "\n".join([*_verdict(comparison, said), *_cause(said), *_overview(comparison), *_provenance(said)]) + "\n"
+    parts = (_verdict(comparison, said), _cause(said), _overview(comparison), _costs(report), _provenance(said))
+    return "\n".join(line for part in parts for line in part) + "\n"
 
 
 def text(value: object) -> str:
@@ -99,6 +100,15 @@ def _overview(comparison: Comparison) -> Iterator[str]:
         yield f"| {' | '.join(names)} | {word} | {code(found.step) if found else '–'} | {most} |"
     if len(judgements) > MOST_COMPARISONS:
         yield from ("", f"and {len(judgements) - MOST_COMPARISONS} more")
+
+
+def _costs(report: Report) -> Iterator[str]:
+    """What candidates' own weights cost against the original ones, which is no bug."""
+    for cost in report.costs:
+        yield from ("", f"**What quantisation costs** {code(cost.candidate)}: {text(sentences.cost(cost))}")
+        yield from ("", "| dearest steps | own | whole |", "| --- | ---: | ---: |")
+        for step in cost.dearest[:WORST_LISTED]:
+            yield f"| {code(step.step)} | {error(step.own)} | {error(step.whole)} |"
 
 
 def _provenance(said: First) -> Iterable[str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from parity.axes import said
+from parity.cost.result import Cost
 from parity.errors import DEBUG, ExitCode
 from parity.fault import Inputs
 from parity.judging.judgement import Comparison, Judgement
@@ -237,3 +238,13 @@ def floor_meaning(comparison: Comparison) -> str:
         return f"The floor was not measured, for want of a baseline: {alone}; {limit}."
     runs = " and ".join(f"{mode} run" for mode in modes)
     return f"The floor of the {runs} was not measured, for want of the baseline's: {alone}. Else {measured}; {limit}."
+
+
+def cost(found: Cost) -> str:
+    """What a candidate's numbers cost."""
+    tokens = f"of {found.tokens:,} greedy tokens in {count(found.prompts, 'prompt')}"
+    return (
+        f"{tokens} {100 * found.share_kept:.1f} % are kept; "
+        f"KL divergence {found.divergence:.2g} nats, {found.worst_divergence:.2g} at worst; "
+        f"logits are off by {error(found.logits)}"
+    )

@@ -70,6 +70,11 @@ def configuration(like: str, layers: int | None, vocabulary: int) -> JsonObject:
     }
 
 
+def text_alone(config: JsonObject) -> JsonObject:
+    """The configuration of the language model without its towers, as mlx-lm leaves it."""
+    return {name: value for name, value in config.items() if name not in ("vision_config", "audio_config")}
+
+
 def _text(geometry: Geometry, layers: int, vocabulary: int) -> JsonObject:
     """What of `text_config` the embedded checkpoint has smaller."""
     sparse = min(SPARSE, round(layers * SPARSE / geometry.layers))

@@ -2,6 +2,7 @@
 
 python -m reference.gemma3n.synthetic --like e2b DIR                               5.4 billion parameters
 python -m reference.gemma3n.synthetic --like e4b --layers 6 --vocabulary 8192 DIR  the same layers, fewer of them
+python -m reference.gemma3n.synthetic --like e2b --text DIR                        the language model alone
 
 Weights are drawn by the rules of the embedded checkpoint, so that every component matters; the same seed gives the same
 bytes on every machine. The folder is there whole or not at all.
@@ -30,7 +31,7 @@ from parity.errors import CannotWrite, UsageError
 from reference import tiny
 from reference.common.drawing import Rule, Shape, blocks, rule_of
 from reference.common.safetensors_file import header, size_of
-from reference.gemma3n.published import GEOMETRIES, MOST, configuration, files
+from reference.gemma3n.published import GEOMETRIES, MOST, configuration, files, text_alone
 from reference.gemma3n.weight_rules import rules, shapes
 
 SHARD = 2_000_000_000
@@ -134,10 +135,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser.add_argument("--like", required=True, choices=GEOMETRIES, help="the published size")
     parser.add_argument("--layers", type=int, help="of the language model; all by default")
     parser.add_argument("--vocabulary", type=int, default=MOST, help="ids of text; all by default")
+    parser.add_argument("--text", action="store_true", help="the language model alone, without towers")
     parser.add_argument("--seed", type=int, default=0, help="of the weights")
     parser.add_argument("folder", type=Path, metavar="DIR", help="where it goes; it must not be there yet")
     given = parser.parse_args(arguments)
     config = configuration(given.like, given.layers, given.vocabulary)
+    config = text_alone(config) if given.text else config
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True)) as progress:
         write(given.folder, config, given.seed, progress)

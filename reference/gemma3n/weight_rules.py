@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from parity.checkpoint import is_text_only
 from reference.common.drawing import Bell, Rule, Shape, Uniform
 
 TEXT: Final = r"model\.language_model\."
@@ -77,7 +78,10 @@ def rules(*, hidden: int, head_dim: int) -> tuple[Rule, ...]:
 
 
 def shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
-    """Return the name and shape of every tensor of the file: the reference's own, and the unused shared k and v."""
+    """Return the name and shape of every tensor of the file: the reference's own, and the unused shared k and v.
+
+    Without towers in the configuration they are the language model's.
+    """
     import torch
     from transformers import Gemma3nConfig, Gemma3nForConditionalGeneration
 
@@ -85,6 +89,8 @@ def shapes(config: Mapping[str, Any]) -> dict[str, Shape]:
         model = Gemma3nForConditionalGeneration(Gemma3nConfig.from_dict(dict(config)))
     # The word embedding is tied: published checkpoints have no lm_head.
     found = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
+    if is_text_only(config):
+        found = {name: shape for name, shape in found.items() if name.startswith("model.language_model.")}
     return found | dict(shared_key_values(config["text_config"]))
 
 

@@ -42,10 +42,10 @@ def engine(monkeypatch):
     engine = Engine()
     engine.requests = []
 
-    def compare(request, *, progress, look=None):
+    def compare(request, *, progress, look=None, told=None):
         unknown(request.candidates, [request.dtype])
         engine.requests.append(request)
-        engine.look = look
+        engine.look, engine.told = look, told
         comparison = engine.answer()
         judgements = tuple(replace(judgement, dtype=request.dtype) for judgement in comparison.judgements)
         return replace(comparison, judgements=judgements)

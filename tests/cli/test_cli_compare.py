@@ -36,6 +36,14 @@ def test_compare_defaults(parity, engine):
     assert (request.prompt, request.keep) == (None, None)
 
 
+def test_prompts_are_drawn_for_a_report(parity, engine, tmp_path):
+    """As many as are asked for, the same each time; else it is the judged one."""
+    for words in (("--cost-draws", "3"), ("--cost-draws", "3"), ()):
+        parity("compare", "--report", tmp_path / "it", *words)
+    first, second, judged = (request.cost_prompts for request in engine.requests)
+    assert (len(first), first, judged) == (3, second, ())
+
+
 def test_compare_options(parity, engine, tmp_path):
     """Lists have commas; several dtypes are compared one after another, and told together."""
     code, out, _ = parity(
@@ -72,9 +80,10 @@ def test_compare_environment(parity, engine, monkeypatch, tmp_path):
 def test_compare_looks_at_traces_for_a_report_alone(parity, engine, tmp_path):
     """Details are taken while the traces exist, and only where somebody will read them."""
     parity("compare")
-    assert engine.look is None
+    assert (engine.look, engine.told) == (None, None)
     parity("compare", "--report", tmp_path)
     assert callable(engine.look)
+    assert callable(engine.told)
 
 
 def test_compare_refuses_a_report_that_it_cannot_render(parity, engine, monkeypatch, tmp_path):

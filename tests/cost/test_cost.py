@@ -113,7 +113,7 @@ def test_it_is_said():
         assert text.index("cost most by themselves") < text.index("over 4 times")
         assert "layers.2.<out>" in text
     root = ET.fromstring(svg(COST))
-    assert len(root.findall("{*}circle")) == 5
+    assert len(root.findall("{*}g/{*}circle")) == 5
     assert "layers.2.<out>: 1" in [title.text for title in root.iter("{http://www.w3.org/2000/svg}title")]
 
 

@@ -237,7 +237,7 @@ def test_a_user_may_do_without(option, wanted, diagnosed, monkeypatch):
     """What the command line asks the engine for."""
     requests = []
 
-    def engine(request, *, progress, look):
+    def engine(request, *, progress, look, told):
         requests.append(request)
         return diagnosed(SAID)
 

@@ -5,91 +5,74 @@ A broken tower shows here as a wrong answer. Eight of each in every run; 200 of 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the [hf] extra")
 transformers = pytest.importorskip("transformers", reason="needs the [hf] extra")
 
 from parity.checkpoint import find_checkpoint  # noqa: E402  # behind importorskip
-from parity.generation import Message, Sampling  # noqa: E402
-from parity.media import Part  # noqa: E402
 from parity.running.single import writer  # noqa: E402
 from reference import tiny  # noqa: E402
 from tools.tiny import evaluate  # noqa: E402
-from tools.tiny.samples import png, wav  # noqa: E402
+from tools.tiny.answers import NEAR, Question, answers, questions, same_at_first  # noqa: E402
 
-NEAR = 0.01
-"""Lead in logits below which float32 may choose otherwise: its noise is a thousandth of that."""
-LONGEST = 16
+BACKENDS = {"mlx": "float32", "ane": "float32", "onnx": "float32", "onnx@type=fp16": "float16"}
+"""Each with its arithmetic."""
+NEEDED = {"mlx": "mlx.core", "onnx": "onnxscript"}
+"""The module without which a backend is not installed."""
 
 
 @pytest.fixture(scope="module")
-def reference():
-    """Model and processor."""
+def asked():
+    """The questions of so many samples, answered by the reference; once for all backends."""
     torch.set_num_threads(1)
-    return evaluate.load(tiny.path())
+    reference, known = evaluate.load(tiny.path()), {}
+    return lambda samples: known.setdefault(samples, questions(*reference, samples))
 
 
-def asked(samples):
-    """Questions about held-out pictures, sounds, and both."""
-    return [case for case in evaluate.cases(samples) if case.media]
-
-
-def said(reference, result):
-    """What the reference answers greedily: one pass has shown that a right answer is said to the letter."""
-    if result.right:
-        return result.case.exchange.answer
-    model, processor = reference
-    inputs = evaluate.inputs(result.case, processor)
-    length = inputs["input_ids"].shape[1]
-    ids = model.generate(**inputs, max_new_tokens=LONGEST, do_sample=False)[0, length:]
-    return processor.tokenizer.decode(ids, skip_special_tokens=True)
-
-
-def message(case, folder):
-    """The question as a user gives it: files, then text."""
-    parts = []
-    for kind, content in evaluate.contents(case).items():
-        file = folder / f"{kind}.{'png' if kind == 'image' else 'wav'}"
-        file.write_bytes(png(content) if kind == "image" else wav(content))
-        parts.append(Part(kind, str(file)))
-    return Message("user", (*parts, Part("text", case.exchange.question)))
-
-
-def differing(write, reference, samples, folder):
-    """Questions that a backend answers otherwise, and how many the reference itself decides by a hair."""
-    wrong, near = [], 0
-    for case in asked(samples):
-        result = evaluate.judge(*reference, case)
-        if abs(result.margin) < NEAR:
-            near += 1
-            continue
-        expected = said(reference, result)
-        answer = "".join(write([message(case, folder)], Sampling(max_tokens=LONGEST)))
-        if answer != expected:
-            wrong.append((case.exchange.question, expected, answer))
-    return wrong, near
-
-
-@pytest.fixture(scope="module", params=["mlx", "ane"])
-def write(request):
-    """A backend that answers as the command line lets it."""
-    if request.param == "mlx":
-        pytest.importorskip("mlx.core", reason="needs the [mlx] extra")
-    with writer(checkpoint=find_checkpoint(None), backend=request.param, dtype="float32") as write:
-        yield write
+@pytest.fixture(scope="module", params=BACKENDS)
+def given(request):
+    """A backend that answers as the command line lets it, and its arithmetic."""
+    name, _, _ = request.param.partition("@")
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name], reason=f"needs the [{name}] extra")
+    dtype = BACKENDS[request.param]
+    with writer(checkpoint=find_checkpoint(None), backend=request.param, dtype=dtype) as write:
+        yield write, dtype
 
 
 @pytest.mark.slow
-def test_answers_are_the_references(write, reference, tmp_path):
-    """Eight pictures, eight sounds and two pairs."""
-    assert differing(write, reference, 8, tmp_path) == ([], 0)
+def test_answers_are_the_references(given, asked, tmp_path):
+    """Eight pictures, eight sounds and two pairs; the reference decides none of them by a hair."""
+    found = answers(given[0], asked(8), given[1], tmp_path)
+    assert (found.differing, found.near, len(found.given)) == ([], 0, 18)
 
 
 @pytest.mark.slow
 @pytest.mark.exhaustive
-def test_all_answers_are_the_references(write, reference, tmp_path):
+def test_all_answers_are_the_references(given, asked, tmp_path):
     """200 pictures, 200 sounds and 50 pairs; near ties are told apart, and are few."""
-    wrong, near = differing(write, reference, 200, tmp_path)
-    assert not wrong
-    assert near <= 9  # 2 %
+    found = answers(given[0], asked(200), given[1], tmp_path)
+    assert not found.differing
+    assert found.near <= 9  # 2 %
+
+
+CASE = next(case for case in evaluate.cases(1) if case.media)
+CLEAR = Question(CASE, "red", 1.0)
+
+
+def test_another_answer_is_told(tmp_path):
+    """A near tie is not asked, and what was asked is told with both answers."""
+    tie = replace(CLEAR, lead=NEAR["float16"] / 2)
+    found = answers(lambda messages, sampling: ["r", "at"], [CLEAR, tie], "float16", tmp_path)
+    assert found.differing == [(CASE.exchange.question, "red", "rat")]
+    assert found.near == 1
+    assert found.tokens(lambda text: text.encode()) == (1, 3)
+    assert answers(lambda messages, sampling: ["red"], [CLEAR, tie], "float32", tmp_path).differing == []
+
+
+def test_tokens_before_answers_part():
+    assert same_at_first([1, 2, 3], [1, 2, 4, 3]) == 2
+    assert same_at_first([1], []) == 0

@@ -26,7 +26,7 @@ from parity.weights.stored import stored
 from reference.common import drawing
 from reference.gemma3n import PUBLISHED, synthetic
 from reference.gemma3n.huggingface import Reference
-from reference.gemma3n.published import GEOMETRIES, KINDS, MOST, configuration, files
+from reference.gemma3n.published import GEOMETRIES, KINDS, MOST, configuration, files, text_alone
 from reference.gemma3n.weight_rules import shapes
 from reference.tiny import path
 from tests import found
@@ -41,11 +41,11 @@ PARAMETERS = {"e2b": 5_439_438_272, "e4b": 7_849_978_192}
 """That the published checkpoints have."""
 
 
-def draw(folder, seed=0):
+def draw(folder, seed=0, config=None):
     """A checkpoint of the small one's geometry, in several files."""
     with pytest.MonkeyPatch.context() as patch, Progress(disable=True) as progress:
         patch.setattr(synthetic, "SHARD", SHARD)
-        synthetic.write(folder, found.configuration(), seed, progress)
+        synthetic.write(folder, config or found.configuration(), seed, progress)
     return folder
 
 
@@ -108,6 +108,16 @@ class TestFiles:
         logits = reference.forward(np.array([[2, 300, 301, 302]]))
         assert np.isfinite(logits).all()
         assert 1 < logits.std() < 6
+
+    def test_the_language_model_alone(self, drawn, tmp_path):
+        """The same numbers without the towers', which the reference runs."""
+        folder = draw(tmp_path / "text", config=text_alone(found.configuration()))
+        ours, whole = (stored(one, PUBLISHED) for one in (folder, drawn))
+        assert {*ours} == {name for name in whole if "language_model" in name} < {*whole}
+        assert all(np.array_equal(ours[name].read(), whole[name].read()) for name in ours)
+        reference = Reference.load(find_checkpoint(str(folder)).path, "float32")
+        reference.start(padding=(0,), cache=False)
+        assert 1 < reference.forward(np.array([[2, 300, 301, 302]])).std() < 6
 
     def test_a_shard_is_missing(self, drawn, tmp_path):
         folder = shutil.copytree(drawn, tmp_path / "copy")

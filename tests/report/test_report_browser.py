@@ -12,6 +12,7 @@ from tests.marks import quick
 
 REPORTS = {
     "diverged": pages.diverged,
+    "quantized": pages.quantized,
     "hostile": pages.hostile,
     "large": pages.large,
     "parity": lambda: pages.with_details(samples.parity()),

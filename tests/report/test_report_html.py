@@ -31,6 +31,7 @@ REPORTS = {
     **{name: lambda make=make: pages.with_details(make()) for name, make in samples.SAMPLES.items()},
     "nothing": lambda: pages.with_details(samples.comparison()),
     "hostile": pages.hostile,
+    "quantized": pages.quantized,
 }
 
 
@@ -135,6 +136,18 @@ def test_headline(name, headline, rendered):
     """One sentence for each verdict."""
     (found,) = re.findall(r"<h1[^>]*>(.*?)</h1>", rendered(name), re.DOTALL)
     assert " ".join(found.replace("<wbr>", "").split()) == headline
+
+
+def test_what_quantisation_costs_has_a_section(rendered):
+    """With a figure, the dearest step first, and the cure for a single prompt; none where nothing was measured."""
+    section = rendered("quantized").partition('<section id="cost"')[2].partition("</section>")[0]
+    said = " ".join(re.sub("<[^>]*>", "", section).split())
+    assert "Of 10 greedy tokens in 1 prompt 90.0 % are kept; KL divergence 0.25 nats" in said
+    assert "--cost-draws 64" in said
+    assert section.count("<circle") == samples.LAYERS
+    assert re.findall(r"[\d.]+e-\d\d", said)[1:5] == ["1.0e-01", "1.0e-01", "9.0e-02", "9.0e-02"]  # behind the logits
+    assert 'href="#cost"' in rendered("quantized")
+    assert "quantisation costs" not in rendered("parity")
 
 
 def test_the_same_report_is_the_same_page():

@@ -16,8 +16,10 @@ from parity.judging.judgement import Comparison, Judgement
 from parity.judging.verdict import MEANING
 from parity.report import sentences
 from parity.report.console import plain
+from parity.report.cost import sections
 from parity.report.detail import Report
 from parity.report.first import first
+from parity.report.html.cost import svg
 from parity.report.html.depth import Depth, depth
 from parity.report.html.house import House, house
 from parity.report.html.listing import Listing, listing, tokens
@@ -67,6 +69,7 @@ def render(report: Report) -> str:
         first=first(report.comparison),
         chapters=_chapters(report, scale, identified),
         pages=list(pages(report, scale)),
+        costs=[(cost, _safe(svg(cost))) for cost in report.costs],
         page_of=lambda judgement, step: identified.get(whose(judgement), {}).get(step.key, ""),
         scale=scale,
         meanings={status: text.replace("K floors", f"{scale.allowed:g} floors") for status, text in MEANING.items()},
@@ -99,6 +102,7 @@ def require_templates() -> Environment:
     environment.globals.update(
         label_of=label_of, tokens_of=tokens, verdict_of=sentences.verdict, word_of=_word, covered=sentences.covered
     )
+    environment.globals.update(cost_sections=sections, cost_summary=sentences.cost)
     return environment
 
 
@@ -108,7 +112,7 @@ def _shown(value: Any) -> Any:
 
 
 def _safe(text: str) -> Any:
-    """Our own style or script, which escaping would break."""
+    """Our own style, script or figure, which escaping would break."""
     from markupsafe import Markup
 
     return Markup(text)

@@ -1,8 +1,10 @@
 """Options of the backend: what cannot be is refused in one line, and what is not installed is said with its cure."""
 
+import sys
+
 import pytest
 
-from implementations.onnx import Backend
+from implementations.onnx import LARGE_PAGES, TUNABLES, Backend
 from implementations.onnx.options import LEVELS, PROVIDERS, Options
 from parity.errors import BackendUnavailable, UsageError
 
@@ -15,6 +17,17 @@ def test_values(tmp_path):
     given = {"package": str(tmp_path), "provider": "cuda", "threads": "2", "optimization": "off"}
     assert Options.parse(given) == Options(tmp_path, 0, "fp32", None, "cuda", 2, "off")
     assert Options.parse({"type": "q4", "accuracy": "4"}) == Options(type="q4", accuracy=4)
+
+
+def test_the_environment_keeps_what_the_user_tuned(monkeypatch):
+    """glibc's tunables are one variable, and another system has none."""
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv(TUNABLES, raising=False)
+    assert Backend.environment() == {TUNABLES: LARGE_PAGES}
+    monkeypatch.setenv(TUNABLES, "glibc.malloc.check=3")
+    assert Backend.environment() == {TUNABLES: "glibc.malloc.check=3"}
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert Backend.environment() == {}
 
 
 def test_who_has_weights_of_its_own():
