@@ -16,7 +16,6 @@ from implementations.coreml.health.looking import Health, PartHealth
 from parity.cost.result import Cost
 from parity.report import sentences
 from parity.report.console import plain, print_line
-from parity.report.cost import summary
 from parity.report.html.page import policy, require_templates, static
 from parity.report.json import write_whole
 from parity.report.numbers import ratio
@@ -93,7 +92,7 @@ def print_health(health: Health, out: Console) -> None:
 
 def cost_line(cost: Cost) -> str:
     """What it costs, in one sentence."""
-    return plain(summary(cost))
+    return plain(sentences.cost(cost))
 
 
 def write_page(health: Health, written_by: str, page: Path) -> None:
