@@ -66,13 +66,13 @@ def wide(monkeypatch):
 @pytest.fixture(scope="module")
 def scored(harness):
     """The scores of a stratified tenth, one model for all: of the ten the one that needs the fewest scenarios."""
-    right, plant, scores = harness.baseline("float32"), Remembered(plant_in(harness.oracle)), []
-    reference = Reference(right._model, harness.checkpoint, "float32")
+    plant, scores = Remembered(plant_in(harness.oracle)), []
+    reference = Reference(harness.baseline("float32")._model, harness.checkpoint, "float32")
     chosen = [variant.at() for variant in sample(ALL, 2, 10) if variant.equivalent or variant.shows_in("float32")]
     for case in cases(chosen):
-        plan = harness.oracle.scenario(case.scenario, PROMPT, catalogue().parts(case.variants[0]))
-        oracle = harness.trace(harness.oracle, "float64", scenario=plan)
-        scorer = Scorer(oracle, harness.against(oracle, "float32", right), catalogue(), plant)
+        asked = case.scenario, PROMPT, catalogue().parts(case.variants[0])
+        oracle = harness.oracle_trace(*asked)
+        scorer = Scorer(oracle, harness.measured("float32", *asked), catalogue(), plant)
         for variant in case.variants:
             reference.vary([(variant.name, variant.place)])
             run = lambda mode: harness.trace(reference, "float32", oracle=oracle.path, mode=mode)  # noqa: B023, E731

@@ -23,6 +23,7 @@ from parity.checkpoint import OVERLAY, find_checkpoint, with_overlay
 from parity.errors import ExitCode, UsageError
 from reference.tiny import path
 from tests.harness import Harness, require_parity
+from tests.marks import every_change
 
 pytestmark = pytest.mark.slow
 
@@ -47,11 +48,8 @@ def judge(package, kind, scenario, tmp_path, dtype="", **options):
     return harness.judge(Backend.load(path(), dtype, threads="1", **given), dtype, scenario)
 
 
-QUICK, FURTHER = "one-shot", pytest.param("decode", marks=pytest.mark.exhaustive)
-
-
-@pytest.mark.parametrize("scenario", [QUICK, FURTHER])
-@pytest.mark.parametrize("kind", [kind for kind in TYPES if kind != "fp32"])
+@pytest.mark.parametrize("scenario", every_change(["one-shot", "decode"], "one-shot"))
+@pytest.mark.parametrize("kind", every_change([kind for kind in TYPES if kind != "fp32"], "fp16", "q4", "int8"))
 def test_parity(kind, scenario, package, tmp_path):
     """Every step covered, none introduced, worst ratio at most 4 floors of its own arithmetic."""
     require_parity(judge(package, kind, scenario, tmp_path))
@@ -59,7 +57,7 @@ def test_parity(kind, scenario, package, tmp_path):
 
 def test_keys_of_sliding_layers_are_fewer(package, tmp_path):
     """Behind the window a float16 graph once put a sliding layer's keys in the memory of a full one's."""
-    require_parity(judge(package, "q4f16", "decode", tmp_path))
+    require_parity(judge(package, "q4f16", "long", tmp_path))
 
 
 def test_products_of_eight_bits(package, tmp_path):
@@ -132,7 +130,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", every_change(FAULTS, *(name for name in FAULTS if name != "constant")))
 def test_a_fault_is_found_at_its_step(fault, package, tmp_path):
     """And nowhere else, though the reference takes its weights from that package."""
     kind, plant, step = FAULTS[fault]
