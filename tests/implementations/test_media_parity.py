@@ -42,6 +42,8 @@ MEDIA = {
 
 DTYPES = {"mlx": ("float32", "bfloat16"), "ane": ("float32", "float16-ane"), "onnx": ("float32",)}
 """Arithmetics in which each implementation is held to the reference."""
+ALONE = ("a picture", "a sound")
+"""Each is beside others in the rest of `MEDIA`; sounds without pictures are in `test_lengths`, too."""
 SMALL = [(name, dtype) for name, dtypes in DTYPES.items() for dtype in dtypes[1:]]
 OPTIONS = {"onnx": {"threads": "1"}}
 """The one thread that the harness sets."""
@@ -82,10 +84,10 @@ def run(harness, load, worker):
 
 
 def kinds():
-    """Every kind of media for each implementation; of one picture alone, several say what there is to say."""
+    """Every kind of media for each implementation; what one picture or sound alone shows, several show as well."""
     for media, name in itertools.product(MEDIA, DTYPES):
         often = () if (media, name) == ("both", "mlx") else pytest.mark.slow
-        yield pytest.param(media, name, marks=pytest.mark.exhaustive if media == "a picture" else often)
+        yield pytest.param(media, name, marks=pytest.mark.exhaustive if media in ALONE else often)
 
 
 @pytest.mark.parametrize(("media", "name"), list(kinds()))

@@ -98,15 +98,19 @@ def test_logits_of_another_token_are_found(mlx, harness, monkeypatch):
 
 
 @pytest.mark.slow
-def test_what_a_dialogue_reads_is_judged(mlx, harness, monkeypatch):
+@pytest.mark.parametrize(
+    ("change", "phase"),
+    [
+        ({"encode": lambda right: lambda self, dialogue: right(self, dialogue)[1:]}, "prefill"),
+        ({"encode": lambda right: lambda self, dialogue: right(self, dialogue[-1:])}, "suffix"),
+    ],
+)
+def test_what_a_dialogue_reads_is_judged(change, phase, mlx, harness, monkeypatch):
     """Its own template and ids: no first token, and a second turn that is read as if it were the first."""
-    right = Preprocessor.encode
-    monkeypatch.setattr(
-        Preprocessor, "encode", lambda self, dialogue: right(self, dialogue[-1:])[1 if len(dialogue) == 1 else 0 :]
-    )
+    for name, wrong in change.items():
+        monkeypatch.setattr(Preprocessor, name, wrong(getattr(Preprocessor, name)))
     judgement = harness.judge(mlx("float32"), "float32", "generate")
-    wrong = [(step.step, step.phase) for step in judgement.introduced]
-    assert wrong == [("text.input_ids", "prefill"), ("text.input_ids", "suffix")]
+    assert [(step.step, step.phase) for step in judgement.introduced] == [("text.input_ids", phase)]
 
 
 @pytest.mark.parametrize(

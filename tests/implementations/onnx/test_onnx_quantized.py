@@ -57,7 +57,7 @@ def test_parity(kind, scenario, package, tmp_path):
 
 def test_keys_of_sliding_layers_are_fewer(package, tmp_path):
     """Behind the window a float16 graph once put a sliding layer's keys in the memory of a full one's."""
-    require_parity(judge(package, "q4f16", "long", tmp_path))
+    require_parity(judge(package, "q4f16", "decode", tmp_path))
 
 
 def test_products_of_eight_bits(package, tmp_path):
