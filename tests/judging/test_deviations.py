@@ -10,7 +10,7 @@ from reference.gemma3n.variants import catalogue
 from tests.deviations import TAPPED
 from tests.marks import quick
 
-# Of every part of the language model; tests/variants/test_variants.py scores a tenth of the whole catalogue.
+# Of every part of the language model; tests/variants/test_scoring.py scores a twentieth of the whole catalogue.
 BUGS = (
     "ple-scale-hidden", "ple-missing", "altup-coefs-transposed", "altup-predict-not-transposed", "altup-no-plus-one",
     "kv-wrong-donor", "mask-no-window", "mask-window-plus-one", "mask-bool-added", "rope-bases-swapped",

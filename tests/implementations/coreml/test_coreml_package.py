@@ -273,7 +273,7 @@ def test_weights_in_fewer_bits_are_of_one_arithmetic():
 
 def test_a_package_is_of_one_arithmetic(folder):
     options = Options.parse({"package": str(folder)})
-    refused(lambda: load(path(), options, "float32"), r"computes in float16-ane; give --dtype float16-ane")
+    refused(lambda: load(path(), options, "float16-ane"), r"computes in float32; give --dtype float32")
 
 
 def test_the_last_token_alone_is_silent_too(folder):

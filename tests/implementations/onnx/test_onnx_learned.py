@@ -80,7 +80,7 @@ def test_the_table_says_which_tensor_is_which_step(table):
     assert set(json.loads(table.read_text())["steps"][DECODER][0]) <= {"step", "tensor", "type", "layout"}
 
 
-@pytest.mark.parametrize("scenario", ["chunked", "batch"])
+@pytest.mark.parametrize("scenario", every_change(["chunked", "batch"], "batch"))
 def test_a_right_package_is_at_parity(scenario, published, harness):
     """Of other lengths and rows than it was learned of, in chunks, behind a window and with padding."""
     judgement = harness.judge(published(), "float32", scenario)

@@ -147,6 +147,7 @@ def test_a_fault_is_found_at_its_step(fault, package, tmp_path):
     assert [found.step for found in judgement.introduced] == [step]
 
 
+@pytest.mark.exhaustive  # `test_own_weights` shows it of a toy
 def test_a_comparison_holds_each_candidate_to_its_own_weights(package, parity):
     """One with the checkpoint's weights and one with its own, side by side, as a user asks for them."""
     candidates = f"onnx@threads=1,onnx@package={package}:type=q4:threads=1"
