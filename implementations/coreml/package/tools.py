@@ -26,8 +26,8 @@ with contextlib.redirect_stderr(io.StringIO()):
     from coremltools.proto import MIL_pb2
 
 __all__ = [
-    "Builder", "Identity", "MilBlock", "MilProgram", "coremltools", "milproto", "ops", "read_blob", "register_torch_op", "stored",
-    "utils",
+    "Builder", "Identity", "MilBlock", "MilProgram", "coremltools", "milproto", "ops", "read_blob", "register_torch_op",
+    "stored", "utils",
 ]  # fmt: skip
 
 FORMATS = {types.builtin_to_string(kind): kind for kind in types.PROTO_TO_BUILTIN_TYPE.values()}
