@@ -23,8 +23,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in [name for name in os.environ if name.startswith("PARITY_")]:
         del os.environ[name]
     # Tests of the embedded checkpoint ask for the same runs of the reference again and again, in many processes. A line
-    # that is changed, of ours or of a library, makes them anew.
-    os.environ["PARITY_CACHE"], os.environ["PARITY_CACHE_SIZE"] = str(config.rootpath / ".pytest_cache/runs"), "2"
+    # that is changed, of ours or of a library, makes them anew. In 2 GB, long runs were gone before they were asked for
+    # again.
+    os.environ["PARITY_CACHE"], os.environ["PARITY_CACHE_SIZE"] = str(config.rootpath / ".pytest_cache/runs"), "8"
 
 
 SHARED = {

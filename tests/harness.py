@@ -22,7 +22,7 @@ from parity.errors import ExitCode
 from parity.judging.baseline import Baseline, judged
 from parity.judging.judgement import Judgement
 from parity.judging.verdict import Status
-from parity.media import parse
+from parity.media import Part, parse
 from parity.running.cache import cache
 from parity.running.cached import CachedParty
 from parity.running.execute import Run, execute, measured_run
@@ -41,6 +41,8 @@ from reference.tiny import path
 NAME, WEIGHTS = "tiny", "weights"
 """What traces call the checkpoint, and stands for its digest."""
 PROMPT = "Hello world, what do you see?"
+QUESTION = "What is it?"
+"""Behind pictures and sounds; tests that ask the same have the reference's runs in common."""
 
 
 class Harness:
@@ -63,16 +65,18 @@ class Harness:
         return _settled(Reference.load(self.checkpoint, dtype))
 
     @functools.cache  # noqa: B019
-    def oracle_trace(self, scenario: str, prompt: str | None = PROMPT) -> Trace:
+    def oracle_trace(self, scenario: str, prompt: str | None = PROMPT, media: tuple[Part, ...] = ()) -> Trace:
         """The oracle's run of a scenario, which an earlier test may have left."""
         oracle = self._kept("float64", lambda: self.oracle)
-        plan = plan_of(oracle, scenario, prompt, ())
+        plan = plan_of(oracle, scenario, prompt, media)
         return oracle.run(self._output(), scenario=plan)
 
     @functools.cache  # noqa: B019
-    def measured(self, dtype: str, scenario: str, prompt: str | None = PROMPT) -> Baseline:
+    def measured(
+        self, dtype: str, scenario: str, prompt: str | None = PROMPT, media: tuple[Part, ...] = ()
+    ) -> Baseline:
         """The baseline of a scenario, which runs as it is asked for."""
-        return self.against(self.oracle_trace(scenario, prompt), dtype)
+        return self.against(self.oracle_trace(scenario, prompt, media), dtype)
 
     def against(self, oracle: Trace, dtype: str, reference: Reference | None = None) -> Baseline:
         """The baseline of an oracle's trace: the embedded checkpoint's, or another reference in that arithmetic."""
@@ -97,11 +101,18 @@ class Harness:
         """The baseline's runs, held to every step."""
         return self.measured(dtype, scenario, prompt).runs()
 
-    def judge(self, candidate: Backend, dtype: str, scenario: str, prompt: str | None = PROMPT) -> Judgement:
+    def judge(
+        self,
+        candidate: Backend,
+        dtype: str,
+        scenario: str,
+        prompt: str | None = PROMPT,
+        media: tuple[Part, ...] = (),
+    ) -> Judgement:
         """Run a loaded candidate and judge it."""
-        oracle = self.oracle_trace(scenario, prompt)
-        runs = self.runs(candidate, dtype, oracle)
-        return judged(oracle=oracle, baseline=self.measured(dtype, scenario, prompt), candidate=runs)[0]
+        asked = scenario, prompt, media
+        runs = self.runs(candidate, dtype, self.oracle_trace(*asked))
+        return judged(oracle=self.oracle_trace(*asked), baseline=self.measured(dtype, *asked), candidate=runs)[0]
 
     def runs(self, backend: Backend, dtype: str, oracle: Trace) -> Runs:
         """A free and a lockstep run."""

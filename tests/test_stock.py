@@ -84,6 +84,7 @@ class TestVision:
         self.require_whole(gallery, in_worker("tests.vision_parties", stock, tmp_path))
 
     @needs_mlx_vlm
+    @pytest.mark.exhaustive
     def test_mlx_vlm(self, stock, tmp_path):
         """The installed package, all its known faults mended."""
         _, gallery = stock
@@ -135,7 +136,11 @@ class Heard:
         return judge(oracle=self.oracle, baseline=floor, candidate=runs)
 
 
-@pytest.fixture(scope="module", params=[("free", 12, 3000), ("lockstep", 1, 480)], ids=["free", "lockstep"])
+FREE, LOCKSTEP = ("free", 12, 3000), ("lockstep", 1, 480)
+"""Kinds of run, with the blocks and frames that each has time for."""
+
+
+@pytest.fixture(scope="module", params=[FREE, LOCKSTEP], ids=["free", "lockstep"])
 def heard(request, harness, tmp_path_factory):
     """The oracle's run."""
     mode, blocks, frames = request.param
@@ -161,6 +166,12 @@ class TestAudio:
     def test_ane(self, heard, baseline):
         require_parity(heard.judge(baseline, self.ane(heard, "float32")))
 
+    @pytest.mark.parametrize(
+        "heard",
+        [pytest.param(FREE, marks=pytest.mark.exhaustive), LOCKSTEP],
+        ids=["free", "lockstep"],
+        indirect=True,
+    )
     def test_ane_in_float16(self, heard):
         """Under the Neural Engine's arithmetic."""
         require_parity(heard.judge(heard.reference("float16-ane"), self.ane(heard, "float16-ane")))

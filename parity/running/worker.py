@@ -31,13 +31,13 @@ from parity.generation import Message, Sampling
 from parity.learnable import for_any_model, require_learnable
 from parity.media import parse
 from parity.native import give_back, tamed
-from parity.running.execute import Run, execute, measured_run
+from parity.running.execute import Run, execute, measured_run, oracle_at
 from parity.running.process import STOP
 from parity.running.started import WORKER, Start
 from parity.scenario import Scenario
 from parity.tap import SILENT, Tap
 from parity.traces.measured import to_text
-from parity.traces.trace import Key, Trace
+from parity.traces.trace import Key
 
 Job = Mapping[str, Any]
 
@@ -169,7 +169,7 @@ class Worker:
         """Run an execution of the loaded reference and say what it errs."""
         errors = measured_run(
             self._reference,
-            oracle=Trace.read(Path(job["oracle"])),
+            oracle=oracle_at(Path(job["oracle"])),
             dtype=job["dtype"],
             mode=job["mode"],
             execution=job["execution"],
@@ -189,7 +189,7 @@ class Worker:
 
         keys = [Key(*key) for key in job["keys"]]
         variants = [(name, place) for name, place in job["variants"]]
-        oracle = Trace.read(Path(job["oracle"]))
+        oracle = oracle_at(Path(job["oracle"]))
         found = planted(self._reference, variants, oracle, keys, frozenset(job["missing"]))
         np.savez(job["output"], *map(_storable, found.values()))
         return [keys.index(key) for key in found]

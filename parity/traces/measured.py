@@ -68,7 +68,7 @@ class Measurement:
         true = self._oracle.tensor(key) if key in self._oracle.records else None
         if true is not None and true.shape == array.shape:
             error = error_between(key, oracle=self._oracle, true=true, made=array, dtype=self._dtype)
-            self.errors[key] = error.times(1 / self._excess)
+            self.errors[key] = error if self._excess == 1 else error.times(1 / self._excess)
 
     def end(self) -> None:
         """Nothing is left to do."""

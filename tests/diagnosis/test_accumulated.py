@@ -225,7 +225,14 @@ def test_a_faint_bug_that_is_not_known_is_no_other(judged):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("backend", "dtype"), [("mlx", "bfloat16"), ("mlx", "float16"), ("ane", "float16-ane")])
+@pytest.mark.parametrize(
+    ("backend", "dtype"),
+    [
+        ("mlx", "bfloat16"),
+        pytest.param("mlx", "float16", marks=pytest.mark.exhaustive),
+        ("ane", "float16-ane"),
+    ],
+)
 def test_right_candidates_have_no_faint_bug(backend, dtype, harness):
     from parity.discovery import find
 

@@ -20,7 +20,7 @@ from parity.running.execute import Run, execute
 from parity.traces.trace import Trace
 from reference.gemma3n.variants import catalogue
 from tests.judging.test_deviations import BUGS, REORDERINGS
-from tests.marks import quick
+from tests.marks import every_change, quick
 
 ROOT = Path(__file__).parents[2]
 NAMES = [entry.name for entry in find_set().entries]
@@ -125,7 +125,8 @@ def test_reordering_is_not_flagged(name, scenario, judge, deviant):
     assert judge(deviant(name), scenario).exit_code is ExitCode.PARITY
 
 
-@pytest.mark.parametrize("dtype", quick(["bfloat16", "float16"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", every_change(["bfloat16", "float16"], "bfloat16"))
 def test_the_reference_is_at_parity_in_every_arithmetic(dtype, judge, harness):
     """Its floors are its own."""
     judgement = judge(harness.baseline(dtype), "decode", dtype)

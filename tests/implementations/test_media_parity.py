@@ -20,8 +20,8 @@ from parity.media import Part
 from parity.running.party import Party
 from parity.running.progress import Silent
 from reference.common.media_schedules import WITH_MEDIA
-from tests.harness import NAME, WEIGHTS, require_parity
-from tests.marks import quick
+from tests.harness import NAME, QUESTION, WEIGHTS, require_parity
+from tests.marks import every_change, quick
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 PICTURE = Part("image", str(SAMPLES / "three-blue-squares.png"))
@@ -42,6 +42,8 @@ MEDIA = {
 
 DTYPES = {"mlx": ("float32", "bfloat16"), "ane": ("float32", "float16-ane"), "onnx": ("float32",)}
 """Arithmetics in which each implementation is held to the reference."""
+ALONE = ("a picture", "a sound")
+"""Each is beside others in the rest of `MEDIA`; sounds without pictures are in `test_lengths`, too."""
 SMALL = [(name, dtype) for name, dtypes in DTYPES.items() for dtype in dtypes[1:]]
 OPTIONS = {"onnx": {"threads": "1"}}
 """The one thread that the harness sets."""
@@ -71,28 +73,24 @@ def worker(harness):
 def run(harness, load, worker):
     """Judges an implementation with media, the reference run once for each case; MLX in a worker, unless `here`."""
 
-    @functools.cache
-    def oracle(scenario, media):
-        plan = harness.oracle.scenario(scenario, "What is it?", media)
-        return harness.trace(harness.oracle, "float64", scenario=plan)
-
-    @functools.cache
-    def baseline(scenario, media, dtype):
-        return harness.against(oracle(scenario, media), dtype)
-
     def judged(name, scenario, media, dtype, *, here=False, **options):
-        true, floor = oracle(scenario, media), baseline(scenario, media, dtype)
-        if name == "mlx" and not here:
-            candidate = harness.runs_of(worker(name, dtype), true)
-        else:
-            candidate = harness.runs(load(name, dtype, **options), dtype, true)
-        return judged_by(oracle=true, baseline=floor, candidate=candidate)[0]
+        if here or name != "mlx":
+            return harness.judge(load(name, dtype, **options), dtype, scenario, QUESTION, media)
+        asked = scenario, QUESTION, media
+        true, floor = harness.oracle_trace(*asked), harness.measured(dtype, *asked)
+        return judged_by(oracle=true, baseline=floor, candidate=harness.runs_of(worker(name, dtype), true))[0]
 
     return judged
 
 
-@pytest.mark.parametrize("name", quick(DTYPES, "mlx"))
-@pytest.mark.parametrize("media", quick(MEDIA, "both"))
+def kinds():
+    """Every kind of media for each implementation; what one picture or sound alone shows, several show as well."""
+    for media, name in itertools.product(MEDIA, DTYPES):
+        often = () if (media, name) == ("both", "mlx") else pytest.mark.slow
+        yield pytest.param(media, name, marks=pytest.mark.exhaustive if media in ALONE else often)
+
+
+@pytest.mark.parametrize(("media", "name"), list(kinds()))
 def test_every_kind_of_media(media, name, run):
     require_parity(run(name, "one-shot", MEDIA[media], "float32"))
 
@@ -117,7 +115,7 @@ def test_small_arithmetics(name, dtype, run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", DTYPES["ane"])
+@pytest.mark.parametrize("dtype", every_change(DTYPES["ane"], "float32"))
 def test_a_scaled_residual_stream(dtype, run):
     """Soft tokens are merged with alpha, as hard ones are; what is recorded is without it."""
     require_parity(run("ane", "one-shot", BOTH, dtype, alpha="0.125"))
@@ -131,9 +129,9 @@ def test_soft_tokens_without_alpha_are_found(run, monkeypatch):
     assert [verdict.step for verdict in judgement.introduced] == ["text.merged.image", "text.merged.audio"]
 
 
-@pytest.mark.parametrize("name", quick(DTYPES, "ane"))
+@pytest.mark.parametrize("name", every_change(DTYPES, "ane"))
 def test_a_picture_that_is_read_sideways_is_found(name, run, monkeypatch):
-    """Rows and columns swapped in preprocessing: the processor's pixels say so."""
+    """Rows and columns swapped in preprocessing, which all have in common: the processor's pixels say so."""
     from implementations.gemma3n.preprocessing import inputs
 
     right = inputs.pixel_batch
@@ -146,17 +144,18 @@ def test_a_picture_that_is_read_sideways_is_found(name, run, monkeypatch):
     assert len(judgement.introduced) == 1
 
 
+MERGING = {
+    "mlx": "implementations.mlx.model",
+    "ane": "implementations.ane.senses",
+    "onnx": "implementations.onnx.senses",
+}
+"""Where each puts soft tokens in their places."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "module"),
-    [
-        ("mlx", "implementations.mlx.model"),
-        ("ane", "implementations.ane.senses"),
-        ("onnx", "implementations.onnx.senses"),
-    ],
-)
-def test_a_sound_that_is_not_merged_is_found(name, module, run, monkeypatch):
-    where = pytest.importorskip(module)
+@pytest.mark.parametrize("name", every_change(MERGING, "onnx"))
+def test_a_sound_that_is_not_merged_is_found(name, run, monkeypatch):
+    where = pytest.importorskip(MERGING[name])
     right = where.filled
     calls = iter(range(99))
     monkeypatch.setattr(

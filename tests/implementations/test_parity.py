@@ -31,8 +31,8 @@ LENGTHY = ("decode", "chunked", "warm", "grown", "generate")
 WITHIN = ("decode", "warm")
 """A conversation (`generate`) reads, replies and reads on, as these do."""
 
-ALIKE = ("cached", "square", "outside")
-"""Other ids or another first chunk: they find what float32 shows as well."""
+ALIKE = ("cached", "square", "outside", "batch", "faint")
+"""Other ids, rows, sizes or another first chunk: they find what float32 shows as well."""
 
 
 def cases():

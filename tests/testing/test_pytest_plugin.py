@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from tests.marks import every_change
+
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[2]
@@ -102,7 +104,7 @@ def test_options_replace_the_markers_arguments(port):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize("workers", every_change(["0", "2"], "2"))
 def test_goldens_of_its_own(port, workers):
     """Made on request, checked without the reference; what nobody uses is reported; under xdist too."""
     port("one", golden="goldens")

@@ -31,6 +31,7 @@ def test_figure():
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not (memory.PROC / "self" / "smaps_rollup").exists(), reason="needs Linux")
 def test_measured(tmp_path, capsys):
     """A pass takes what it takes, and every step of it is written; a deeper model has more of them."""

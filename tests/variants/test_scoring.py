@@ -1,4 +1,4 @@
-"""The score of the catalogue: a tenth of it is found as promised, and a broken promise is seen."""
+"""The score of the catalogue: a part of it is found as promised, and a broken promise is seen."""
 
 from __future__ import annotations
 
@@ -63,16 +63,24 @@ def wide(monkeypatch):
     monkeypatch.setenv("COLUMNS", "160")
 
 
-@pytest.fixture(scope="module")
-def scored(harness):
-    """The scores of a stratified tenth, one model for all: of the ten the one that needs the fewest scenarios."""
-    right, plant, scores = harness.baseline("float32"), Remembered(plant_in(harness.oracle)), []
-    reference = Reference(right._model, harness.checkpoint, "float32")
-    chosen = [variant.at() for variant in sample(ALL, 2, 10) if variant.equivalent or variant.shows_in("float32")]
+TENTH = sample(ALL, 2, 10)
+"""Stratified; of the ten the one that needs the fewest scenarios."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[sample(TENTH, 1, 2), pytest.param(TENTH, marks=pytest.mark.exhaustive)],
+    ids=["twentieth", "tenth"],
+)
+def scored(request, harness):
+    """The scores of a part of the catalogue, one model for all."""
+    plant, scores = Remembered(plant_in(harness.oracle)), []
+    reference = Reference(harness.baseline("float32")._model, harness.checkpoint, "float32")
+    chosen = [variant.at() for variant in request.param if variant.equivalent or variant.shows_in("float32")]
     for case in cases(chosen):
-        plan = harness.oracle.scenario(case.scenario, PROMPT, catalogue().parts(case.variants[0]))
-        oracle = harness.trace(harness.oracle, "float64", scenario=plan)
-        scorer = Scorer(oracle, harness.against(oracle, "float32", right), catalogue(), plant)
+        asked = case.scenario, PROMPT, catalogue().parts(case.variants[0])
+        oracle = harness.oracle_trace(*asked)
+        scorer = Scorer(oracle, harness.measured("float32", *asked), catalogue(), plant)
         for variant in case.variants:
             reference.vary([(variant.name, variant.place)])
             run = lambda mode: harness.trace(reference, "float32", oracle=oracle.path, mode=mode)  # noqa: B023, E731
@@ -82,9 +90,9 @@ def scored(harness):
 
 
 @pytest.mark.slow
-def test_a_tenth_is_found_as_promised(scored):
+def test_a_part_is_found_as_promised(scored):
     """Every bug flagged, at its own step and few others; nothing that is the same by algebra."""
-    assert len(scored.bugs) >= 20
+    assert len(scored.bugs) >= 15
     assert scored.harmless
     wrong = (*scored.missed, *scored.elsewhere, *scored.false, *scored.crashed)
     assert not [
@@ -94,7 +102,7 @@ def test_a_tenth_is_found_as_promised(scored):
 
 
 @pytest.mark.slow
-def test_a_tenth_is_named(scored):
+def test_a_part_is_named(scored):
     """Each as what it is; and where it is not known, as no other."""
     assert {score.variant.name for score in scored.unnamed} <= UNNAMED
     assert not [(score.variant.name, score.instead) for score in scored.mistaken]

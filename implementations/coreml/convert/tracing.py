@@ -20,6 +20,7 @@ from implementations.coreml.convert.parts import Part
 from implementations.coreml.package.tools import (
     Builder,
     Identity,
+    MilBlock,
     MilProgram,
     coremltools,
     ops,
@@ -96,7 +97,9 @@ def convert(part: Part, tokens: int, precision: str) -> Converted:
     part.tap, part.apart = ScopedTap(_heard(steps)), lambda x: torch.ops.parity.tap(x, "")
     sizes, number = part.sizes(tokens), PRECISIONS[precision]
     examples = [torch.zeros(size) for size in sizes.values()]
-    with settled_tools(), torch.no_grad():
+    # After each pass coremltools looks for what comes of compressed weights, a third of its time; here is none yet.
+    unsought = replaced(MilBlock, "_propagate_nonreplaceable_vars", lambda self: None)
+    with settled_tools(), unsought, torch.no_grad():
         traced = torch.jit.trace(part.eval(), examples, check_trace=False)
         model = coremltools.convert(
             traced,

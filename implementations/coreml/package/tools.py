@@ -20,13 +20,14 @@ with contextlib.redirect_stderr(io.StringIO()):
     from coremltools.converters.mil.frontend.torch import ops
     from coremltools.converters.mil.frontend.torch.torch_op_registry import register_torch_op
     from coremltools.converters.mil.mil import types
+    from coremltools.converters.mil.mil.block import Block as MilBlock
     from coremltools.converters.mil.mil.ops.defs.iOS15.tensor_operation import identity as Identity
     from coremltools.models import utils
     from coremltools.proto import MIL_pb2
 
 __all__ = [
-    "Builder", "Identity", "MilProgram", "coremltools", "milproto", "ops", "read_blob", "register_torch_op", "stored",
-    "utils",
+    "Builder", "Identity", "MilBlock", "MilProgram", "coremltools", "milproto", "ops", "read_blob", "register_torch_op",
+    "stored", "utils",
 ]  # fmt: skip
 
 FORMATS = {types.builtin_to_string(kind): kind for kind in types.PROTO_TO_BUILTIN_TYPE.values()}

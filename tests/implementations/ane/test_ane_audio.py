@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -53,8 +54,15 @@ def tower(harness):
     return AneTower(harness.checkpoint, "float32", CLIPS["unequal"])
 
 
-@pytest.mark.parametrize("dtype", [DTYPES[0], pytest.param(DTYPES[1], marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", quick(CLIPS, "padded"))
+def cases():
+    """Every clip in float32; in the engine's arithmetic those of unequal length, and the longest."""
+    for name, dtype in itertools.product(CLIPS, DTYPES):
+        often = dtype == DTYPES[0] or name in ("unequal", "longest")
+        slow = pytest.mark.slow if often else pytest.mark.exhaustive
+        yield pytest.param(name, dtype, marks=() if (name, dtype) == ("padded", DTYPES[0]) else slow)
+
+
+@pytest.mark.parametrize(("name", "dtype"), list(cases()))
 def test_every_step_is_at_parity(name, dtype, judged):
     require_parity(judged(name, dtype)[2])
 

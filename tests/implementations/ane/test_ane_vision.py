@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -17,7 +19,6 @@ from parity.errors import ExitCode  # noqa: E402
 from parity.tap import SILENT, ScopedTap  # noqa: E402
 from reference.tiny import path  # noqa: E402
 from tests.harness import require_parity  # noqa: E402
-from tests.marks import quick  # noqa: E402
 from tests.vision_parties import Gallery, VisionAne, images  # noqa: E402
 
 DTYPES = ("float32", "float16-ane")
@@ -43,8 +44,18 @@ def tower():
     return VisionAne.load(path(), "float32", images(64, 64, 1)).tower
 
 
-@pytest.mark.parametrize("dtype", [DTYPES[0], pytest.param(DTYPES[1], marks=pytest.mark.slow)])
-@pytest.mark.parametrize("size", quick([(64, 128, 2), (128, 192, 1), (64, 64, 1), (100, 76, 1)], (64, 128, 2)))
+SIZES = [(64, 128, 2), (128, 192, 1), (64, 64, 1), (100, 76, 1)]
+
+
+def cases():
+    """Every size in float32; in the engine's arithmetic the first and the last."""
+    for size, dtype in itertools.product(SIZES, DTYPES):
+        often = dtype == DTYPES[0] or size in (SIZES[0], SIZES[-1])
+        slow = pytest.mark.slow if often else pytest.mark.exhaustive
+        yield pytest.param(size, dtype, marks=() if (size, dtype) == (SIZES[0], DTYPES[0]) else slow)
+
+
+@pytest.mark.parametrize(("size", "dtype"), list(cases()))
 def test_every_step_is_at_parity(size, dtype, gallery):
     """Two images and one, pooled maps; maps that fit; odd maps, padded differently by side, and interpolated."""
     shown = gallery(*size)

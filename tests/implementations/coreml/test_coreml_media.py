@@ -18,9 +18,8 @@ from implementations.coreml import Backend
 from implementations.coreml.interpreter.run import Interpreter
 from parity.checkpoint import Checkpoint, with_overlay
 from parity.errors import ExitCode
-from parity.judging.baseline import judged
 from parity.media import Part
-from tests.harness import PROMPT, WEIGHTS, Harness, require_parity
+from tests.harness import PROMPT, QUESTION, WEIGHTS, Harness, require_parity
 
 pytestmark = pytest.mark.slow
 SAMPLES = Path(__file__).parents[3] / "samples"
@@ -52,11 +51,7 @@ def coreml(harness):
 )
 def test_parity(dtype, media, coreml, harness):
     """Several pictures are a call each, of the one package that there is for their size."""
-    plan = harness.oracle.scenario("one-shot", "What is it?", media)
-    oracle = harness.trace(harness.oracle, "float64", scenario=plan)
-    candidate = harness.runs(coreml(dtype), dtype, oracle)
-    judgement, *_ = judged(oracle=oracle, baseline=harness.against(oracle, dtype), candidate=candidate)
-    require_parity(judgement)
+    require_parity(harness.judge(coreml(dtype), dtype, "one-shot", QUESTION, media))
 
 
 @pytest.fixture(scope="module")

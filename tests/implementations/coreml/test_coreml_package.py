@@ -14,6 +14,7 @@ import torch
 
 from implementations.coreml.interpreter.fewer_bits import believed, fewer_bits
 from implementations.coreml.interpreter.run import Interpreter
+from implementations.coreml.loading import load
 from implementations.coreml.model import Interpreted
 from implementations.coreml.options import Options
 from implementations.coreml.package.folder import HEAD, MANIFEST, SIDECAR, Package
@@ -22,6 +23,7 @@ from implementations.coreml.package.program import chosen, read_program
 from implementations.coreml.package.settings import Format, Settings
 from parity.errors import UsageError
 from parity.tap import SILENT, ScopedTap
+from reference.tiny import path
 from tests.implementations.coreml.conftest import MATRIX, converted
 
 STATES = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 64, 1, 4)).astype(np.float32))
@@ -267,6 +269,11 @@ def test_weights_in_fewer_bits_are_of_one_arithmetic():
     options = Options.parse({"weights": "lut4"})
     assert options.converted("float16-ane").decoder.weights == "lut4"
     refused(lambda: options.converted("float32"), r"weights=lut4 compute in float16-ane; give --dtype float16-ane")
+
+
+def test_a_package_is_of_one_arithmetic(folder):
+    options = Options.parse({"package": str(folder)})
+    refused(lambda: load(path(), options, "float16-ane"), r"computes in float32; give --dtype float32")
 
 
 def test_the_last_token_alone_is_silent_too(folder):

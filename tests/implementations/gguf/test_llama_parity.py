@@ -17,6 +17,7 @@ from reference.gemma3n.scenarios import MEANINGS
 from reference.gemma3n.variants import helpers
 from tests.harness import PROMPT
 from tests.implementations.gguf.alike import deviating, gelu_table, halves
+from tests.marks import every_change
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +63,16 @@ def test_parity_with_the_reference_edited_alike(scenario, backend, alike, harnes
     require_parity(judged_alike(backend, "float32", scenario, alike, harness))
 
 
+BITS = [name for name in KINDS if name != "float32"]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [name for name in KINDS if name != "float32"])
-def test_parity_of_fewer_bits_with_the_reference_edited_alike(dtype, alike, harness):
+@pytest.mark.parametrize("dtype", BITS)
+@pytest.mark.parametrize("scenario", every_change(["one-shot", "batch"], "one-shot"))
+def test_parity_of_fewer_bits_with_the_reference_edited_alike(scenario, dtype, alike, harness):
     """The baseline rounds operands as ggml does."""
     parties = alike[0], deviating(harness, dtype)
-    require_parity(judged_alike(Backend.load(harness.checkpoint, dtype), dtype, "batch", parties, harness))
+    require_parity(judged_alike(Backend.load(harness.checkpoint, dtype), dtype, scenario, parties, harness))
 
 
 NAMES = {
@@ -82,7 +87,7 @@ COUNTS = {"one-shot": 10 + 25 + 25, "outside": 10 + 25 + 25 + 2}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", COUNTS)
+@pytest.mark.parametrize("scenario", every_change(COUNTS, "outside"))
 def test_what_llama_cpp_does_otherwise_is_found_and_named(scenario, parity):
     """Through the command, with the reference as it is: these steps are introduced and no other, each by its name."""
     code, out, _ = parity("compare", "--candidates", "llama-cpp", "--scenario", scenario, "--prompt", PROMPT, "--json")

@@ -75,8 +75,12 @@ def test_a_witness_that_hands_out_no_rows(load):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("scenario", "media"),
-    [("one-shot", (PICTURE,)), ("one-shot", (SOUND,)), ("one-shot", (PICTURE, SOUND)), ("batch", (PICTURE, SOUND))],
-    ids=("picture", "sound", "both", "batch"),
+    [
+        pytest.param("one-shot", (PICTURE,), id="picture"),
+        pytest.param("one-shot", (SOUND,), id="sound"),
+        pytest.param("one-shot", (PICTURE, SOUND), id="both", marks=pytest.mark.exhaustive),  # as a row of a batch
+        pytest.param("batch", (PICTURE, SOUND), id="batch"),
+    ],
 )
 def test_parity_with_the_reference_edited_alike(scenario, media, harness, backend):
     """The whole prompt, from files to logits; what the towers compute inside is hidden, what they give is judged."""

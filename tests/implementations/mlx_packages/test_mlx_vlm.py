@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -84,23 +83,10 @@ def mended(harness):
 
 @pytest.fixture(scope="module")
 def with_media(harness):
-    """Judges a candidate with media, the reference run once for each case."""
-
-    @functools.cache
-    def oracle(scenario, media):
-        plan = harness.oracle.scenario(scenario, QUESTION.value, media)
-        return harness.trace(harness.oracle, "float64", scenario=plan)
-
-    @functools.cache
-    def baseline(scenario, media):
-        return harness.against(oracle(scenario, media), "float32")
-
-    def judged(candidate, media, scenario="one-shot"):
-        true = oracle(scenario, media)
-        runs = harness.runs(candidate, "float32", true)
-        return judged_by(oracle=true, baseline=baseline(scenario, media), candidate=runs)[0]
-
-    return judged
+    """Judges a candidate with media."""
+    return lambda candidate, media, scenario="one-shot": harness.judge(
+        candidate, "float32", scenario, QUESTION.value, media
+    )
 
 
 def require_parity(judgement):

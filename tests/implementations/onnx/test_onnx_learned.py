@@ -21,6 +21,7 @@ from tests.harness import require_parity
 from tests.implementations.onnx.published import anonymous, masked, write_published
 from tests.implementations.onnx.test_onnx_parity import FAULTS as OF_STEPS
 from tests.implementations.onnx.test_onnx_parity import made
+from tests.marks import every_change
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +35,8 @@ def of_another_layer(graph, folder):
     one.input[1] = other.input[1]
 
 
+OFTEN = ("a weight scaled", "axes exchanged", "another donor", "the past behind", "a weight of another layer")
+"""Of those of `test_onnx_parity` one of each kind."""
 FAULTS = {**OF_STEPS, "a weight of another layer": (of_another_layer, "one-shot", "text.layers.8.mlp.up_proj")}
 
 
@@ -77,7 +80,7 @@ def test_the_table_says_which_tensor_is_which_step(table):
     assert set(json.loads(table.read_text())["steps"][DECODER][0]) <= {"step", "tensor", "type", "layout"}
 
 
-@pytest.mark.parametrize("scenario", ["chunked", "batch"])
+@pytest.mark.parametrize("scenario", every_change(["chunked", "batch"], "batch"))
 def test_a_right_package_is_at_parity(scenario, published, harness):
     """Of other lengths and rows than it was learned of, in chunks, behind a window and with padding."""
     judgement = harness.judge(published(), "float32", scenario)
@@ -91,7 +94,7 @@ def place(step):
     return ".".join(parts[:3]) if parts[1] == "layers" else step
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", every_change(FAULTS, *OFTEN))
 def test_a_fault_is_found_in_its_layer(fault, published, harness):
     """In a package that was right when its table was learned; nothing else is introduced in another place."""
     plant, scenario, step = FAULTS[fault]

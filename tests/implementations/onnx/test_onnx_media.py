@@ -17,13 +17,10 @@ from implementations.onnx import Backend
 from implementations.onnx.package.folder import AUDIO, ENCODERS, VISION
 from implementations.onnx.session import Graph
 from parity.errors import ExitCode
-from parity.judging.baseline import judged
-from tests.harness import require_parity
+from tests.harness import QUESTION, require_parity
 from tests.implementations.test_media_parity import BEEPS, BOTH, PICTURE
 
 pytestmark = pytest.mark.slow
-
-QUESTION = "What is it?"
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +32,13 @@ def backend(harness):
 @pytest.fixture(scope="module")
 def oracle(harness):
     """A picture and a sound before a question, in one chunk."""
-    scenario = harness.oracle.scenario("one-shot", QUESTION, BOTH)
-    return harness.trace(harness.oracle, "float64", scenario=scenario)
+    return harness.oracle_trace("one-shot", QUESTION, BOTH)
 
 
 @pytest.fixture(scope="module")
-def judge(backend, harness, oracle):
+def judge(backend, harness):
     """Judges the graphs as they are when it is called."""
-    baseline = harness.against(oracle, "float32")
-    return lambda: judged(oracle=oracle, baseline=baseline, candidate=harness.runs(backend, "float32", oracle))[0]
+    return lambda: harness.judge(backend, "float32", "one-shot", QUESTION, BOTH)
 
 
 def made(graph, tensor):

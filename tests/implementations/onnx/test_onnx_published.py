@@ -20,6 +20,7 @@ from tests.implementations.onnx.published import DECODERS, ENCODERS, OWNERS, mas
 from tests.implementations.onnx.test_onnx_media import cap, shortcut_alone
 from tests.implementations.onnx.test_onnx_parity import FAULTS
 from tests.implementations.test_media_parity import BEEPS, PICTURE
+from tests.marks import every_change
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +34,8 @@ BORDERS = {
 """Of text."""
 SHOWN = "a weight scaled".__ne__
 """A norm follows at once, which divides by the scale: nothing behind it differs."""
+OFTEN = ("an epsilon", "another donor", "a cap", "the past behind")
+"""Of those of `test_onnx_parity`: in a layer with keys of its own and without, behind all layers, in a cache."""
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +114,7 @@ def behind(step):
     return {"text.logits"} if layer >= OWNERS else {f"text.layers.{layer}.attn.{what}" for what in ("keys", "values")}
 
 
-@pytest.mark.parametrize("fault", [*filter(SHOWN, FAULTS)])
+@pytest.mark.parametrize("fault", every_change(filter(SHOWN, FAULTS), *OFTEN))
 def test_a_fault_is_found_at_the_next_border(fault, published, harness):
     """Which is its layer, or the one behind it."""
     plant, scenario, step = FAULTS[fault]

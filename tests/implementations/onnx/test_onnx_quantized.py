@@ -23,6 +23,7 @@ from parity.checkpoint import OVERLAY, find_checkpoint, with_overlay
 from parity.errors import ExitCode, UsageError
 from reference.tiny import path
 from tests.harness import Harness, require_parity
+from tests.marks import every_change
 
 pytestmark = pytest.mark.slow
 
@@ -47,11 +48,8 @@ def judge(package, kind, scenario, tmp_path, dtype="", **options):
     return harness.judge(Backend.load(path(), dtype, threads="1", **given), dtype, scenario)
 
 
-QUICK, FURTHER = "one-shot", pytest.param("decode", marks=pytest.mark.exhaustive)
-
-
-@pytest.mark.parametrize("scenario", [QUICK, FURTHER])
-@pytest.mark.parametrize("kind", [kind for kind in TYPES if kind != "fp32"])
+@pytest.mark.parametrize("scenario", every_change(["one-shot", "decode"], "one-shot"))
+@pytest.mark.parametrize("kind", every_change([kind for kind in TYPES if kind != "fp32"], "fp16", "q4", "int8"))
 def test_parity(kind, scenario, package, tmp_path):
     """Every step covered, none introduced, worst ratio at most 4 floors of its own arithmetic."""
     require_parity(judge(package, kind, scenario, tmp_path))
@@ -132,7 +130,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", every_change(FAULTS, *(name for name in FAULTS if name != "constant")))
 def test_a_fault_is_found_at_its_step(fault, package, tmp_path):
     """And nowhere else, though the reference takes its weights from that package."""
     kind, plant, step = FAULTS[fault]
@@ -149,6 +147,7 @@ def test_a_fault_is_found_at_its_step(fault, package, tmp_path):
     assert [found.step for found in judgement.introduced] == [step]
 
 
+@pytest.mark.exhaustive  # `test_own_weights` shows it of a toy
 def test_a_comparison_holds_each_candidate_to_its_own_weights(package, parity):
     """One with the checkpoint's weights and one with its own, side by side, as a user asks for them."""
     candidates = f"onnx@threads=1,onnx@package={package}:type=q4:threads=1"

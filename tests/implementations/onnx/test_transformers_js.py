@@ -21,6 +21,7 @@ pytest.importorskip("onnxscript")
 from implementations.onnx import Backend
 from implementations.onnx.command import export
 from parity.media import Part
+from tests.marks import every_change
 
 pytestmark = pytest.mark.slow
 
@@ -51,7 +52,7 @@ def turns(harness):
     return [plan.chunks[0] for plan in plans]
 
 
-@pytest.mark.parametrize("kind", ["fp32", "q4"])
+@pytest.mark.parametrize("kind", every_change(["fp32", "q4"], "fp32"))
 def test_it_says_the_same_tokens(kind, package, turns):
     """Prompts are split into the same ids, and answered by the same."""
     there = answered(package, kind)
