@@ -183,8 +183,9 @@ def learned(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("norms", [(False, True), (True, True)])
-def test_inside_by_content(learned, tmp_path, norms):
+def test_inside_by_content(learned, tmp_path, norms, monkeypatch):
     """Every step of a learned model is found in packages whose names say nothing of it, and the first wrong one."""
+    monkeypatch.setenv("COLUMNS", "240")
     drawn = Qwen3ForCausalLM.from_pretrained(learned / "model")
     write_folder(tmp_path / "made", drawn.config, drawn.state_dict(), norms=norms)
     code, told = parity("coreml", "dump", tmp_path / "made", tmp_path / "dump", "--oracle", learned / "oracle")
