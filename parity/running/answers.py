@@ -78,23 +78,27 @@ class Answers:
         place = tensors.place(step, shape)
         return None if place is None else (place, shape)
 
-    def common(self, key: Key, array: NDArray[Any]) -> Place:
+    def common(self, key: Key, shape: tuple[int, ...]) -> Place:
         """The part of a party's tensor that the oracle has.
 
         In a conversation a party may emit all tokens' logits. And a query may look along keys that the oracle dropped,
         for they are beyond its window: what it scores there is nobody's, and a weight there shows in all others.
         """
         true = self.shape(key)
-        if true is None or len(true) != array.ndim or true == array.shape:
+        if true is None or len(true) != len(shape) or true == shape:
             return WHOLE
         if self._scenario is not None and self._scenario.turns:
             tokens = self._scenario.chunk(key.phase).length
-            pairs = zip(array.shape, true, strict=True)
+            pairs = zip(shape, true, strict=True)
             return tuple(slice(-1, None) if pair == (tokens, 1) else slice(None) for pair in pairs)
         step = self._contract.get(key.step)
-        looked = self._contract.axes.layout(step.axes, array.shape).looked if step and step.kind == "float" else ()
-        part = tuple(slice(-true[axis], None) if axis in looked else slice(None) for axis in range(array.ndim))
-        return part if array[part].shape == true else WHOLE
+        looked = self._contract.axes.layout(step.axes, shape).looked if step and step.kind == "float" else ()
+        if any(
+            own < there or (own > there and at not in looked)
+            for at, (own, there) in enumerate(zip(shape, true, strict=True))
+        ):
+            return WHOLE
+        return tuple(slice(own - there, None) for own, there in zip(shape, true, strict=True))
 
     def true(self, key: Key) -> NDArray[Any] | None:
         """The oracle's whole tensor; None where it kept none."""
@@ -113,7 +117,7 @@ class Answers:
         step, tensors, true = self._contract.get(key.step), self.translation(value), true[place]
         if not tensors.fits(value, true.shape, step):
             whole = tensors.to_numpy(value, step)
-            part = self.common(Key(key.phase, key.step), whole)
+            part = self.common(Key(key.phase, key.step), whole.shape)
             if not part or whole[part].shape != true.shape:
                 return None
             (whole := whole.copy())[part] = true

@@ -94,7 +94,7 @@ class _Listener:
         self._seen[name] += 1
         if key in self._wanted:
             array = self._answers.to_numpy(name, self._answers.scaled(name, value))
-            self.found[key] = np.array(array[self._answers.common(key, array)])
+            self.found[key] = np.array(array[self._answers.common(key, array.shape)])
             if self._stop and self._wanted <= set(self.found):
                 raise _Enough
         if name in self._missing or self._answers.shape(key) is None:

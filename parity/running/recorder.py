@@ -114,7 +114,7 @@ class Recorder:
         """Read what a lazy backend left to be computed, and close the phase."""
         self._read()
         for name, whole in self._pieces.assembled():
-            self._add(name, 0, whole[self._answers.common(Key(self._phase, name), whole)])
+            self._add(name, 0, whole[self._answers.common(Key(self._phase, name), whole.shape)])
         self._sink.end()
 
     def _receive(self, name: str, value: Any) -> Any:
@@ -173,7 +173,7 @@ class Recorder:
     def _write(self, name: str, occurrence: int, value: Any) -> None:
         self._notify(name)
         array = self._answers.to_numpy(name, value)
-        self._add(name, occurrence, array[self._answers.common(Key(self._phase, name), array)])
+        self._add(name, occurrence, array[self._answers.common(Key(self._phase, name), array.shape)])
 
     def _add(self, name: str, occurrence: int, array: NDArray[Any]) -> None:
         step = self._contract.get(name)

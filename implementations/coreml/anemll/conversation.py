@@ -7,6 +7,7 @@ chunks share one state. `lm_head` gives the logits in parts of the vocabulary.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,9 @@ WHOLE = "main"
 """The function of a package that has one."""
 MASK = "causal_mask"
 STATES, NEW_STATES, LOGITS = "hidden_states", "output_hidden_states", "logits"
+INPUTS = frozenset({"input_ids", STATES, "position_ids", MASK, "current_pos", "update_mask"})
+LARGEST = 1 << 31
+"""Numbers of a state: that of 80 layers of 8 heads over 8,192 positions has 1.3 billion."""
 Rounded = Callable[[Tensor], Tensor]
 Shown = Callable[[Function], Mapping[str, str]]
 """Which values of a function are handed to the tap, and under what name."""
@@ -103,12 +107,11 @@ class Conversation:
         mask, rows = program.inputs.get(MASK), (1, 1, self.step, self._folder.context)
         if mask is not None and mask.shape != rows:
             raise UsageError(f"{package}, {function} is compiled for {MASK} of {[*mask.shape]}, not of {[*rows]}")
+        if large := [name for name, typed in program.states.items() if math.prod(typed.shape) > LARGEST]:
+            raise UsageError(f"{package}, {function}: state {large[0]} has more than {LARGEST:,} numbers")
         if unknown := sorted(program.inputs.keys() - INPUTS):
             raise UsageError(f"{package}, {function}: input {unknown[0]!r} is none that an ANEMLL package has")
         return Interpreter(package.stem, program, self._shown(program), self._rounded)
-
-
-INPUTS = frozenset({"input_ids", STATES, "position_ids", MASK, "current_pos", "update_mask"})
 
 
 def _number(name: str) -> int:

@@ -13,6 +13,8 @@ from parity.errors import UsageError
 
 MOST_CHUNKS = 99
 """Their numbers have two digits."""
+LONGEST, WIDEST = 1 << 17, 1 << 10
+"""Positions and tokens of a call: a mask of both takes half a gigabyte, whatever a file says."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ class Folder:
         numbered = [f"{decoder}_chunk_{number:02d}of{chunks:02d}" for number in range(1, chunks + 1)]
         return cls(
             path,
-            context=told.number("context_length"),
-            batch=told.number("batch_size"),
+            context=told.number("context_length", LONGEST),
+            batch=told.number("batch_size", WIDEST),
             embeddings=told.package(told.name("embeddings", "embeddings", "lut_embeddings")),
             chunks=tuple(map(told.package, numbered)),
             head=told.package(told.name("lm_head", "lm_head", "lut_lmhead")),
@@ -69,7 +71,7 @@ class Told:
     path: Path
     parameters: Mapping[str, Any]
 
-    def number(self, name: str, most: int = 1 << 20) -> int:
+    def number(self, name: str, most: int) -> int:
         """A whole number from 1 on."""
         value = self.parameters.get(name)
         if type(value) is not int or not 1 <= value <= most:

@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from typer.testing import CliRunner
 
+from implementations.coreml.anemll import conversation
 from implementations.coreml.anemll.dumping import tokens_of, write_dump
 from implementations.coreml.anemll.folder import Folder
 from implementations.coreml.command import app
@@ -205,7 +206,7 @@ REFUSED = {
         "num_chunks: 3",
         "no stand-in.1_FFN_PF_chunk_01of03.mlpackage or .mlmodelc, which meta",
     ),
-    "batch_size: 8": ("batch_size: many", "batch_size is no number from 1 to 1,048,576"),
+    "batch_size: 8": ("batch_size: many", "batch_size is no number from 1 to 1,024"),
     f"context_length: {CONTEXT}": ("context_length: 64", "is compiled for causal_mask of [1, 1, 1, 32]"),
     "lut_ffn: none": ("lut_ffn: 4", "no stand-in.1_FFN_PF_lut4_chunk_01of02.mlpackage or"),
     "  parameters:": ("  settings:", "has no model_info with parameters"),
@@ -235,3 +236,10 @@ def test_what_cannot_be_run_is_refused(folder, tmp_path):
         (tmp_path / function).rmdir()
     with pytest.raises(UsageError, match="held to one-shot"):
         tokens_of(write(tmp_path, "oracle", Toy("float64"), "float64").path)
+
+
+def test_a_state_that_is_too_large_is_refused(folder, tmp_path, monkeypatch):
+    """Before memory is taken for it."""
+    monkeypatch.setattr(conversation, "LARGEST", 1000)
+    with pytest.raises(UsageError, match="infer: state kv_cache_0 has more than 1,000 numbers"):
+        values(folder, tmp_path, "infer")
