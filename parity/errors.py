@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 DEBUG = "PARITY_DEBUG"
@@ -62,6 +64,19 @@ class BackendUnavailable(ParityError):
     """A backend is not installed, cannot load the checkpoint, or crashed."""
 
     exit_code = ExitCode.UNAVAILABLE
+
+
+@contextmanager
+def installed(how: str) -> Iterator[None]:
+    """Inside it a backend's packages are imported; where one is missing, the error says `how` to install them.
+
+    Raises:
+        BackendUnavailable: for a package that is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise BackendUnavailable(f"{how} ({error})") from error
 
 
 class StaleTrace(ParityError):

@@ -17,7 +17,7 @@ from implementations.gemma3n.preprocessing.settings_reader import picture_of
 from parity.cli.comparing import loadable
 from parity.cli.options import Audios, Images, Model, Prompt, given_prompt, media, writable
 from parity.compare import Request
-from parity.errors import BackendUnavailable, ExitCode, UsageError
+from parity.errors import ExitCode, UsageError, installed
 from parity.report.console import console, plain
 from parity.report.progress import TerminalProgress
 
@@ -68,10 +68,8 @@ def convert(
 
     if precision not in PRECISIONS:
         raise UsageError(f"--precision has no {precision!r}; choose of {', '.join(PRECISIONS)}")
-    try:
+    with installed(Backend.install):
         from implementations.coreml.convert.writing import write_package
-    except ImportError as error:
-        raise BackendUnavailable(f"{Backend.install} ({error})") from error
     require_new(folder)
     checkpoint = find_checkpoint(model)
     if text_only and frames is not None:
@@ -104,12 +102,10 @@ def health(
     """Measure a conversion: errors, cost, range, size and operations of its packages. Exit code: that of compare."""
     from parity.cost.measuring import CostRequest, drawn_prompts
 
-    try:
+    with installed(Backend.install):
         from implementations.coreml.health.looking import look
         from implementations.coreml.health.page import print_health, write_page
         from parity.report.html.page import require_templates
-    except ImportError as error:
-        raise BackendUnavailable(f"{Backend.install} ({error})") from error
     if page is not None:
         require_templates()  # what takes minutes is not begun for a page that cannot be made
     package = Package.read(folder)
@@ -131,10 +127,8 @@ def list_(
     path: Annotated[Path, typer.Argument(metavar="DIR|PACKAGE", help="Packages, whoever wrote them.")],
 ) -> int:
     """Show what packages hold: functions, what they take, keep and give, operations, size."""
-    try:
+    with installed(Backend.install):
         from implementations.coreml.listing import packages_of, print_packages
-    except ImportError as error:
-        raise BackendUnavailable(f"{Backend.install} ({error})") from error
     print_packages(packages_of(path), console())
     return ExitCode.PARITY
 
@@ -150,12 +144,10 @@ def dump(
     ] = "infer",
 ) -> int:
     """Run packages of another converter and write every value, for `parity diff ORACLE DUMP`."""
-    try:
+    with installed(Backend.install):
         from implementations.coreml.anemll.conversation import FUNCTIONS
         from implementations.coreml.anemll.dumping import tokens_of, write_dump
         from implementations.coreml.anemll.folder import Folder
-    except ImportError as error:
-        raise BackendUnavailable(f"{Backend.install} ({error})") from error
     if function not in FUNCTIONS:
         raise UsageError(f"--function has no {function!r}; choose of {', '.join(FUNCTIONS)}")
     read, tokens = Folder.read(folder), tokens_of(oracle)
@@ -176,11 +168,9 @@ def dequantize(
     """Write a checkpoint with the numbers that packages have its weights as: what their steps are held to fairly."""
     from parity.checkpoint import find_checkpoint
 
-    try:
+    with installed(Backend.install):
         from implementations.coreml.anemll.dequantizing import write_dequantized
         from implementations.coreml.anemll.folder import Folder
-    except ImportError as error:
-        raise BackendUnavailable(f"{Backend.install} ({error})") from error
     read, checkpoint = Folder.read(folder), find_checkpoint(model)
     with new_folder(output) as new:
         changed, unknown = write_dequantized(read, checkpoint.path, new)

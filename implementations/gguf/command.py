@@ -9,7 +9,7 @@ import typer
 
 from implementations.gemma3n.new_folder import new_folder, require_new
 from parity.cli.options import names
-from parity.errors import BackendUnavailable, ExitCode
+from parity.errors import ExitCode, installed
 from parity.report.console import plain
 from parity.report.progress import TerminalProgress
 
@@ -34,12 +34,10 @@ def convert(
     """Write a checkpoint as GGUF files, and what became of each of its tensors."""
     from parity.checkpoint import find_checkpoint
 
-    try:
+    with installed(INSTALL):
         from implementations.gguf.convert.account import counts
         from implementations.gguf.convert.conversion import Conversion
         from implementations.gguf.convert.kinds import kind_of
-    except ImportError as error:
-        raise BackendUnavailable(f"{INSTALL} ({error})") from error
     kinds = {name: kind_of(name) for name in names(types.lower(), "--types")}
     require_new(folder)
     checkpoint = find_checkpoint(model)
@@ -59,10 +57,8 @@ def diff(
     theirs: Annotated[Path, typer.Argument(metavar="OTHER", help="Another one of the same model.")],
 ) -> int:
     """Hold the tensors of two files against each other, as ours and another converter's: exit 1 if numbers differ."""
-    try:
+    with installed(INSTALL):
         from implementations.gguf.differences import differences
-    except ImportError as error:
-        raise BackendUnavailable(f"{INSTALL} ({error})") from error
     both, found = differences(ours, theirs)
     for difference in found:
         print(plain(f"{difference.tensor}: {difference.what}"))

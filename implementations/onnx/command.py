@@ -12,7 +12,7 @@ from implementations.onnx import Backend
 from implementations.onnx.options import Options
 from implementations.onnx.package.types import FLOAT32, TYPES
 from parity.cli.options import names
-from parity.errors import BackendUnavailable, ExitCode, UsageError
+from parity.errors import ExitCode, UsageError, installed
 from parity.report.progress import TerminalProgress
 
 app = typer.Typer(no_args_is_help=True)
@@ -35,10 +35,8 @@ def export(
     from parity.checkpoint import find_checkpoint
 
     kinds = _kinds(types)
-    try:
+    with installed(Backend.install):
         from implementations.onnx.loading import write_package
-    except ImportError as error:
-        raise BackendUnavailable(f"{Backend.install} ({error})") from error
     require_new(folder)
     checkpoint = find_checkpoint(model)
     with TerminalProgress() as progress, new_folder(folder) as package:
@@ -60,11 +58,9 @@ def learn(
     from parity.checkpoint import find_checkpoint
 
     options = Options.parse({"package": str(package), "first_position": first_position})
-    try:
+    with installed(Backend.install):
         from implementations.onnx.learning import learn
         from implementations.onnx.package.folder import write_table
-    except ImportError as error:
-        raise BackendUnavailable(f"{Backend.install} ({error})") from error
     if file.exists() or not file.absolute().parent.is_dir():
         raise UsageError(f"{file} is there already, and may have been corrected, or has no folder; name a new file")
     with TerminalProgress() as progress:
