@@ -11,8 +11,10 @@ from hypothesis import settings
 from parity import cli
 from tests.skips import Skips
 
-# Runners share their cores, so an example's time says nothing about the code.
-settings.register_profile("parity", deadline=None)
+# Runners share their cores, so an example's time says nothing about the code. And the same examples on every machine: a
+# change is judged by its own doing, not by what was drawn. `--hypothesis-profile=explore` draws others.
+settings.register_profile("parity", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None)
 settings.load_profile("parity")
 
 

@@ -41,9 +41,10 @@ def equal(found, expected):
     assert torch.equal(torch.nan_to_num(found, 1.5), torch.nan_to_num(expected, 1.5))
 
 
-def near(found, expected, floor=2.0**-20):
+def near(found, expected, scale=None, floor=2.0**-20):
+    """Beside the size of ``scale``, where terms cancel; else of what is expected."""
     assert found.shape == expected.shape
-    assert (found - expected).norm() <= floor * expected.norm() + 1e-30
+    assert (found - expected).norm() <= floor * (expected if scale is None else scale).norm() + 1e-30
 
 
 ONE = {
@@ -109,7 +110,8 @@ def test_what_has_parameters(shape, seed):
     equal(computed("select", cond=x > 0, a=x, b=-x), torch.where(x > 0, x, -x))
     equal(computed("rsqrt", x=x.abs(), epsilon=0.5), torch.rsqrt(x.abs() + 0.5))
     equal(computed("gelu", x=x, mode="EXACT"), functional.gelu(x))
-    near(computed("gelu", x=x, mode="TANH_APPROXIMATION"), tanh_gelu(x.double()).float())
+    # 1 + tanh loses what is small beside 1: where x is far below zero, the error is one of x.
+    near(computed("gelu", x=x, mode="TANH_APPROXIMATION"), tanh_gelu(x.double()).float(), scale=x)
 
 
 def tanh_gelu(x):
@@ -186,8 +188,8 @@ def test_a_norm(seed, gained):
 def test_sums_over_axes(seed, keeps, axis):
     x = drawn(seed, 2, 3, 4)
     at = {"axes": torch.tensor([axis]), "keep_dims": keeps}
-    near(computed("reduce_sum", x=x, **at), x.double().sum(axis, keepdim=keeps).float(), 1e-5)
-    near(computed("reduce_mean", x=x, **at), x.double().mean(axis, keepdim=keeps).float(), 1e-5)
+    near(computed("reduce_sum", x=x, **at), x.double().sum(axis, keepdim=keeps).float(), scale=x)
+    near(computed("reduce_mean", x=x, **at), x.double().mean(axis, keepdim=keeps).float(), scale=x)
     equal(computed("reduce_max", x=x, **at), x.amax(axis, keepdim=keeps))
     weights = x.double().exp()
     near(computed("softmax", x=x, axis=axis), (weights / weights.sum(axis, keepdim=True)).float())
