@@ -8,15 +8,18 @@ from pathlib import Path
 from implementations.ane.account import account
 from implementations.ane.arithmetic import Float16Ane
 from implementations.ane.audio.tower import within
-from implementations.ane.model import TOWERS, Gemma3n
+from implementations.ane.model import Gemma3n
 from implementations.ane.options import Options
 from implementations.ane.program import Program
 from implementations.ane.scaling import carries_alpha, scale_weights
 from implementations.ane.shapes import Shapes
 from implementations.ane.tensors import AneTensors
-from implementations.ane.weights import build, load_weights
+from implementations.ane.weights import Wanted, build, everything, load_weights, sources
 from implementations.gemma3n.config import Config
 from parity.arithmetic import Arithmetic, Plain
+
+ROUNDED = 2**22
+"""Weights that are rounded at a time, which takes five times their memory."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Compiled:
     arithmetic: Arithmetic
 
 
-def compiled(checkpoint: Path, dtype: str, options: Options, *, towers: bool = True) -> Compiled:
-    """The model of a checkpoint directory; without `towers` their weights, most of a small model's, are not read.
+def compiled(checkpoint: Path, dtype: str, options: Options, wanted: Wanted = everything) -> Compiled:
+    """The model of a checkpoint directory; weights of parameters that are not `wanted` are not read.
 
     Raises:
         UsageError: for another architecture, an option that does not fit it, or weights that do not.
@@ -47,7 +50,7 @@ def compiled(checkpoint: Path, dtype: str, options: Options, *, towers: bool = T
     shapes = Shapes(options.fitted(text.max_position_embeddings), options.batch, text.sliding_window)
     if isinstance(arithmetic, Float16Ane):
         config = replace(config, audio=within(config.audio, options.limit))
-    return Compiled(config, _model(checkpoint, config, arithmetic, options, towers), shapes, arithmetic)
+    return Compiled(config, _model(checkpoint, config, arithmetic, options, wanted), shapes, arithmetic)
 
 
 def load(checkpoint: Path, dtype: str, options: Options) -> tuple[Program, AneTensors]:
@@ -68,14 +71,17 @@ def tensors_of(config: Config, shapes: Shapes, alpha: float, arithmetic: Arithme
     )
 
 
-def _model(checkpoint: Path, config: Config, arithmetic: Arithmetic, options: Options, towers: bool) -> Gemma3n:
-    """The model with its weights scaled, then rounded, one after the other: two copies of all would be gigabytes."""
-    entries = [entry for entry in account(checkpoint, config) if towers or not entry.name.startswith(TOWERS)]
-    weights = load_weights(checkpoint, entries)
-    weights = weights if options.alpha == 1 else scale_weights(weights, options.alpha, limit=options.limit)
-    for name, tensor in weights.items():
-        weights[name] = arithmetic.rounded(tensor)
-    return build(config, weights, alpha=options.alpha, towers=towers)
+def _model(checkpoint: Path, config: Config, arithmetic: Arithmetic, options: Options, wanted: Wanted) -> Gemma3n:
+    """The model with its weights scaled, then rounded where they lie: a second copy of a table would be gigabytes."""
+    entries, read = account(checkpoint, config), sources(config, wanted)
+    weights = load_weights(checkpoint, [entry for entry in entries if entry.name in read])
+    if options.alpha != 1:
+        names = [entry.name for entry in entries]
+        weights = scale_weights(weights, options.alpha, limit=options.limit, of=names)
+    for tensor in weights.values():
+        for part in tensor.view(-1).split(ROUNDED):
+            part.copy_(arithmetic.rounded(part))
+    return build(config, weights, alpha=options.alpha, wanted=wanted)
 
 
 def _arithmetic(dtype: str, options: Options) -> Arithmetic:

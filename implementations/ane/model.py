@@ -61,17 +61,17 @@ class Parts(Protocol):
 
 
 class Gemma3n(nn.Module):
-    """All parameters; those of the towers only where they are wanted.
+    """All parameters.
 
     The embedders of pictures and sounds serve the processor and the engine.
     """
 
-    def __init__(self, config: Config, alpha: float, *, towers: bool = True) -> None:
+    def __init__(self, config: Config, alpha: float) -> None:
         super().__init__()
         self.embedder = Embedder(config, alpha)
         self.decoder = Decoder(config.text)
         self.head = Head(config.text)
-        if config.text_only or not towers:
+        if config.text_only:
             return
         self.vision_tower = VisionTower(config.vision)
         self.audio_tower = AudioTower(config.audio)

@@ -102,26 +102,30 @@ def scaled_eps(eps: float, alpha: float) -> float:
     return eps * alpha * alpha
 
 
-def scale_weights(weights: dict[str, torch.Tensor], alpha: float, *, limit: float = LIMIT) -> dict[str, torch.Tensor]:
+def scale_weights(
+    weights: dict[str, torch.Tensor], alpha: float, *, limit: float = LIMIT, of: Iterable[str] = ()
+) -> dict[str, torch.Tensor]:
     """The weights of the model whose residual stream carries α.
 
     Args:
-        weights: any shapes, by the Hugging Face checkpoint's names; at least the language model's.
+        weights: any shapes, by the Hugging Face checkpoint's names; at least the language model's, or a part of them.
         alpha: positive and finite.
         limit: largest weight that fp16 may hold.
+        of: where the weights are a part, the names of all.
 
     Returns:
-        A new mapping, with ``lm_head.weight`` besides. Scaled tensors are float32 at least, for bfloat16 would round
-        products; the others are the ones given.
+        A new mapping, with ``lm_head.weight`` besides where the embedding is there. Scaled tensors are float32 at
+        least, for bfloat16 would round products; the others are the ones given.
 
     Raises:
         UsageError: for an α that is no positive number, a weight that is missing, or one that leaves fp16's range.
     """
     if not (alpha > 0 and math.isfinite(alpha)):
         raise UsageError(f"alpha = {alpha:g} scales nothing; give a positive number, best a power of two")
-    _require_all(weights)
+    _require_all([*of] or weights)
     scaled = {name: _scaled(name, tensor, alpha, limit) for name, tensor in weights.items()}
-    return {**scaled, HEAD: weights.get(HEAD, weights[EMBEDDING])}
+    untied = {HEAD: weights[EMBEDDING]} if EMBEDDING in weights and HEAD not in weights else {}
+    return scaled | untied
 
 
 def _scaled(name: str, tensor: torch.Tensor, alpha: float, limit: float) -> torch.Tensor:

@@ -9,6 +9,9 @@ from rich.table import Table
 
 from parity.running.cache import FOLDER, Cache, Kept
 
+NO_ARITHMETIC = "-"
+"""Of what no party computed: a converted package."""
+
 
 def print_entries(cache: Cache | None, console: Console) -> None:
     """Print a row for each checkpoint, arithmetic and kind of entry."""
@@ -40,7 +43,7 @@ def _table(entries: list[Kept]) -> Table:
 def _row(entry: Kept) -> tuple[str, str, str]:
     key = entry.key
     what = f"{key['mode']} {key['op']}" if "mode" in key else key["op"]
-    return key["checkpoint"][0], key["dtype"], what
+    return key["checkpoint"][0], key.get("dtype", NO_ARITHMETIC), what
 
 
 def _megabytes(size: float) -> str:

@@ -309,11 +309,12 @@ def test_the_command_shows_and_clears(parity, tmp_path, monkeypatch):
     monkeypatch.setenv("PARITY_CACHE", str(tmp_path / "cache"))
     key = {"checkpoint": ["tiny", "1", "2"], "dtype": "float32", "op": "run", "mode": "lockstep"}
     Cache(tmp_path / "cache").keep(key, fill("x" * 100_000))
+    Cache(tmp_path / "cache").keep({"checkpoint": ["tiny", "1"], "op": "package"}, fill("x" * 200_000))
     code, out, _ = parity("cache", "show")
     assert code == 0
-    assert ["tiny", "float32", "lockstep run", "1", "0.1 MB"] in [
-        [cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()
-    ]
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines()]
+    assert ["tiny", "float32", "lockstep run", "1", "0.1 MB"] in rows
+    assert ["tiny", "-", "package", "1", "0.2 MB"] in rows
     assert parity("cache", "clear")[0] == 0
     assert not [*Cache(tmp_path / "cache").entries()]
     monkeypatch.setenv("PARITY_CACHE", "off")

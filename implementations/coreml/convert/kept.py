@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from implementations.coreml.convert.parts import Part
+from implementations.coreml.convert.planned import Make
 from implementations.coreml.convert.tracing import convert
 from implementations.coreml.package.folder import AUDIO, HEAD, VISION
 from implementations.coreml.package.settings import Settings
@@ -59,11 +59,11 @@ def identity(checkpoint: Path) -> Key:
     }
 
 
-def kept_part(part: Part, name: str, tokens: int, settings: Settings, *, of: Key, folder: Path) -> KeptPart:
+def kept_part(part: Make, name: str, tokens: int, settings: Settings, *, of: Key, folder: Path) -> KeptPart:
     """A part for calls of so many tokens, of the cache or converted now.
 
     Args:
-        part: is converted where none is kept.
+        part: is made and converted where none is kept.
         name: of its package.
         tokens: of a call; a tower takes any.
         settings: the formats of weights are none of its business.
@@ -75,7 +75,7 @@ def kept_part(part: Part, name: str, tokens: int, settings: Settings, *, of: Key
     """
 
     def make(new: Path) -> None:
-        one = convert(part, tokens, settings.precision)
+        one = convert(part(), tokens, settings.precision)
         one.model.save(str(new / _MODEL))
         (new / _STEPS).write_text(json.dumps(one.steps), encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,15 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from implementations.ane.account import Converted as Account
 from implementations.ane.account import account, lines
-from implementations.ane.loading import Compiled, compiled
 from implementations.ane.model import TOWERS
-from implementations.ane.options import Options
 from implementations.coreml.convert.kept import KeptPart, Pairs, identity, kept_part
-from implementations.coreml.convert.parts import DecoderPart, HeadPart, HearingPart, Part, SeeingPart, split
+from implementations.coreml.convert.planned import Make, Plan, options_of
 from implementations.coreml.convert.tracing import replaced, settled, settled_tools
 from implementations.coreml.package.folder import (
     ACCOUNT,
@@ -35,9 +33,10 @@ from implementations.coreml.package.folder import (
 from implementations.coreml.package.settings import PLAIN, Format, Settings
 from implementations.coreml.package.tools import coremltools
 from implementations.gemma3n.config import Config
-from parity.errors import UsageError
+from parity.native import give_back
 from parity.running.cache import Key
 from parity.scratch import scratch
+from parity.traces.spool import Spool
 
 Told = Callable[[str], None]
 """Told what is done next."""
@@ -51,50 +50,29 @@ def write_package(checkpoint: Path, folder: Path, settings: Settings, told: Told
     Raises:
         UsageError: for another architecture, weights that do not fit it, or settings that do not.
     """
-    options = Options(alpha=settings.alpha, context=settings.context, batch=settings.batch)
-    towers = settings.picture is not None or settings.sound is not None
-    one = compiled(checkpoint, settings.dtype, options, towers=towers)
-    settings = replace(settings, context=one.shapes.context)
-    decoder, others = _decoder(one, settings), _others(one, settings)
+    config = Config.from_directory(checkpoint)
+    settings = replace(settings, context=options_of(settings).fitted(config.text.max_position_embeddings))
+    became = [*lines(_account(checkpoint, config, settings)), ""]
+    plan = Plan(checkpoint, settings, config.text.num_hidden_layers)
+    parts = plan.decoder() | plan.others()
     steps: dict[str, dict[str, Pairs]] = {}
-    package = Package(folder, settings, tuple(decoder), tuple(others), steps)
+    package = Package(folder, settings, tuple(plan.decoder()), tuple(plan.others()), steps)
     of = identity(checkpoint)
-    for name, part in {**decoder, **others}.items():
-        steps[name] = _write_part(package, name, part, of, told)
+    for name in [*parts]:
+        # Nothing holds a part any more when the next one is made.
+        steps[name] = _write_part(package, name, parts.pop(name), of, told)
     told("embeddings")
-    _write_tables(one, folder, settings)
-    (folder / ACCOUNT).write_text("\n".join((*lines(_account(checkpoint, settings)), "")), encoding="utf-8")
+    _let_go()
+    _write_tables(plan, folder)
+    (folder / ACCOUNT).write_text("\n".join(became), encoding="utf-8")
     package.write()
 
 
-def _account(checkpoint: Path, settings: Settings) -> Iterator[Account]:
+def _account(checkpoint: Path, config: Config, settings: Settings) -> Iterator[Account]:
     """What became of each tensor; those of a tower that is not converted are ignored."""
     apart = tuple(tower for tower, size in zip(TOWERS, (settings.picture, settings.sound), strict=True) if size is None)
-    for entry in account(checkpoint, Config.from_directory(checkpoint)):
+    for entry in account(checkpoint, config):
         yield replace(entry, action="ignored", became="no tower") if entry.name.startswith(apart) else entry
-
-
-def _decoder(one: Compiled, settings: Settings) -> dict[str, Part]:
-    text, count = one.config.text, settings.chunks
-    if not settings.text:
-        return {}
-    if count > text.num_hidden_layers:
-        raise UsageError(f"a decoder of {text.num_hidden_layers} layers cannot be in {count} parts; give fewer")
-    parts = split(text.num_hidden_layers, count)
-    return {
-        f"decoder_{number}of{count}": DecoderPart(one.model, text, part, one.shapes, stateful=settings.stateful)
-        for number, part in enumerate(parts, 1)
-    }
-
-
-def _others(one: Compiled, settings: Settings) -> dict[str, Part]:
-    """Head and towers."""
-    found: dict[str, Part] = {HEAD: HeadPart(one.model, one.config.text)} if settings.text else {}
-    if settings.picture is not None:
-        found[VISION] = SeeingPart(one.model, settings.picture)
-    if settings.sound is not None:
-        found[AUDIO] = HearingPart(one.model, one.config.audio, settings.sound)
-    return found
 
 
 def functions(name: str, batch: int) -> dict[str, int]:
@@ -104,7 +82,7 @@ def functions(name: str, batch: int) -> dict[str, int]:
     return {MAIN: 1} if batch == 1 else {PREFILL: batch, INFER: 1}
 
 
-def _write_part(package: Package, name: str, part: Part, of: Key, told: Told) -> dict[str, Pairs]:
+def _write_part(package: Package, name: str, make: Make, of: Key, told: Told) -> dict[str, Pairs]:
     """Convert a part in each of its functions and write them as one package; returns its steps."""
     settings, files = package.settings, {}
     form = _format(name, settings)
@@ -112,12 +90,21 @@ def _write_part(package: Package, name: str, part: Part, of: Key, told: Told) ->
     with _own_files() as folder:
         for function, tokens in functions(name, settings.batch).items():
             told(f"{name}, {function}")
-            one = kept_part(part, name, tokens, settings, of=of, folder=folder / function)
+            _let_go()
+            one = kept_part(make, name, tokens, settings, of=of, folder=folder / function)
             if form.weights:
                 one = _with_fewer_bits(one, form)
             files[function], steps[function] = one.file, one.steps
+        del make  # and with it the part's weights, for what follows reads all of them again, of each function
+        _let_go()
         _save(files, package.file(name))
     return steps
+
+
+def _let_go() -> None:
+    """Give back the memory of the last conversion: its programs are circles of objects, which hold a gigabyte each."""
+    gc.collect()
+    give_back()
 
 
 def _format(name: str, settings: Settings) -> Format:
@@ -158,10 +145,13 @@ def _save(files: dict[str, Path], file: Path) -> None:
         coremltools.utils.save_multifunction(together, str(file))
 
 
-def _write_tables(one: Compiled, folder: Path, settings: Settings) -> None:
-    dtype = torch.float16 if settings.precision == "fp16" else torch.float32
-    tables = one.model.embedder.named_parameters()
-    save_file({name: tensor.to(dtype).contiguous() for name, tensor in tables}, folder / TABLES)
+def _write_tables(plan: Plan, folder: Path) -> None:
+    dtype = torch.float16 if plan.settings.precision == "fp16" else torch.float32
+    with scratch() as room:
+        spool = Spool(room)
+        for name, tensor in plan.tables():
+            spool.add(name, tensor.to(dtype).numpy())
+        spool.write(folder / TABLES)
 
 
 def compressed(model: Any, form: Format) -> Any:

@@ -34,7 +34,7 @@ def weights():
     return load_file(path() / "model.safetensors")
 
 
-def test_without_towers_their_weights_are_not_read(weights, monkeypatch):
+def test_weights_that_are_not_wanted_are_not_read(weights, monkeypatch):
     """All else is the checkpoint's; the account has looked at every tensor all the same."""
     read = []
     right = load_weights
@@ -42,12 +42,23 @@ def test_without_towers_their_weights_are_not_read(weights, monkeypatch):
         "implementations.ane.loading.load_weights",
         lambda checkpoint, entries: read.extend(entry.name for entry in entries) or right(checkpoint, entries),
     )
-    model = compiled(path(), "float32", Options(), towers=False).model
+    model = compiled(path(), "float32", Options(), lambda name: "_tower" not in name).model
     assert not [name for name in read if name.startswith(TOWERS)]
-    found = {checkpoint_name(name): tensor for name, tensor in model.named_parameters()}
+    parameters = [*model.named_parameters()]
+    assert all(("_tower" in name) == tensor.is_meta for name, tensor in parameters)
+    found = {checkpoint_name(name): tensor for name, tensor in parameters if not tensor.is_meta}
     found.pop(None)  # the head
     assert found.keys() == {name for name in weights if not name.startswith(TOWERS) and not shared(name)}
     assert all(torch.equal(tensor.flatten(), weights[name].float().flatten()) for name, tensor in found.items())
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5])
+def test_a_head_alone(weights, alpha):
+    """It is the table, however the residual stream is scaled; nothing else has numbers."""
+    model = compiled(path(), "float32", Options(alpha=alpha), lambda name: name.startswith("head.")).model
+    assert {name.partition(".")[0] for name, tensor in model.named_parameters() if not tensor.is_meta} == {"head"}
+    head = torch.cat([piece.weight for piece in model.head.pieces])[:, :, 0, 0]
+    assert torch.equal(head, weights[TABLE].float())
 
 
 def test_every_tensor_is_accounted_for(config):

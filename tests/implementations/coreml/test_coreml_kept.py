@@ -37,7 +37,9 @@ def asked(tmp_path, monkeypatch, model):
 
     def ask(name, tokens=64, **changes):
         folder = tmp_path / f"asked-{len([*tmp_path.iterdir()])}"
-        return kept_part(name, name, tokens, replace(SETTINGS, **changes), of={"checkpoint": "it"}, folder=folder)
+        return kept_part(
+            lambda: name, name, tokens, replace(SETTINGS, **changes), of={"checkpoint": "it"}, folder=folder
+        )
 
     monkeypatch.setattr(kept, "convert", convert)
     monkeypatch.setenv("PARITY_CACHE", str(tmp_path / "cache"))
