@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from implementations.coreml.command import _formats, app
 from implementations.coreml.convert.writing import _account, _own_files
 from implementations.coreml.package.settings import Format, Settings
+from implementations.gemma3n.config import Config
 from parity.errors import UsageError
 from reference.tiny import path
 from tests.pages import ROOT, follow
@@ -81,8 +82,9 @@ def test_the_page_does_what_it_says(tmp_path):
 
 def test_a_tower_that_is_not_converted_is_accounted_for():
     """Its tensors are ignored, and no others."""
+    config = Config.from_directory(path())
     plain, seeing = (
-        {entry.name: entry for entry in _account(path(), Settings(picture=size))} for size in (None, (192, 192))
+        {entry.name: entry for entry in _account(path(), config, Settings(picture=size))} for size in (None, (192, 192))
     )
     vision, audio = "model.vision_tower.", "model.audio_tower."
     assert {entry.action for name, entry in plain.items() if name.startswith((vision, audio))} == {"ignored"}
