@@ -70,6 +70,19 @@ def test_another_order_is_the_same_sum(name, block):
     assert torch.allclose(made.double(), exact.double(), rtol=1e-3, atol=1e-4 * float(exact.abs().max()))
 
 
+@pytest.mark.parametrize("cached", [7, 2**17])
+@pytest.mark.parametrize(("left", "right"), [((3, 5, 9), (3, 9, 4)), ((40, 1, 2), (40, 2, 3)), ((6, 30), (30, 11))])
+def test_one_after_the_other_in_tiles(cached, left, right, monkeypatch):
+    """To the bit what one sum after the other is, however many stay in the cache."""
+    monkeypatch.setattr("reference.common.executions.CACHED", cached)
+    x, y = drawn(*left), drawn(*right)
+    expected = torch.zeros(())
+    for term in range(left[-1]):
+        expected = expected + x[..., term, None] * y[..., term, None, :]
+    with Ordered(1):
+        assert torch.equal(x @ y, expected)
+
+
 def test_plain_order_costs_more():
     """One after the other, 4,096 equal terms lose what blocks keep."""
     x = torch.full((1, 4096), 0.1)
