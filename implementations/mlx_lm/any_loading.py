@@ -13,7 +13,6 @@ import mlx_lm.utils
 from mlx.nn.layers.base import Module
 
 from implementations.mlx_packages.loading import load as loaded
-from parity.learning.listening import Hear
 from parity.site import Edit
 
 
@@ -50,14 +49,3 @@ def load(package: str, checkpoint: Path, dtype: str, *, kind: type = Module, edi
 def is_activation(value: object) -> bool:
     """Whether a value is an array of real numbers."""
     return type(value) is mx.array and mx.issubdtype(value.dtype, mx.floating)
-
-
-def kept(hear: Hear) -> Hear:
-    """The same with a handle of its own: some arrays are changed in place, and MLX then changes what a handle means."""
-
-    def heard(place: str, value: Any) -> Any:
-        shown = mx.array(value)
-        answer = hear(place, shown)
-        return value if answer is shown else answer
-
-    return heard

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,50 +15,36 @@ from implementations.mlx import Backend as Mlx
 from implementations.mlx_lm import Backend as Gemma3n
 from implementations.mlx_lm.any_patches import PATCHES
 from implementations.mlx_packages.patch import edits_of
-from parity import backend
 from parity.checkpoint import config_of
-from parity.discovery import TABLE
-from parity.errors import BackendUnavailable, UsageError
+from parity.errors import UsageError
 from parity.fault import ALL, OPTION, Fault, chosen
-from parity.learnable import Learnable
-from parity.learning.sizes import sizes_of
-from parity.learning.taps import ANY, MEANING, Taps, digests, modules_of
-from parity.media import Prompt
+from parity.learning.port import Port
+from parity.learning.taps import ANY
 from parity.site import Edit
-from parity.tap import SILENT, Tap
 
 if TYPE_CHECKING:
     from mlx.nn.layers.base import Module
 
-PACKAGE = "mlx_lm.models."
-OUTSIDE = ("mlx_lm.models.cache",)
-"""What keeps the past in a form of its own, which the reference does not have."""
 
-
-class Backend(backend.Backend, Learnable):
+class Backend(Port):
     """A language model of mlx-lm, as installed."""
 
     name: ClassVar[str] = "mlx-lm"
     dtypes: ClassVar[tuple[str, ...]] = ("float32", "bfloat16", "float16")
     options: ClassVar[Mapping[str, str]] = {
-        TABLE: MEANING,
+        **Port.options,
         OPTION: f"mend what is known of this type of model: NAME, several with + between, {ALL}",
     }
     forks: ClassVar[bool] = True
-    edits: Sequence[Edit] = ()
-    """Changes of the source that are in force while it runs."""
+    packages: ClassVar[tuple[str, ...]] = ("mlx_lm.models.",)
+    outside: ClassVar[tuple[str, ...]] = ("mlx_lm.models.cache",)
+    """What keeps the past in a form of its own, which the reference does not have."""
 
-    def __init__(self, model: Module, checkpoint: Path, table: str) -> None:
+    def __init__(self, model: Module, checkpoint: Path, table: str = ANY) -> None:
         from implementations.mlx.tensors import MlxTensors
 
         self.tensors = MlxTensors()
-        self._model = model
-        self._sizes = sizes_of(config_of(checkpoint))
-        modules = dict(model.named_modules())  # type: ignore[no-untyped-call]  # MLX leaves it unannotated
-        self._paths = {id(module): name for name, module in modules.items()}
-        self.modules = modules_of([*modules.values()], PACKAGE, OUTSIDE)
-        self._taps = Taps(table, "candidate", self.modules)
-        self.start(padding=(0,), cache=True)
+        super().__init__(model, checkpoint, table)
 
     @classmethod
     def environment(cls) -> Mapping[str, str]:
@@ -88,35 +74,32 @@ class Backend(backend.Backend, Learnable):
         return PATCHES.get(model, ())
 
     @classmethod
-    def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:
+    def mends(cls, checkpoint: Path, options: Mapping[str, str]) -> Sequence[Edit]:
+        """Of the faults that are known of it those that are named."""
+        known = PATCHES.get(str(config_of(checkpoint).get("model_type")), ())
+        return edits_of(chosen(cls.name, known, options.get(OPTION, "")))
+
+    @classmethod
+    def cure(cls) -> str:
+        """The command that installs what is supported."""
+        return Gemma3n.cure()
+
+    @classmethod
+    def read(cls, checkpoint: Path, dtype: str) -> Module:
         """Load a checkpoint with mlx-lm's own loader, then cast it with `set_dtype`, as its users do.
 
         Raises:
-            BackendUnavailable: when the package is missing, or cannot take the checkpoint.
-            UsageError: for a dtype or a table that cannot be.
+            BackendUnavailable: when the loader does not take it.
         """
-        if dtype not in cls.dtypes:
-            raise UsageError(f"backend {cls.name} runs in {', '.join(cls.dtypes)}; not in {dtype}")
-        try:
-            from implementations.mlx_lm.any_loading import load
+        from implementations.mlx_lm.any_loading import load
 
-            found = version(cls.name)
-        except (ImportError, PackageNotFoundError) as error:
-            raise BackendUnavailable(f"{cls.name} is not installed: {Gemma3n.cure()} ({error})") from error
-        known = PATCHES.get(str(config_of(checkpoint).get("model_type")), ())
-        edits = edits_of(chosen(cls.name, known, options.get(OPTION, "")))
-        made = load(f"{cls.name} {found}", checkpoint, dtype, edits=edits)
-        backend = cls(made, checkpoint, options.get(TABLE, ANY))
-        backend.edits = (*cls.edits, *edits)
-        return backend
+        model: Module = load(f"{cls.name} {version(cls.name)}", checkpoint, dtype)
+        return model
 
-    def sources(self) -> Mapping[str, str]:
-        """A digest of each file that is woven."""
-        return digests(self.modules)
-
-    def tap_by(self, table: Path) -> None:
-        """Tap by a draft."""
-        self._taps = Taps(str(table), "candidate", self.modules, draft=True)
+    @classmethod
+    def parts(cls, model: Module) -> Mapping[str, object]:
+        """As MLX names them."""
+        return dict(model.named_modules())  # type: ignore[no-untyped-call]  # MLX leaves it unannotated
 
     def start(self, *, padding: tuple[int, ...], cache: bool) -> None:
         """Begin a conversation with the package's own caches; those of the last one are dropped."""
@@ -124,31 +107,30 @@ class Backend(backend.Backend, Learnable):
 
         if any(padding) and not cache:
             raise UsageError("mlx-lm reads left padding from its caches: a padded batch needs start(cache=True)")
-        self._cache = caches(self._model, padding) if cache else None
+        self._cache = caches(self.model, padding) if cache else None
 
-    def forward(
-        self, token_ids: NDArray[np.int64], *, prompts: Sequence[Prompt] = (), tap: Tap = SILENT
-    ) -> NDArray[Any]:
-        """Run the next chunk of ``[batch, token]`` ids; returns logits ``[batch, token, vocabulary]``."""
+    def call(self, token_ids: NDArray[np.int64]) -> Any:
+        """Run the next ids, and compute all that the next chunk goes on with."""
         import mlx.core as mx
 
-        with self._listening(tap, token_ids.shape):
-            logits = self._model(mx.array(token_ids.astype(np.int32)), cache=self._cache)
+        logits = self.model(mx.array(token_ids.astype(np.int32)), cache=self._cache)
         mx.eval(logits, [cache.state for cache in self._cache or ()])
-        return self.tensors.to_numpy(logits, None)
+        return logits
 
-    @contextmanager
-    def _listening(self, tap: Tap, shape: tuple[int, ...]) -> Iterator[None]:
-        from implementations.mlx_lm.any_loading import is_activation, kept
+    def eagerly(self) -> AbstractContextManager[None]:
+        """Without `mx.compile`."""
         from implementations.mlx_packages.woven import as_python
-        from parity.learning.everywhere import weave_everywhere
-        from parity.learning.listening import Listener
 
-        if tap is SILENT and not self.edits:
-            yield
-            return
-        hear = kept(self._taps.hear(tap, {"batch": shape[0], "token": shape[1], **self._sizes}))
-        listener = Listener(self._paths, is_activation, hear)
-        with as_python(), weave_everywhere(self.modules, listener, self.edits) as missing:
-            self.unwoven = tuple(map(str, missing))
-            yield
+        return as_python()
+
+    def is_array(self, value: object) -> bool:
+        """MLX's, of real numbers."""
+        from implementations.mlx_lm.any_loading import is_activation
+
+        return is_activation(value)
+
+    def shown(self, value: Any) -> Any:
+        """A handle of its own: some arrays are changed in place, and MLX then changes what a handle means."""
+        import mlx.core as mx
+
+        return mx.array(value)

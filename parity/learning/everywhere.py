@@ -56,7 +56,8 @@ def weave_everywhere(
         What could not be woven.
 
     Raises:
-        BackendUnavailable: for an edit of a function that these modules do not have, or whose text is another.
+        BackendUnavailable: for an edit of a function that these modules do not have, or whose text is another. Edits of
+            functions that make a module are for who loads it.
     """
     woven, missing = [], []
     for name, function in functions_of(modules).items():
@@ -65,7 +66,8 @@ def weave_everywhere(
             missing.append(found)
         else:
             woven.append((function, found))
-    if strange := {edit.function for edit in edits} - functions_of(modules).keys():
+    running = {edit.function for edit in edits if edit.function.rpartition(".")[2] not in UNTOUCHED}
+    if strange := running - functions_of(modules).keys():
         raise BackendUnavailable(f"there is no function {min(strange)} to edit")
     with swapped(woven, {TAP: listener.tap, FRAME: listener.frame}):
         yield tuple(missing)

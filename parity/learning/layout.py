@@ -113,8 +113,10 @@ class Bound:
 
 
 def _in_order(value: Any, order: tuple[int, ...]) -> Any:
-    """With its axes in that order; what only splits an axis needs no transposition, which torch calls otherwise."""
-    return value if order == tuple(range(len(order))) else value.transpose(order)
+    """With its axes in that order; what only splits an axis needs no transposition."""
+    if order == tuple(range(len(order))):
+        return value
+    return value.permute(order) if hasattr(value, "permute") else value.transpose(order)  # torch's swaps two axes
 
 
 def _text(groups: Groups) -> str:

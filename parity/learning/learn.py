@@ -71,6 +71,8 @@ def learn(
         kept, dropped = _holding(pairs, lessons, sizes, still[1])
         own = [value.place for value in alignment.moving(lessons.candidate(first, pairs)[0])]
         unwoven = lessons.unwoven()
+    if not own:
+        raise UsageError(f"{candidate} shows no value that depends on its input: it must run eagerly, not compiled")
     if not kept:
         raise UsageError(f"checkpoint {checkpoint.name}: the sides have no value in common; is it the same model?")
     rows = _with_hands(rows_of([*kept, *_unshown(truth, sizes, kept)]), before)

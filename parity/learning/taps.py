@@ -113,15 +113,17 @@ def digests(modules: Sequence[ModuleType]) -> dict[str, str]:
     return {name: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for name, file in sorted(files.items())}
 
 
-def modules_of(objects: Sequence[object], package: str, without: Sequence[str] = ()) -> list[ModuleType]:
+def modules_of(
+    classes: Sequence[type], package: str | tuple[str, ...], without: Sequence[str] = ()
+) -> list[ModuleType]:
     """The modules of a package that compute a model: those of its own modules' classes, and what these call.
 
     Args:
-        objects: the model's modules, in the sense of its framework.
+        classes: of the model's modules, in the sense of its framework.
         package: what the names of modules begin with that may be woven.
         without: names of modules that may not, and beginnings of names, with a dot at their end.
     """
-    names = dict.fromkeys(type(one).__module__ for one in objects)
+    names = dict.fromkeys(one.__module__ for one in classes)
     found: dict[str, ModuleType] = {}
     left = [name for name in names if name.startswith(package)]
     beginnings = tuple(name for name in without if name.endswith("."))
@@ -133,7 +135,7 @@ def modules_of(objects: Sequence[object], package: str, without: Sequence[str] =
     return list(found.values())
 
 
-def _called_by(module: ModuleType, package: str) -> Iterator[str]:
+def _called_by(module: ModuleType, package: str | tuple[str, ...]) -> Iterator[str]:
     """Where the functions come from that a module imports by name."""
     for value in vars(module).values():
         home = getattr(value, "__module__", None)

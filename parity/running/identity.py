@@ -57,6 +57,8 @@ def source_digest(package: str) -> str:
 
 def _files(package: str) -> Iterator[Path]:
     spec = find_spec(package)
+    if spec and spec.submodule_search_locations is None and spec.origin:
+        yield Path(spec.origin)  # a user's port is often a single file
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         yield from Path(folder).rglob("*.py")
 

@@ -131,7 +131,7 @@ class Reference(backend.Reference, Learnable):
     @functools.cached_property
     def modules(self) -> Sequence[ModuleType]:
         """The source that is woven."""
-        return modules_of([*self._model.modules()], PACKAGE, OUTSIDE)
+        return modules_of([*map(type, self._model.modules())], PACKAGE, OUTSIDE)
 
     def sources(self) -> Mapping[str, str]:
         """A digest of each file that is woven."""
