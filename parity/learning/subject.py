@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from parity.checkpoint import Checkpoint, find_checkpoint, weight_files
+from parity.checkpoint import DEFAULT, Checkpoint, find_checkpoint, weight_files
 from parity.discovery import (
     BACKENDS,
     OF_ANY_MODEL,
@@ -37,14 +37,14 @@ def small_checkpoint(model: str, reference: str, progress: Progress) -> Iterator
     """A small checkpoint of a model's architecture.
 
     Args:
-        model: a checkpoint's folder, or a type of model.
+        model: a checkpoint's folder, the embedded one's name, or a type of model.
         reference: draws one where that is no small checkpoint.
         progress: told of that.
 
     Raises:
         UsageError: where none can be drawn.
     """
-    folder = Path(model)
+    folder = find_checkpoint(model).path if model == DEFAULT else Path(model)
     if folder.is_dir() and sum(file.stat().st_size for file in weight_files(folder)) <= SMALL:
         yield find_checkpoint(model)
         return

@@ -41,7 +41,9 @@ def facts_of(config: Any) -> Facts:
     """What the schedules need of a configuration of transformers."""
     text = config.get_text_config()
     window = getattr(text, "sliding_window", None) or WINDOW
-    return Facts(window, getattr(text, "max_position_embeddings", 2048), text.vocab_size, text.vocab_size)
+    # Ids beyond the table of per-layer inputs stand for pictures and sounds: Gemma 3n looks them up in the towers'.
+    text_ids = min(text.vocab_size, getattr(text, "vocab_size_per_layer_input", None) or text.vocab_size)
+    return Facts(window, getattr(text, "max_position_embeddings", 2048), text_ids, text.vocab_size)
 
 
 def drawn(rows: int, tokens: int, facts: Facts) -> list[list[int]]:
