@@ -63,8 +63,8 @@ class Block:
         x = x + self.attend(self.norms["input_layernorm"](x))
         low = self.norms["post_attention_layernorm"](x)
         gate, up = low @ self.of["mlp.gate_proj"], low @ self.of["mlp.up_proj"]
-        inner = gate / (applied(np.exp, -gate) + np.float32(1)) * up
-        return x + inner @ self.of["mlp.down_proj"]
+        active = gate / (applied(np.exp, -gate) + np.float32(1))
+        return x + (active * up) @ self.of["mlp.down_proj"]
 
 
 class Net:
