@@ -18,7 +18,7 @@ from parity.discovery import (
     reference_by_learning,
     with_table,
 )
-from parity.errors import UsageError
+from parity.errors import UsageError, installed
 from parity.learning.learn import learn
 from parity.learning.table import LearnedTable
 from parity.learning.taps import ANY
@@ -115,9 +115,15 @@ def _table(
 
 
 def _identity(checkpoint: Checkpoint, reference: str, candidate: str) -> dict[str, object]:
-    """All that a table depends on."""
+    """All that a table depends on.
+
+    Raises:
+        BackendUnavailable: where a package of the port's is not installed.
+    """
     port = find(with_table(candidate, ANY))
-    sources = [source_digest(name.replace("-", "_")) for name in (port.__module__.partition(".")[0], *port.versions())]
+    with installed(f"{candidate} needs a package that is not installed"):
+        packages = [port.__module__.partition(".")[0], *port.versions()]
+    sources = [source_digest(name.replace("-", "_")) for name in packages]
     known = identity(with_table(reference, ANY), checkpoint, {})
     assert known is not None  # references for any model are installed ones
     return {**known, "candidate": Choice.parse(candidate).shown, "sources": sources}

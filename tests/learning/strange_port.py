@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import version
 
 from safetensors.numpy import load_file
 
@@ -65,3 +66,12 @@ class Compiled(Backend):
     def is_array(self, value):
         """As where all are traced."""
         return False
+
+
+class Elsewhere(Backend):
+    """Its package is installed on another machine."""
+
+    @classmethod
+    def versions(cls):
+        """As a port asks for them."""
+        return {"no-such-package": version("no-such-package")}

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from parity.array_tensors import ArrayTensors, is_array
+from parity.checkpoint import find_checkpoint
 from parity.errors import BackendUnavailable, UsageError
 from parity.learning.layout import Rearrangement
 from parity.learning.port import parts_of
+from parity.learning.subject import parties_by_learning, small_checkpoint
 from parity.running.identity import source_digest
+from parity.running.progress import Silent
 from parity.site import Edit
 from parity.tap import SILENT, ScopedTap
 from tests.learning import strange
@@ -115,6 +118,20 @@ def test_what_cannot_be_is_told_in_a_line(checkpoint):
         Gone.load(checkpoint, "float32")
     with pytest.raises(UsageError, match="strange runs in float32; not in float64"):
         Backend.load(checkpoint, "float64")
+
+
+def test_a_port_whose_package_is_missing_is_told_before_anything_is_learned(checkpoint):
+    """Its own process would tell it too, but what a table depends on is asked first."""
+    pytest.importorskip("transformers")
+    name = "tests.learning.strange_port:Elsewhere"
+    learning = parties_by_learning(find_checkpoint(str(checkpoint)), "transformers", [name], Silent(), None)
+    with pytest.raises(BackendUnavailable, match=f"^{name} needs a package .*no-such-package"), learning:
+        pytest.fail("nothing was learned")
+
+
+def test_the_embedded_checkpoint_is_learned_of_by_its_name():
+    with small_checkpoint("tiny", "nothing that could draw", Silent()) as found:
+        assert found == find_checkpoint("tiny")
 
 
 def test_arrays_of_the_standard_are_read_and_answered():
