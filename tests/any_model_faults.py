@@ -122,10 +122,10 @@ class Faulty(Backend):
         """Load, and plant."""
         name = options.pop("fault")
         found = super().load(checkpoint, dtype, **options)
-        fault = FAULTS[found._model.model_type][name]
+        fault = FAULTS[found.model.model_type][name]
         found.edits = tuple(Edit(*edit) for edit in fault.edits)  # type: ignore[misc]
         for module in found.modules:
             vars(module).setdefault("_tiled", _tiled)
         if fault.change:
-            fault.change(found._model)
+            fault.change(found.model)
         return found
