@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 
 import numpy as np
@@ -10,11 +11,11 @@ import pytest
 pytest.importorskip("coremltools")
 
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 from transformers import Qwen3Config, Qwen3ForCausalLM
 from typer.testing import CliRunner
 
-from implementations.coreml.anemll import conversation
+from implementations.coreml.anemll import conversation, dumping
 from implementations.coreml.anemll.dumping import tokens_of, write_dump
 from implementations.coreml.anemll.folder import Folder
 from implementations.coreml.command import app
@@ -104,6 +105,47 @@ def test_compiled_packages_are_the_same(folder, tmp_path):
     assert found.keys() == saved.keys()
     for name, array in saved.items():
         np.testing.assert_array_equal(found[name], array)
+
+
+def test_a_file_is_what_safetensors_writes(folder, tmp_path):
+    """To the byte, though it is written call by call."""
+    values(folder, tmp_path, "infer", TOKENS[:2])
+    files = [*(tmp_path / "infer").iterdir()]
+    assert len(files) == 5
+    for file in files:
+        assert file.read_bytes() == save(load_file(file))
+
+
+class Calls:
+    """In a conversation's place: a value of each call, and how many of the earlier are in memory still."""
+
+    step, alive, shapes = 1, [], [(1, 44)] * 4
+
+    def __init__(self, folder, rounded, function, shown):
+        self.name = folder.embeddings.stem
+
+    def run(self, tokens, tap):
+        for number, shape in enumerate(self.shapes):
+            tensors = (each for each in gc.get_objects() if type(each) is torch.Tensor)
+            self.alive.append(sum(tuple(each.shape) == shape for each in tensors))
+            tap(f"{self.name}.it", torch.full(shape, number + 0.5))
+            yield torch.zeros(1, 1, 44)
+
+
+def test_memory_holds_the_values_of_one_call(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(dumping, "Conversation", Calls)
+    monkeypatch.setattr(Calls, "alive", [])
+    found = values(folder, tmp_path, "infer", TOKENS[:4])
+    assert Calls.alive == [0, 0, 0, 0]
+    assert found["stand-in.1_embeddings/it"][:, 0, -1].tolist() == [0.5, 1.5, 2.5, 3.5]
+
+
+def test_a_value_that_changes_its_shape_is_refused(folder, tmp_path, monkeypatch):
+    """What a program computes may be a shape; its place in the file is that of the first."""
+    monkeypatch.setattr(dumping, "Conversation", Calls)
+    monkeypatch.setattr(Calls, "shapes", [(1, 4), (4, 1)])
+    with pytest.raises(UsageError, match=r"stand-in.1_embeddings: it is \[4, 1\] in call 2, not as before"):
+        values(folder, tmp_path, "infer", TOKENS[:2])
 
 
 def test_whole_caches_are_not_written(folder, tmp_path):
