@@ -15,6 +15,7 @@ from implementations.ane.embedder import Embedder
 from implementations.ane.tensors import AneTensors
 from implementations.coreml.convert.parts import NEW
 from implementations.coreml.interpreter.run import Interpreter
+from implementations.coreml.interpreter.untrusted import Outputs
 from implementations.coreml.package import folder
 from implementations.coreml.package.folder import AUDIO, HEAD, VISION, Package
 from implementations.coreml.package.program import chosen, read_program
@@ -60,7 +61,7 @@ class Interpreted:
         for one in self.functions:
             one.require_steps()
 
-    def run(self, given: Mapping[str, Tensor], *, tap: Tap) -> dict[str, Tensor]:
+    def run(self, given: Mapping[str, Tensor], *, tap: Tap) -> Outputs:
         """Outputs and states of a call.
 
         Raises:
@@ -97,11 +98,12 @@ class Decoder:
 
     def run(self, *tensors: Tensor, tap: Tap) -> tuple[Tensor, ...]:
         """States, and keys and values behind the call."""
-        values = dict(zip(self.inputs, tensors, strict=True))
+        values = Outputs("the decoder", dict(zip(self.inputs, tensors, strict=True)))
         for part in self._parts:
             values |= part.run(values, tap=tap)
         kept = set().union(*(part.states for part in self._parts))
-        return (values["states"], *(values[name if name in kept else name + NEW] for name in self._caches))
+        states = values.shaped("states", *values["embedded"].shape)
+        return (states, *(values[name if name in kept else name + NEW] for name in self._caches))
 
 
 class Packaged:
@@ -121,7 +123,7 @@ class Packaged:
     def __init__(
         self, config: Config, package: Package, run: Run, tensors: AneTensors, more: More | None = None
     ) -> None:
-        self._package, self._run, self._tensors, self._more = package, run, tensors, more
+        self._package, self._run, self._tensors, self._more, self._text = package, run, tensors, more, config.text
         self._parts = {name: run(package, name) for name in (*package.decoder, *package.others)}
         for name in (HEAD, *package.decoder):
             if name not in self._parts:
@@ -145,7 +147,8 @@ class Packaged:
 
     def score(self, states: Tensor, *, tap: Tap = SILENT) -> Tensor:
         """Logits ``[1, vocabulary, 1, token]`` of states ``[1, hidden, 1, token]``."""
-        return self._parts[HEAD].run({"states": states}, tap=tap)["logits"]
+        found = self._parts[HEAD].run({"states": states}, tap=tap)
+        return found.shaped("logits", 1, self._text.vocab_size, 1, states.shape[3])
 
     def see(self, pixels: Tensor, *, tap: Tap = SILENT) -> Tensor:
         """Soft tokens of images ``[image, channel, height, width]``, one after the other."""
@@ -154,7 +157,8 @@ class Packaged:
         try:
             for number in range(len(pixels)):
                 self._tensors.image = number if len(pixels) > 1 else None
-                found.append(tower.run({"pixels": pixels[number : number + 1]}, tap=tap)["image_features"])
+                soft = tower.run({"pixels": pixels[number : number + 1]}, tap=tap)
+                found.append(soft.shaped("image_features", 1, self._text.hidden_size, 1, None))
         finally:
             self._tensors.image = None
         return torch.cat(found)
@@ -163,7 +167,8 @@ class Packaged:
         """Soft tokens of clips, of their mel features ``[clip, 1, frame, mel]`` and `Tables`."""
         tower = self._tower(AUDIO, "sounds", sound=(mel.shape[0], mel.shape[2]))
         given = {"mel": mel, **dict(zip(Tables._fields, tables, strict=True))}
-        return tower.run(given, tap=tap)["audio_features"]
+        soft = tower.run(given, tap=tap)
+        return soft.shaped("audio_features", len(mel), self._text.hidden_size, 1, None)
 
     def _tower(self, name: str, what: str, **size: Size) -> Interpreted | Predicted:
         """A tower for media of a size.

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from implementations.coreml.interpreter.untrusted import Outputs
 from implementations.coreml.package.folder import Package
 from implementations.coreml.package.program import chosen, read_program
 from implementations.coreml.package.tools import coremltools
@@ -54,7 +55,7 @@ class Predicted:
         """Begin a conversation."""
         self._state = None
 
-    def run(self, given: Mapping[str, Tensor], *, tap: Tap) -> dict[str, Tensor]:
+    def run(self, given: Mapping[str, Tensor], *, tap: Tap) -> Outputs:
         """Outputs of a call.
 
         Raises:
@@ -65,9 +66,8 @@ class Predicted:
         feeds = {name: given[name].numpy().astype(typed.dtype) for name, typed in program.inputs.items()}
         found = model.predict(feeds, **self._kept(model))
         outputs = {name: torch.from_numpy(np.asarray(found[name], np.float32)) for name in program.outputs}
-        return {name: tap(BORDERS[name], value) if name in BORDERS else value for name, value in outputs.items()} | {
-            name: given[name] for name in program.states
-        }
+        shown = {name: tap(BORDERS[name], value) if name in BORDERS else value for name, value in outputs.items()}
+        return Outputs(self.name, {**shown, **{name: given[name] for name in program.states}})
 
     def _kept(self, model: Any) -> dict[str, Any]:
         """The state of this conversation, where there is one."""

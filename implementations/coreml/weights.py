@@ -20,7 +20,6 @@ from implementations.ane.model import TABLE, Gemma3n, checkpoint_name
 from implementations.ane.scaling import DIVIDED
 from implementations.coreml.interpreter.fewer_bits import Array, believed, fewer_bits
 from implementations.coreml.package.folder import HEAD, Package
-from implementations.coreml.package.program import read_program
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.weight_names import PUBLISHED, has_head
 from parity.errors import UsageError
@@ -42,8 +41,7 @@ def true_weights(package: Package, checkpoint: Path, config: Config) -> dict[str
     found: dict[str, Array] = {}
     pieces: dict[int, Array] = {}
     for name in (*package.decoder, HEAD):
-        function, *_ = read_program(package.file(name)).values()
-        for weight, values, rows in fewer_bits(function):
+        for weight, values, rows in fewer_bits(package.file(name)):
             source, piece, factor = originals.source(weight, package)
             own = originals.read(source, piece, values.shape, package)
             true = believed(values, own * factor, rows) / factor
@@ -75,7 +73,7 @@ class _Originals:
         Raises:
             UsageError: for a weight that is none of the model's.
         """
-        if (found := OF_HEAD.fullmatch(weight)) is not None:
+        if (found := OF_HEAD.fullmatch(weight)) is not None and int(found[1]) < self.pieces:
             return self.head, int(found[1]), 1.0
         if (name := self._names.get(weight)) is None:
             raise UsageError(f"package {package.folder} has a weight {weight}, which is none of the model's")

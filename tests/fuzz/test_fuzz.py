@@ -7,20 +7,16 @@ was wrong; the failed test says where that file is.
 
 from __future__ import annotations
 
-import faulthandler
 import os
-import resource
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
 from parity.errors import ExitCode
-from tests.bad_input.table import LONGEST, PATIENCE, listing
+from tests.bad_input.table import LONGEST, listing
+from tests.fuzz.limits import frugal
 from tests.fuzz.spoiling import spoilt
 from tests.fuzz.targets import TARGETS, Target
 
@@ -31,23 +27,6 @@ KEPT = sorted(str(file.relative_to(SEEDS)) for file in SEEDS.glob("*/*"))
 EXAMPLES = 25
 """Of each target where no time is given: some 30 s in all."""
 OWN_FAULT = "parity: internal error"
-MEMORY = 4 << 30
-"""Bytes that a reader may ask for: the largest picture that is decoded has half a gigabyte, in some three copies."""
-
-
-@contextmanager
-def frugal() -> Iterator[None]:
-    """Whoever asks for more memory is refused, on Linux; and whoever waits too long ends the tests."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    faulthandler.dump_traceback_later(PATIENCE, exit=True)  # a library's loop hears no signal
-    if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text().split()[0])
-        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
-        faulthandler.cancel_dump_traceback_later()
 
 
 class Fuzzed:

@@ -81,7 +81,7 @@ class Conversation:
         if self._head is None:
             return states
         parts = self._head.run({STATES: states}, tap=tap.into(self._head.name))
-        return torch.cat([parts[name] for name in sorted(parts, key=_number)], dim=-1)
+        return torch.cat([parts.shaped(name, 1, self.step, None) for name in sorted(parts, key=_number)], dim=-1)
 
     def _given(self, function: Function, states: Tensor, first: int) -> dict[str, Tensor]:
         positions = torch.arange(first, first + self.step)
@@ -107,8 +107,11 @@ class Conversation:
         mask, rows = program.inputs.get(MASK), (1, 1, self.step, self._folder.context)
         if mask is not None and mask.shape != rows:
             raise UsageError(f"{package}, {function} is compiled for {MASK} of {[*mask.shape]}, not of {[*rows]}")
-        if large := [name for name, typed in program.states.items() if math.prod(typed.shape) > LARGEST]:
-            raise UsageError(f"{package}, {function}: state {large[0]} has more than {LARGEST:,} numbers")
+        for name, typed in program.states.items():
+            if min(typed.shape, default=1) < 1 or math.prod(typed.shape) > LARGEST:
+                raise UsageError(f"{package}, {function}: state {name} has no number, or more than {LARGEST:,}")
+        if not program.outputs:
+            raise UsageError(f"{package}, {function} gives nothing")
         if unknown := sorted(program.inputs.keys() - INPUTS):
             raise UsageError(f"{package}, {function}: input {unknown[0]!r} is none that an ANEMLL package has")
         return Interpreter(package.stem, program, self._shown(program), self._rounded)

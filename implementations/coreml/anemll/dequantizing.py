@@ -17,7 +17,6 @@ from safetensors.numpy import save_file
 
 from implementations.coreml.anemll.folder import Folder
 from implementations.coreml.interpreter.fewer_bits import Array, believed, fewer_bits
-from implementations.coreml.package.compiled import read_package
 from parity.checkpoint import INDEX, weight_files
 from parity.weights.written import Written, tensors_of
 
@@ -67,8 +66,7 @@ def write_dequantized(folder: Folder, checkpoint: Path, output: Path) -> tuple[l
 
 def _matrices(folder: Folder) -> Iterator[Matrix]:
     for package in folder.packages:
-        function, *_ = read_package(package).values()
-        for name, values, rows in fewer_bits(function):
+        for name, values, rows in fewer_bits(package):
             yield Matrix(f"{package.stem}.{name}", values, rows)
 
 

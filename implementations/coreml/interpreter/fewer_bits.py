@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 
 from implementations.coreml.interpreter.inputs import Given
 from implementations.coreml.interpreter.run import held
+from implementations.coreml.interpreter.untrusted import told_of
 from implementations.coreml.interpreter.weights import OPERATIONS
-from implementations.coreml.package.program import Function, Operation
+from implementations.coreml.package.compiled import read_package
+from implementations.coreml.package.program import Operation
 
 ENDS = ("_palettized", "_quantized", "_to_fp16")
 """What coremltools puts behind the name of a weight, the last first."""
@@ -21,25 +24,33 @@ codes, which moves the middle of two by 5e-4, of integers by 8e-4."""
 Array = NDArray[np.float64]
 
 
-def fewer_bits(function: Function) -> Iterator[tuple[str, Array, int]]:
-    """Weights by their names in the program, less what conversion put behind them.
+def fewer_bits(package: Path) -> Iterator[tuple[str, Array, int]]:
+    """Weights of a package by their names in its program, less what conversion put behind them.
 
     Yields:
         The name, the numbers that the codes stand for ``[out, in]``, and how many rows have a palette or scale in
         common.
+
+    Raises:
+        UsageError: for a package that cannot be read, or whose codes, palettes or scales are not there or do not fit.
     """
+    function, *_ = read_package(package).values()
     for operation in function.operations:
         if operation.kind in OPERATIONS:
+            with told_of(package.name, operation):
+                values, rows = _numbers(operation, function.constants)
             name = operation.outputs[0].name
             for end in ENDS:
                 name = name.removesuffix(end)
-            yield name, *_numbers(operation, function.constants)
+            yield name, values, rows
 
 
 def _numbers(operation: Operation, constants: Mapping[str, Any]) -> tuple[Array, int]:
-    given = {name: held(constants[values[0]]) for name, values in operation.inputs.items()}
-    values = OPERATIONS[operation.kind](Given(given)).numpy()
-    rows = len(values) // len(given["lut"] if "lut" in given else given["scale"])
+    given = Given({name: held(constants[values[0]]) for name, values in operation.inputs.items()})
+    values = OPERATIONS[operation.kind](given).numpy()
+    rows, rest = divmod(len(values), len(given.tensor("lut" if "lut" in given.values else "scale")))
+    if rest or not values.size:
+        raise ValueError(f"a palette or scale for each of {rows} rows of {[*values.shape]}")
     if operation.outputs[0].dtype == "float16":
         values = values.astype(np.float16)
     return values.reshape(len(values), -1).astype(np.float64), rows

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from implementations.coreml.interpreter import elementwise, moving, sums, weights
 from implementations.coreml.interpreter.inputs import Given, Value
+from implementations.coreml.interpreter.untrusted import Outputs, require_runnable, told_of
 from implementations.coreml.package.program import Function, Operation
 from parity.errors import UsageError
 from parity.tap import SILENT, Tap
@@ -21,8 +22,6 @@ MOVED: dict[str, Callable[[Given], Any]] = {**moving.OPERATIONS}
 CONSTANT: dict[str, Callable[[Given], Any]] = {**weights.OPERATIONS}
 FUNCTIONS = COMPUTED | MOVED | CONSTANT
 KNOWN = {*FUNCTIONS, READ, WRITE}
-
-Tensors = dict[str, Tensor]
 
 
 class Interpreter:
@@ -35,7 +34,7 @@ class Interpreter:
         rounded: makes a float16 number of each of a tensor's; applied to each result that is of that format.
 
     Raises:
-        UsageError: for an operation that is not implemented.
+        UsageError: for an operation that is not implemented, or reads what is not there.
     """
 
     def __init__(
@@ -43,9 +42,8 @@ class Interpreter:
     ) -> None:
         self.name, self.function = name, function
         self._steps, self._rounded = steps, rounded
-        if unknown := sorted({operation.kind for operation in function.operations} - KNOWN):
-            raise UsageError(f"{name} has an operation {unknown[0]!r}, which the interpreter does not know")
-        self._constants = {name: held(value) for name, value in function.constants.items()}
+        require_runnable(name, function, KNOWN)
+        self._constants = {each: held(value) for each, value in function.constants.items()}
         for operation in function.operations:
             if operation.kind in CONSTANT:  # once, not at each call
                 self._step(operation, self._constants, {}, SILENT)
@@ -62,8 +60,14 @@ class Interpreter:
         if lost := next((value for value in self._steps if value not in there), None):
             raise UsageError(f"{self.name} has no value {lost!r}, which is said to be step {self._steps[lost]}")
 
-    def run(self, given: Mapping[str, Tensor], *, tap: Tap = SILENT) -> Tensors:
-        """Run it on inputs and states by name; returns outputs and the states behind the call."""
+    def run(self, given: Mapping[str, Tensor], *, tap: Tap = SILENT) -> Outputs:
+        """Run it on inputs and states by name; returns outputs and the states behind the call.
+
+        Raises:
+            UsageError: for an operation that cannot be computed, or an input that is not given.
+        """
+        if lost := [name for name in (*self.function.inputs, *self.function.states) if name not in given]:
+            raise UsageError(f"{self.name} takes {lost[0]}, which it is not given")
         states = {name: given[name] for name in self.function.states}
         values: dict[str, Value] = {**self._constants, **{name: given[name] for name in self.function.inputs}}
         for number, operation in enumerate(self._operations):
@@ -71,26 +75,28 @@ class Interpreter:
             for name in self._last.get(number, ()):  # what nobody reads any more needs no memory
                 if name not in self.function.outputs:
                     values.pop(name, None)
-        return {**{name: values[name] for name in self.function.outputs}, **states}
+        return Outputs(self.name, {**{name: values[name] for name in self.function.outputs}, **states})
 
-    def _step(self, operation: Operation, values: dict[str, Value], states: Tensors, tap: Tap) -> None:
-        try:
+    def _step(self, operation: Operation, values: dict[str, Value], states: dict[str, Tensor], tap: Tap) -> None:
+        with told_of(self.name, operation):
             found = self._result(operation, values, states)
-        except (KeyError, IndexError, RuntimeError, TypeError, ValueError) as error:
-            what = operation.outputs[0].name if operation.outputs else operation.kind
-            reason = f"it has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-            raise UsageError(f"{self.name}: operation {what} ({operation.kind}) cannot be run: {reason}") from error
-        results = found if isinstance(found, tuple) else (found,)
-        for typed, value in zip(operation.outputs, results, strict=False):
-            exact = operation.kind in MOVED or typed.dtype != "float16"
-            result = value if exact else self._rounded(value)
-            values[typed.name] = tap(self._steps[typed.name], result) if typed.name in self._steps else result
+            results = found if isinstance(found, tuple) else (found,)
+            if len(results) != len(operation.outputs):
+                raise ValueError(
+                    f"it gives {len(results)} tensors, of which the program names {len(operation.outputs)}"
+                )
+            exact = [operation.kind in MOVED or typed.dtype != "float16" for typed in operation.outputs]
+            new = [one if as_it_is else self._rounded(one) for one, as_it_is in zip(results, exact, strict=True)]
+        for typed, value in zip(operation.outputs, new, strict=True):
+            values[typed.name] = tap(self._steps[typed.name], value) if typed.name in self._steps else value
 
-    def _result(self, operation: Operation, values: Mapping[str, Value], states: Tensors) -> Any:
-        if operation.kind == READ:
-            return states[operation.inputs["input"][0]]
-        if operation.kind == WRITE:
-            states[operation.inputs["input"][0]] = values[operation.inputs["data"][0]]
+    def _result(self, operation: Operation, values: Mapping[str, Value], states: dict[str, Tensor]) -> Any:
+        if operation.kind in (READ, WRITE):
+            state = operation.inputs["input"][0]
+            kept = states[state]
+            if operation.kind == READ:
+                return kept
+            states[state] = Given(values).tensor(operation.inputs["data"][0])
             return ()
         parameters = {
             name: [values[each] for each in names] if name == "values" else values[names[0]]
@@ -101,7 +107,7 @@ class Interpreter:
 
 def held(value: Any) -> Value:
     """A constant as it is computed with: floating-point numbers in float32, which has all that float16 has."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         array = np.asarray(value, np.float32) if value.dtype.kind == "f" else np.ascontiguousarray(value)
         return torch.from_numpy(array.copy())
     return value.item() if isinstance(value, np.generic) else value

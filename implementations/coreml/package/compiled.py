@@ -155,7 +155,9 @@ def read_compiled(package: Path) -> dict[str, Function]:
             raise ValueError(f"{file.stat().st_size:,} bytes, more than {LONGEST:,}")
         tree = _parser().parse(file.read_text(encoding="utf-8"))
         found: dict[str, Function] = _Reader(package / WEIGHTS).transform(tree)
-    except (LarkError, OSError, ValueError) as error:
+        if not found:
+            raise ValueError("it has no function")
+    except (LarkError, OSError, ValueError, RecursionError) as error:
         cause = error.orig_exc if isinstance(error, VisitError) else error
         reason = " ".join(str(cause).split())[:200]
         raise UsageError(f"Core ML package {package}: {PROGRAM} cannot be read: {reason}") from error

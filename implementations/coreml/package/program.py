@@ -13,7 +13,17 @@ from typing import Any
 from implementations.coreml.package.tools import coremltools, milproto
 from parity.errors import UsageError
 
-NUMBERS = {1: "bool", 2: "string", 10: "float16", 11: "float32", 21: "int8", 22: "int16", 23: "int32", 31: "uint8"}
+NUMBERS = {
+    1: "bool",
+    2: "string",
+    10: "float16",
+    11: "float32",
+    21: "int8",
+    22: "int16",
+    23: "int32",
+    31: "uint8",
+    32: "uint16",
+}
 """Number formats by their numbers in the format's description (`MIL.proto`): those of values between operations."""
 
 
@@ -98,9 +108,14 @@ def read_program(package: Path) -> dict[str, Function]:
         spec = model.get_spec()
         if spec.WhichOneof("Type") != "mlProgram":
             raise ValueError(f"it holds a {spec.WhichOneof('Type')} and no program")
+        if not spec.mlProgram.functions:
+            raise ValueError("it has no function")
         return {name: _function(one, model.weights_dir) for name, one in spec.mlProgram.functions.items()}
     except Exception as error:  # coremltools raises bare exceptions of several kinds
-        raise UsageError(f"Core ML package {package} cannot be read: {' '.join(str(error).split())}") from error
+        lacking = "it has no " if isinstance(error, KeyError) else ""
+        raise UsageError(
+            f"Core ML package {package} cannot be read: {lacking}{' '.join(str(error).split())}"
+        ) from error
 
 
 def _function(described: Any, weights: str) -> Function:

@@ -8,7 +8,17 @@ import numpy as np
 
 from implementations.coreml.package.tools import coremltools
 
-FORMATS = {1: "bool", 2: "string", 10: "fp16", 11: "fp32", 21: "int8", 22: "int16", 23: "int32", 31: "uint8"}
+FORMATS = {
+    1: "bool",
+    2: "string",
+    10: "fp16",
+    11: "fp32",
+    21: "int8",
+    22: "int16",
+    23: "int32",
+    31: "uint8",
+    35: "uint4",
+}
 HEAD = 'program(1.3)\n[buildInfo = dict<string, string>({{"coremlc-component-MIL", "3520.4.1"}})]\n{\n'
 
 

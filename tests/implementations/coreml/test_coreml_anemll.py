@@ -283,5 +283,5 @@ def test_what_cannot_be_run_is_refused(folder, tmp_path):
 def test_a_state_that_is_too_large_is_refused(folder, tmp_path, monkeypatch):
     """Before memory is taken for it."""
     monkeypatch.setattr(conversation, "LARGEST", 1000)
-    with pytest.raises(UsageError, match="infer: state kv_cache_0 has more than 1,000 numbers"):
+    with pytest.raises(UsageError, match="infer: state kv_cache_0 has no number, or more than 1,000"):
         values(folder, tmp_path, "infer")

@@ -363,7 +363,10 @@ def test_a_step_is_said_and_answered():
     [
         (Operation("erf", {"x": ("x",)}, (typed("y"),)), "operation 'erf', which the interpreter does not know"),
         (Operation("add", {"x": ("x",)}, (typed("y"),)), r"operation y \(add\) cannot be run: it has no 'y'"),
-        (Operation("add", {"x": ("x",), "y": ("gone",)}, (typed("y"),)), r"y \(add\) cannot be run: it has no 'gone'"),
+        (
+            Operation("add", {"x": ("x",), "y": ("gone",)}, (typed("y"),)),
+            r"y \(add\) cannot be run: nothing before it gives 'gone'",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_told_in_one_line(operation, words):

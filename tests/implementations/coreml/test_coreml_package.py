@@ -68,7 +68,7 @@ def test_weights_in_fewer_bits_are_their_numbers(weights, tmp_path):
     file = tmp_path / "it.mlpackage"
     compressed(converted(precision="FLOAT32"), Format(weights)).save(str(file))
     (function,) = read_program(file).values()
-    ((_, values, rows),) = fewer_bits(function)
+    ((_, values, rows),) = fewer_bits(file)
     found = Interpreter("it", function, {}, same).run({"states": STATES})["logits"]
     assert torch.allclose(found, expected(torch.from_numpy(values).float()[..., None, None]), atol=1e-5)
     assert rows == (1 if weights.startswith("int") else 32)
