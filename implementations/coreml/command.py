@@ -11,7 +11,7 @@ import typer
 
 from implementations.coreml import Backend
 from implementations.coreml.package.folder import Package, size_of
-from implementations.coreml.package.settings import PALETTE, PLAIN, PRECISIONS, WEIGHTS, Format, Settings
+from implementations.coreml.package.settings import CACHES, PALETTE, PLAIN, PRECISIONS, WEIGHTS, Format, Settings
 from implementations.gemma3n.new_folder import copy_beside, new_folder, require_new
 from implementations.gemma3n.preprocessing.settings_reader import picture_of
 from parity.cli.comparing import loadable
@@ -58,6 +58,10 @@ def convert(
     ] = None,
     int8: Annotated[bool, typer.Option("--int8", help="Matrices of 8 bits with a scale for each row.")] = False,
     int4: Annotated[bool, typer.Option("--int4", help="The same of 4 bits.")] = False,
+    caches: Annotated[
+        str | None,
+        typer.Option("--caches", metavar="NAME", help="Keys and values: states (iOS 18, fp16), or inputs (iOS 17)."),
+    ] = None,
     text_only: Annotated[bool, typer.Option("--text-only", help="The language model without its towers.")] = False,
     frames: Annotated[
         int | None, typer.Option("--frames", min=1, help="Mel frames of a sound, 100 a second; without, no sounds.")
@@ -77,7 +81,8 @@ def convert(
     sound = None if frames is None else (1, frames)
     formats = _formats(precision, lut, (lut2, lut3), int4=int4, int8=int8)
     picture = None if text_only else picture_of(checkpoint.path)
-    settings = Settings(precision, context, batch, chunk, alpha, *formats, picture=picture, sound=sound)
+    kept = _caches(precision, caches)
+    settings = Settings(precision, context, batch, chunk, alpha, *formats, picture=picture, sound=sound, caches=kept)
     with TerminalProgress() as progress, new_folder(folder) as package:
         write_package(checkpoint.path, package, settings, lambda what: progress.start("coreml", 0, what))
         copy_beside(checkpoint.path, package)
@@ -200,6 +205,13 @@ def _formats(
     one = _palette("--lut", lut)
     decoder, head = (one if own is None else _palette(f"--lut{number}", own) for number, own in enumerate(apart, 2))
     return decoder, head
+
+
+def _caches(precision: str, told: str | None) -> str:
+    found = told or CACHES[precision][0]
+    if found not in CACHES[precision]:
+        raise UsageError(f"--caches has no {found!r} of --precision {precision}; {' or '.join(CACHES[precision])}")
+    return found
 
 
 def _palette(option: str, told: str | None) -> Format:

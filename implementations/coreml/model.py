@@ -18,7 +18,7 @@ from implementations.coreml.interpreter.run import Interpreter
 from implementations.coreml.interpreter.untrusted import Outputs
 from implementations.coreml.package import folder
 from implementations.coreml.package.folder import AUDIO, HEAD, VISION, Package
-from implementations.coreml.package.program import chosen, read_program
+from implementations.coreml.package.program import chosen, read_functions
 from implementations.coreml.package.settings import Size
 from implementations.coreml.predicting import Predicted
 from implementations.gemma3n.config import Config
@@ -45,13 +45,7 @@ class Interpreted:
 
     def __init__(self, package: Package, name: str, rounded: Rounded) -> None:
         self.name = name
-        programs = read_program(package.file(name))
-        told = package.steps[name]
-        if programs.keys() != told.keys():
-            raise UsageError(
-                f"package {package.folder}: {name} has the functions {', '.join(programs)}, not those of "
-                f"{folder.SIDECAR}; convert it again"
-            )
+        programs, told = read_functions(package, name), package.steps[name]
         self.functions = [
             Interpreter(
                 f"{name}.mlpackage, {function}", program, {value: step for step, value in told[function]}, rounded

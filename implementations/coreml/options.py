@@ -8,7 +8,7 @@ from pathlib import Path
 
 from implementations.ane.options import Options as AneOptions
 from implementations.coreml.package.folder import Package
-from implementations.coreml.package.settings import PLAIN, PRECISIONS, WEIGHTS, Format, Settings
+from implementations.coreml.package.settings import CACHES, PLAIN, PRECISIONS, SYSTEMS, WEIGHTS, Format, Settings
 from implementations.gemma3n.option_texts import OptionTexts
 from parity.errors import UsageError
 
@@ -22,6 +22,7 @@ MEANINGS: dict[str, str] = {
     "head": "the same of the head alone, where it differs; none for float16",
     "group": "rows of a matrix that have a palette in common; by default all",
     "runtime": "what runs the packages: interpreter, operation by operation, by default; or coreml, on macOS",
+    "caches": "keys and values as states (iOS 18), which float16-ane alone has, or as inputs and outputs (iOS 17)",
     "limit": "magnitude beyond which float16-ane gives infinity; 32752 by default, inf for float16's own range",
 }
 NONE = "none"
@@ -41,6 +42,7 @@ class Options:
         decoder: what its matrices are stored as.
         head: the same of the head's.
         runtime: of `RUNTIMES`.
+        caches: of `CACHES`; empty for the usual ones.
         compiled: the rest, as the ANE form of the model has it.
     """
 
@@ -49,6 +51,7 @@ class Options:
     decoder: Format = PLAIN
     head: Format = PLAIN
     runtime: str = RUNTIMES[0]
+    caches: str = ""
     compiled: AneOptions = field(default_factory=AneOptions)
 
     @classmethod
@@ -73,6 +76,7 @@ class Options:
             Format(weights, group),
             Format(head, group),
             given.one_of("runtime", cls.runtime, dict.fromkeys(RUNTIMES)),
+            given.one_of("caches", cls.caches, {cls.caches: "", **SYSTEMS}),
             AneOptions.parse(shaping),
         )
 
@@ -96,10 +100,12 @@ class Options:
         """How a checkpoint is converted for an arithmetic.
 
         Raises:
-            UsageError: for weights that the arithmetic does not have.
+            UsageError: for weights or caches that the arithmetic does not have.
         """
         precision = next(name for name, arithmetic in PRECISIONS.items() if arithmetic == dtype)
         if (weights := self.decoder.weights or self.head.weights) and precision != "fp16":
             raise UsageError(f"backend coreml: weights={weights} compute in float16-ane; give --dtype float16-ane")
-        one = self.compiled
-        return Settings(precision, one.context, one.batch, self.chunks, one.alpha, self.decoder, self.head)
+        if (caches := self.caches or CACHES[precision][0]) not in CACHES[precision]:
+            raise UsageError(f"backend coreml: caches={caches} are of float16-ane; give --dtype float16-ane")
+        one, formats = self.compiled, (self.decoder, self.head)
+        return Settings(precision, one.context, one.batch, self.chunks, one.alpha, *formats, caches=caches)

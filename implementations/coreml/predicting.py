@@ -11,7 +11,7 @@ from torch import Tensor
 
 from implementations.coreml.interpreter.untrusted import Outputs
 from implementations.coreml.package.folder import Package
-from implementations.coreml.package.program import chosen, read_program
+from implementations.coreml.package.program import chosen, read_functions
 from implementations.coreml.package.tools import coremltools
 from parity.errors import BackendUnavailable
 from parity.tap import Tap
@@ -41,10 +41,10 @@ class Predicted:
 
     def __init__(self, package: Package, name: str) -> None:
         self.name, self._state = name, None
-        programs = read_program(package.file(name))
+        files, programs = package.files(name), read_functions(package, name)
         self.programs = [*programs.values()]
-        file = str(package.file(name))
-        self._models = [_model(file, function if len(programs) > 1 else None) for function in programs]
+        whole = len({*files.values()}) == len(files)
+        self._models = [_model(str(files[function]), None if whole else function) for function in programs]
 
     @property
     def states(self) -> set[str]:

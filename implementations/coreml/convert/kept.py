@@ -30,7 +30,8 @@ SOURCES = (
 )
 """What packages are made by."""
 SHAPED_BY = {HEAD: (), VISION: ("picture",), AUDIO: ("sound",)}
-"""Settings that a part depends on, besides its number format and α; the decoder's are `OF_DECODER`."""
+"""Settings that a part depends on, besides its number format, caches (which say the system) and α; the decoder's are
+`OF_DECODER`."""
 OF_DECODER = ("context", "batch", "chunks")
 _MODEL, _STEPS = "part.mlpackage", "steps.json"
 Pairs = Sequence[tuple[str, str]]
@@ -75,7 +76,7 @@ def kept_part(part: Make, name: str, tokens: int, settings: Settings, *, of: Key
     """
 
     def make(new: Path) -> None:
-        one = convert(part(), tokens, settings.precision)
+        one = convert(part(), tokens, settings)
         one.model.save(str(new / _MODEL))
         (new / _STEPS).write_text(json.dumps(one.steps), encoding="utf-8")
 
@@ -85,5 +86,5 @@ def kept_part(part: Make, name: str, tokens: int, settings: Settings, *, of: Key
 
 
 def _shape(name: str, tokens: int, settings: Settings) -> Mapping[str, Any]:
-    wanted = ("precision", "alpha", *SHAPED_BY.get(name, OF_DECODER))
+    wanted = ("precision", "alpha", "caches", *SHAPED_BY.get(name, OF_DECODER))
     return {"part": name, "tokens": tokens, **{each: getattr(settings, each) for each in wanted}}

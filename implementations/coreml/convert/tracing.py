@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from implementations.coreml.convert.parts import Part
+from implementations.coreml.package.settings import Settings
 from implementations.coreml.package.tools import (
     Builder,
     Identity,
@@ -87,15 +88,15 @@ class Converted:
     steps: list[tuple[str, str]]
 
 
-def convert(part: Part, tokens: int, precision: str) -> Converted:
-    """Convert a part for calls of so many tokens, in a number format of `PRECISIONS`.
+def convert(part: Part, tokens: int, settings: Settings) -> Converted:
+    """Convert a part for calls of so many tokens, in a number format and for a system.
 
     Raises:
         UsageError: for what coremltools cannot convert, or a step that would be lost.
     """
     steps: list[str] = []
     part.tap, part.apart = ScopedTap(_heard(steps)), lambda x: torch.ops.parity.tap(x, "")
-    sizes, number = part.sizes(tokens), PRECISIONS[precision]
+    sizes, number = part.sizes(tokens), PRECISIONS[settings.precision]
     examples = [torch.zeros(size) for size in sizes.values()]
     # After each pass coremltools looks for what comes of compressed weights, a third of its time; here is none yet.
     unsought = replaced(MilBlock, "_propagate_nonreplaceable_vars", lambda self: None)
@@ -105,9 +106,9 @@ def convert(part: Part, tokens: int, precision: str) -> Converted:
             traced,
             inputs=[coremltools.TensorType(name=name, shape=size, dtype=number) for name, size in sizes.items()],
             outputs=[coremltools.TensorType(name=name, dtype=number) for name in part.outputs],
-            states=[*_states(part)],
-            minimum_deployment_target=coremltools.target.iOS18,
-            compute_precision=getattr(coremltools.precision, precision.replace("fp", "FLOAT")),
+            states=[*_states(part)] or None,
+            minimum_deployment_target=coremltools.target[settings.system],
+            compute_precision=getattr(coremltools.precision, settings.precision.replace("fp", "FLOAT")),
             skip_model_load=True,
             pass_pipeline=_passes(),
         )

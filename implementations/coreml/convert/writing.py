@@ -97,7 +97,7 @@ def _write_part(package: Package, name: str, make: Make, of: Key, told: Told) ->
             files[function], steps[function] = one.file, one.steps
         del make  # and with it the part's weights, for what follows reads all of them again, of each function
         _let_go()
-        _save(files, package.file(name))
+        _save(files, package, name)
     return steps
 
 
@@ -132,17 +132,18 @@ def _own_files() -> Iterator[Path]:
         yield folder
 
 
-def _save(files: dict[str, Path], file: Path) -> None:
-    """Packages of a function each in one, which has each weight once."""
-    if len(files) == 1:
-        shutil.move(files[MAIN], file)
+def _save(files: dict[str, Path], package: Package, name: str) -> None:
+    """Packages of a function each in one, which has each weight once; before iOS 18 they stay apart."""
+    if len(files) == 1 or not package.settings.stateful:
+        for function, alone in files.items():
+            shutil.move(alone, package.file(name, function))
         return
     with settled_tools():
         together = coremltools.utils.MultiFunctionDescriptor()
         for function, alone in files.items():
             together.add_function(str(alone), src_function_name=MAIN, target_function_name=function)
         together.default_function_name = PREFILL
-        coremltools.utils.save_multifunction(together, str(file))
+        coremltools.utils.save_multifunction(together, str(package.file(name)))
 
 
 def _write_tables(plan: Plan, folder: Path) -> None:

@@ -11,7 +11,7 @@ from implementations.ane.engine.limits import LIMIT
 from implementations.ane.scaling import carries_alpha
 from implementations.coreml.health.engine import Reason, leaving
 from implementations.coreml.package.folder import Package, size_of
-from implementations.coreml.package.program import read_program
+from implementations.coreml.package.program import read_functions
 from implementations.coreml.package.settings import Settings
 from parity.compare import Request, compare
 from parity.cost.measuring import CostRequest, measure
@@ -139,11 +139,11 @@ def magnitude(record: Record, alpha: float) -> float:
 
 def _parts(package: Package) -> Iterator[PartHealth]:
     for name in (*package.decoder, *package.others):
-        functions = read_program(package.file(name))
+        functions = read_functions(package, name)
         kinds = Counter(operation.kind for one in functions.values() for operation in one.operations)
         yield PartHealth(
             name,
-            size_of(package.file(name)),
+            sum(map(size_of, {*package.files(name).values()})),
             {function: len(one.operations) for function, one in functions.items()},
             kinds,
             tuple(leaving([*functions.values()])),

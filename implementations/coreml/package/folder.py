@@ -9,6 +9,9 @@ embeddings.safetensors         tables that the host looks up
 decoder_1of3.mlpackage ...     layers of the decoder, each with the functions prefill and infer
 head.mlpackage                 states to logits
 vision.mlpackage, audio.mlpackage    soft tokens of a picture, and of clips of one length
+
+A package of iOS 17 has one function. There decoder_1of3_prefill.mlpackage and decoder_1of3_infer.mlpackage stand for
+decoder_1of3.mlpackage, and so for the head.
 """
 
 from __future__ import annotations
@@ -20,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from implementations.coreml.package.meta import require_meta, write_meta
-from implementations.coreml.package.settings import PRECISIONS, WEIGHTS, Format, Settings, Size
+from implementations.coreml.package.settings import CACHES, PRECISIONS, WEIGHTS, Format, Settings, Size
 from parity.errors import UsageError
 from parity.json_file import read_json
 
 MANIFEST, SIDECAR, TABLES = "manifest.json", "steps.json", "embeddings.safetensors"
 ACCOUNT = "tensors.txt"
-VERSION = 2
+VERSION = 3
 """Of manifest and sidecar."""
 PREFILL, INFER = "prefill", "infer"
 """Functions: of many tokens, and of one."""
@@ -56,9 +59,14 @@ class Package:
     others: tuple[str, ...]
     steps: Steps
 
-    def file(self, name: str) -> Path:
-        """A Core ML package, which is a folder itself."""
-        return self.folder / f"{name}.mlpackage"
+    def file(self, name: str, function: str = MAIN) -> Path:
+        """The Core ML package of a function, which is a folder itself: that of all, or before iOS 18 its own."""
+        apart = "" if self.settings.stateful or function == MAIN else f"_{function}"
+        return self.folder / f"{name}{apart}.mlpackage"
+
+    def files(self, name: str) -> dict[str, Path]:
+        """The same of each function of a part."""
+        return {function: self.file(name, function) for function in self.steps.get(name) or (MAIN,)}
 
     def write(self) -> None:
         """Write manifest, sidecar and `meta.yaml`."""
@@ -86,8 +94,8 @@ class Package:
         except ValueError as error:
             raise UsageError(f"package {folder}: {error}; convert it again") from error
         for name in (*found.decoder, *found.others):
-            if not found.file(name).is_dir():
-                raise UsageError(f"package {folder}: no {name}.mlpackage, which {MANIFEST} names; convert it again")
+            if lost := [file.name for file in found.files(name).values() if not file.is_dir()]:
+                raise UsageError(f"package {folder}: no {lost[0]}, which {MANIFEST} names; convert it again")
             if name not in found.steps:
                 raise UsageError(f"package {folder}: {SIDECAR} says nothing of {name}; convert it again")
         require_meta(folder, found.settings, found.decoder)
@@ -131,6 +139,8 @@ def _settings(told: Mapping[str, Any]) -> Settings:
             raise ValueError(f"{MANIFEST}: {name} is {value!r}, no number of 1 or more")
     if settings.precision not in PRECISIONS:
         raise ValueError(f"{MANIFEST}: precision {settings.precision!r} is none of {', '.join(PRECISIONS)}")
+    if settings.caches not in CACHES[settings.precision]:
+        raise ValueError(f"{MANIFEST}: caches {settings.caches!r} are none that {settings.precision} has")
     alpha: object = found["alpha"]
     if not isinstance(alpha, int | float) or not 0 < alpha < float("inf"):
         raise ValueError(f"{MANIFEST}: alpha is {alpha!r}, no positive number")

@@ -30,7 +30,7 @@ def write_meta(folder: Path, settings: Settings, decoder: Sequence[str]) -> None
 
 
 def parameters(settings: Settings, decoder: Sequence[str]) -> dict[str, int | str]:
-    """What is compiled, by the names that https://github.com/Anemll/Anemll has for it."""
+    """What is compiled, by the names that https://github.com/Anemll/Anemll has for it; it has none for caches."""
     return {
         "context_length": settings.context or 0,
         "batch_size": settings.batch,
@@ -39,6 +39,7 @@ def parameters(settings: Settings, decoder: Sequence[str]) -> dict[str, int | st
         "lut_lmhead": _bits(settings.head),
         "num_chunks": len(decoder),
         "split_lm_head": HEAD_PIECES,
+        "caches": settings.caches,
     }
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from implementations.coreml.package.folder import MAIN, SIDECAR, Package
 from implementations.coreml.package.tools import coremltools, milproto
 from parity.errors import UsageError
 
@@ -116,6 +117,26 @@ def read_program(package: Path) -> dict[str, Function]:
         raise UsageError(
             f"Core ML package {package} cannot be read: {lacking}{' '.join(str(error).split())}"
         ) from error
+
+
+def read_functions(package: Package, name: str) -> dict[str, Function]:
+    """The functions of a part of a folder, by name, whether they are in one package or in one each.
+
+    Raises:
+        UsageError: as `read_program`, or for other functions than the folder says.
+    """
+    files = package.files(name)
+    found = {file: read_program(file) for file in files.values()}
+    if len(found) < len(files) or [*files] == [MAIN]:
+        (programs,) = found.values()
+    else:
+        programs = {f: one for f, file in files.items() for one in found[file].values() if [*found[file]] == [MAIN]}
+    if programs.keys() != files.keys():
+        raise UsageError(
+            f"package {package.folder}: {name} has the functions {', '.join(programs)}, not those of {SIDECAR}; "
+            "convert it again"
+        )
+    return programs
 
 
 def _function(described: Any, weights: str) -> Function:

@@ -11,6 +11,12 @@ WEIGHTS = {"": 0, "lut4": 4, "lut6": 6, "int4": 4, "int8": 8}
 """Other formats of matrices, and their bits: places in a palette, or integers with a scale for each row."""
 PALETTE = "lut"
 """What the name of a format of palettes begins with."""
+STATES, INPUTS = "states", "inputs"
+CACHES = {"fp32": (INPUTS,), "fp16": (STATES, INPUTS)}
+"""How keys and values go from call to call, for each precision, the usual one first: as states, which the package
+keeps and which Core ML has in float16 alone; or as inputs and outputs, which whoever runs it hands over."""
+SYSTEMS = {STATES: "iOS18", INPUTS: "iOS17"}
+"""The oldest system that runs such a package: states, and packages of several functions, are of iOS 18."""
 Size = tuple[int, int]
 
 
@@ -51,6 +57,7 @@ class Settings:
         text: whether there is the language model.
         picture: height and width of the pictures that there is a tower for; None for none.
         sound: clips, and mel frames of each, that there is a tower for; None for none.
+        caches: of `CACHES`.
     """
 
     precision: str = "fp32"
@@ -63,6 +70,7 @@ class Settings:
     text: bool = True
     picture: Size | None = None
     sound: Size | None = None
+    caches: str = INPUTS
 
     @property
     def fewer_bits(self) -> bool:
@@ -76,5 +84,10 @@ class Settings:
 
     @property
     def stateful(self) -> bool:
-        """Whether keys and values are states, which Core ML has in float16 alone."""
-        return self.precision == "fp16"
+        """Whether keys and values are states of the packages."""
+        return self.caches == STATES
+
+    @property
+    def system(self) -> str:
+        """The oldest system that runs the packages."""
+        return SYSTEMS[self.caches]

@@ -29,7 +29,7 @@ def asked(tmp_path, monkeypatch, model):
     """Asks for parts; what was converted for them, as names and numbers of tokens."""
     made = []
 
-    def convert(part, tokens, precision):
+    def convert(part, tokens, settings):
         if tokens == 13:
             raise KeyboardInterrupt
         made.append((part, tokens))
@@ -80,6 +80,7 @@ def test_what_makes_no_difference_to_it_is_not_asked(name, changes, asked):
         ("decoder_1of3", {"batch": 16}),
         ("head", {"alpha": 0.5}),
         ("head", {"precision": "fp32"}),
+        ("vision", {"caches": "states"}),
         ("vision", {"picture": (64, 64)}),
         ("audio", {"sound": (2, 100)}),
     ],

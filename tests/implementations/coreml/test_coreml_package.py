@@ -155,7 +155,7 @@ def test_a_folder_of_something_else_is_refused(name, folder):
     refused(lambda: Package.read(folder), rf"{name} cannot be read \(.*\); convert it again")
     (folder / name).write_text('{"format": 99}')
     refused(
-        lambda: Package.read(folder), rf"{name} cannot be read \(it is no JSON object of format 2\); convert it again"
+        lambda: Package.read(folder), rf"{name} cannot be read \(it is no JSON object of format 3\); convert it again"
     )
     (folder / name).unlink()
     refused(lambda: Package.read(folder), rf"no {name}; is it one that `parity coreml convert` wrote\?")
@@ -172,6 +172,7 @@ def test_a_folder_of_something_else_is_refused(name, folder):
         (["settings", "decoder"], {"weights": "lut5", "group": 0}, r"decoder has weights 'lut5' in groups of 0"),
         (["settings", "head"], {"weights": "lut4"}, r"head is \{.*\}, no weights in groups"),
         (["settings", "picture"], [192], r"picture is \[192\], no pair of whole numbers"),
+        (["settings", "caches"], "states", r"caches 'states' are none that fp32 has"),
         (["settings", "text"], 1, r"text is 1, neither true nor false"),
         (["others"], "head", r"others is no list of names of packages"),
         (["others"], ["../head"], r"others is no list of names of packages"),
@@ -230,12 +231,12 @@ def test_a_folder_without_meta_yaml_is_refused(folder):
         ({}, r"steps.json says nothing of head"),
         ([], r"steps is no object of packages and their functions"),
         ({HEAD: {"main": [["text.norm"]]}}, r"\['text.norm'\] is no pair of a step and a value"),
-        ({HEAD: {"infer": []}}, r"head has the functions main, not those of steps.json"),
+        ({HEAD: {"infer": []}}, r"no head_infer.mlpackage, which manifest.json names"),
         ({HEAD: {"main": [["text.norm", "gone"]]}}, r"has no value 'gone', which is said to be step text.norm"),
     ],
 )
 def test_steps_that_lie_are_refused(steps, words, folder):
-    (folder / SIDECAR).write_text(json.dumps({"format": 2, "steps": steps}))
+    (folder / SIDECAR).write_text(json.dumps({"format": 3, "steps": steps}))
     refused(lambda: Interpreted(Package.read(folder), HEAD, same), words)
 
 
@@ -248,6 +249,7 @@ def test_steps_that_lie_are_refused(steps, words, folder):
         ({"package": "/", "chunks": "2"}, r"chunks is settled by the package; convert another one"),
         ({"weights": "lut5"}, r"weights=lut5 is none of "),
         ({"runtime": "onnx"}, r"runtime=onnx is none of interpreter, coreml"),
+        ({"caches": "outputs"}, r"caches=outputs is none of "),
         ({"alpha": "0"}, r"alpha=0 is not positive and finite"),
     ],
 )
