@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from implementations.coreml.interpreter.inputs import Given
 from implementations.coreml.interpreter.run import held
 from implementations.coreml.interpreter.untrusted import told_of
-from implementations.coreml.interpreter.weights import OPERATIONS
+from implementations.coreml.interpreter.weights import OPERATIONS, blocks
 from implementations.coreml.package.compiled import read_package
 from implementations.coreml.package.program import Operation
 
@@ -48,7 +48,7 @@ def fewer_bits(package: Path) -> Iterator[tuple[str, Array, int]]:
 def _numbers(operation: Operation, constants: Mapping[str, Any]) -> tuple[Array, int]:
     given = Given({name: held(constants[values[0]]) for name, values in operation.inputs.items()})
     values = OPERATIONS[operation.kind](given).numpy()
-    rows, rest = divmod(len(values), len(given.tensor("lut" if "lut" in given.values else "scale")))
+    rows, rest = divmod(len(values), blocks(given))
     if rest or not values.size:
         raise ValueError(f"a palette or scale for each of {rows} rows of {[*values.shape]}")
     if operation.outputs[0].dtype == "float16":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,8 +17,10 @@ def lut_to_dense(given: Given) -> Tensor:
 
     Args:
         given: `indices` of any shape, and `lut` with an axis for each of theirs, which has as many palettes as there
-            are blocks, then the palette, then 1.
+            are blocks, then the palette, then 1. Or, before iOS 18, one palette `lut` of all, with packed `indices`.
     """
+    if "shape" in given.values:
+        return given.tensor("lut")[unpacked(given).long()].reshape(given.numbers("shape"))
     places, palettes = given.tensor("indices").long(), given.tensor("lut")
     if palettes.dim() != places.dim() + 2 or palettes.shape[-1] != 1:
         raise ValueError(f"palettes {[*palettes.shape]} of places {[*places.shape]}")
@@ -25,6 +29,32 @@ def lut_to_dense(given: Given) -> Tensor:
         along = torch.arange(size) // (size // blocks)
         index.append(along.reshape([-1 if one == axis else 1 for one in range(places.dim())]))
     return palettes[(*index, places, torch.zeros_like(places))]
+
+
+def unpacked(given: Given) -> Tensor:
+    """Places in a palette that lie bit behind bit, the lowest first, as many as the `shape` has."""
+    packed, count = given.tensor("indices").to(torch.uint8).numpy(), math.prod(given.numbers("shape"))
+    width = (len(given.tensor("lut")) - 1).bit_length()
+    bits = np.unpackbits(packed, count=count * width, bitorder="little").reshape(count, width)
+    return torch.from_numpy(np.packbits(bits, axis=1, bitorder="little")[:, 0])
+
+
+def dequantize(given: Given) -> Tensor:
+    """``scale * (data - zero_point)`` before iOS 18; both are one number, or one for each place along an axis."""
+    data = given.tensor("quantized_data").float()
+    form = [1] * data.dim()
+    form[int(given.number("axis"))] = -1
+    scale, zero = (given.tensor(name).float().reshape(form) for name in ("scale", "zero_point"))
+    return scale * (data - zero)
+
+
+def blocks(given: Given) -> int:
+    """Of how many parts along the first axis each has a palette or scale of its own."""
+    if "axis" in given.values:
+        return 1 if given.number("axis") else given.tensor("scale").numel()
+    if "lut" in given.values:
+        return 1 if "shape" in given.values else len(given.tensor("lut"))
+    return len(given.tensor("scale"))
 
 
 def shift_scale(given: Given) -> Tensor:
@@ -45,6 +75,7 @@ def spread(parts: Tensor, data: Tensor) -> Tensor:
 
 
 OPERATIONS: dict[str, Callable[[Given], Tensor]] = {
+    "constexpr_affine_dequantize": dequantize,
     "constexpr_blockwise_shift_scale": shift_scale,
     "constexpr_lut_to_dense": lut_to_dense,
 }

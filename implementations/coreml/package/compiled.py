@@ -27,7 +27,7 @@ import numpy as np
 from lark import Lark, Token, Transformer
 from lark.exceptions import LarkError, VisitError
 
-from implementations.coreml.package.program import Function, Operation, Typed, read_program
+from implementations.coreml.package.program import WEIGHT, Function, Operation, Typed, read_program
 from implementations.coreml.package.tools import read_blob, stored
 from parity.errors import UsageError
 
@@ -122,7 +122,7 @@ class Statement(NamedTuple):
         """What it computes."""
         inputs = {
             parameter: given if isinstance(given, tuple) else (f"{self.name}.{parameter}",)
-            for parameter, given in self.given
+            for parameter, given in self._told
         }
         return Operation(self.kind, inputs, tuple(each.typed for each in self.outputs))
 
@@ -131,7 +131,13 @@ class Statement(NamedTuple):
         """What it says of values that nothing computes."""
         if self.kind == CONSTANT:
             return {self.name: self.attributes["val"]}
-        return {f"{self.name}.{key}": given for key, given in self.given if not isinstance(given, tuple)}
+        return {f"{self.name}.{key}": given for key, given in self._told if not isinstance(given, tuple)}
+
+    @property
+    def _told(self) -> list[tuple[str, Any]]:
+        """What it is given; before iOS 18 what a weight is made of are attributes."""
+        more = self.attributes.items() if self.kind.startswith(WEIGHT) else ()
+        return [*self.given, *((key, value) for key, value in more if key != "name")]
 
 
 def read_package(package: Path) -> dict[str, Function]:

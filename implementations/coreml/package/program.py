@@ -27,6 +27,10 @@ NUMBERS = {
 }
 """Number formats by their numbers in the format's description (`MIL.proto`): those of values between operations."""
 
+WEIGHT = "constexpr_"
+"""What begins the kinds of operations that stand for weights in fewer bits. Before iOS 18 what they are given are
+attributes, as a constant's value is."""
+
 
 @dataclass(frozen=True)
 class Typed:
@@ -164,6 +168,10 @@ def _operation(one: Any, context: Any, constants: dict[str, Any]) -> Operation:
         for name, each in zip(inputs[parameter], argument.arguments, strict=True):
             if each.WhichOneof("binding") == "value":
                 constants[name] = milproto._load_value(context, each.value)
+    for name, value in one.attributes.items() if one.type.startswith(WEIGHT) else ():
+        if name != "name":
+            inputs[name] = (f"{one.outputs[0].name}.{name}",)
+            constants[inputs[name][0]] = milproto._load_value(context, value)
     return Operation(one.type, inputs, tuple(filter(None, map(_typed, one.outputs))))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from parity.errors import UsageError
+
 PRECISIONS = {"fp32": "float32", "fp16": "float16-ane"}
 """Number formats of a package, and the arithmetic that each computes in."""
 
@@ -58,6 +60,9 @@ class Settings:
         picture: height and width of the pictures that there is a tower for; None for none.
         sound: clips, and mel frames of each, that there is a tower for; None for none.
         caches: of `CACHES`.
+
+    Raises:
+        UsageError: for formats that the oldest system does not have.
     """
 
     precision: str = "fp32"
@@ -71,6 +76,12 @@ class Settings:
     picture: Size | None = None
     sound: Size | None = None
     caches: str = INPUTS
+
+    def __post_init__(self) -> None:
+        if not self.stateful and any(form.group or form.weights == "int4" for form in (self.decoder, self.head)):
+            raise UsageError(
+                "palettes of groups of rows, and integers of 4 bits, are of iOS 18: caches are states there"
+            )
 
     @property
     def fewer_bits(self) -> bool:

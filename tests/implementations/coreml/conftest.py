@@ -15,17 +15,17 @@ from implementations.coreml.package.tools import Builder, coremltools
 MATRIX = np.random.default_rng(0).normal(size=(32, 64, 1, 1)).astype(np.float32)
 
 
-def converted(*, precision="FLOAT16"):
+def converted(*, precision="FLOAT16", system="iOS18"):
     """A product with a matrix of its own, a convolution, and a rectifier behind it."""
 
-    @Builder.program(input_specs=[Builder.TensorSpec(shape=(1, 64, 1, 4))], opset_version=coremltools.target.iOS18)
+    @Builder.program(input_specs=[Builder.TensorSpec(shape=(1, 64, 1, 4))], opset_version=coremltools.target[system])
     def program(states):
         product = Builder.conv(x=states, weight=MATRIX, name="product")
         return Builder.relu(x=product, name="logits")
 
     return coremltools.convert(
         program,
-        minimum_deployment_target=coremltools.target.iOS18,
+        minimum_deployment_target=coremltools.target[system],
         compute_precision=getattr(coremltools.precision, precision),
         skip_model_load=True,
     )

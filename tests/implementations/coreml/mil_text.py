@@ -9,16 +9,9 @@ import numpy as np
 from implementations.coreml.package.tools import coremltools
 
 FORMATS = {
-    1: "bool",
-    2: "string",
-    10: "fp16",
-    11: "fp32",
-    21: "int8",
-    22: "int16",
-    23: "int32",
-    31: "uint8",
-    35: "uint4",
-}
+    1: "bool", 2: "string", 10: "fp16", 11: "fp32", 21: "int8", 22: "int16", 23: "int32", 25: "int4", 31: "uint8",
+    33: "uint32", 35: "uint4", 38: "uint6",
+}  # fmt: skip
 HEAD = 'program(1.3)\n[buildInfo = dict<string, string>({{"coremlc-component-MIL", "3520.4.1"}})]\n{\n'
 
 
@@ -74,7 +67,7 @@ def numbers(value):
     tensor = value.immediateValue.tensor
     which = tensor.WhichOneof("value")
     if which == "bytes":
-        dtype = {10: np.float16, 21: np.int8, 22: np.int16, 31: np.uint8}[value.type.tensorType.dataType]
+        dtype = {10: np.float16, 21: np.int8, 22: np.int16, 31: np.uint8, 33: np.uint32}[value.type.tensorType.dataType]
         found = np.frombuffer(tensor.bytes.values, dtype)
         return [float(each).hex() if dtype is np.float16 else str(each) for each in found]
     found = getattr(tensor, which).values

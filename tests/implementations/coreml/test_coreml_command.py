@@ -68,6 +68,10 @@ def test_palettes_are_told_by_bits_and_rows():
     assert formats(int8=True) == (Format("int8"), Format("int8"))
     assert formats(int4=True) == (Format("int4"), Format("int4"))
     assert formats(precision="fp32") == (Format(), Format())
+    assert Settings("fp16", decoder=formats("6")[0], head=formats(int8=True)[1]).system == "iOS17"
+    for form in (Format("lut4", 16), Format("int4")):
+        with pytest.raises(UsageError, match="are of iOS 18"):
+            Settings("fp16", head=form)
     for text in ("8", "4,x", "4,-1", ""):
         with pytest.raises(UsageError):
             formats(text)

@@ -106,7 +106,7 @@ def part(**changes):
 def health(*parts):
     (judgement,) = parity().judgements
     cost = Cost("coreml", "float16-ane", "tiny", 64, 640, 630, 1e-4, 0.01, 0.02, ())
-    settings = Settings("fp16", 256, decoder=Format("lut6"), head=Format("lut4", 16))
+    settings = Settings("fp16", 256, decoder=Format("lut6"), head=Format("lut4", 16), caches="states")
     return Health("<made>", settings, judgement, cost, parts)
 
 

@@ -291,10 +291,10 @@ def test_what_is_not_implemented_is_refused(kind, values):
 def test_every_operation_is_looked_at():
     """A new one needs a test here."""
     others = {
-        "avg_pool", "cast", "clip", "concat", "constexpr_blockwise_shift_scale", "constexpr_lut_to_dense", "conv",
-        "expand_dims", "gather", "gelu", "layer_norm", "linear", "matmul", "pad", "reduce_max", "reduce_mean",
-        "reduce_sum", "reshape", "rsqrt", "select", "slice_by_index", "slice_update", "softmax", "split", "squeeze",
-        "tile", "transpose", "upsample_nearest_neighbor",
+        "avg_pool", "cast", "clip", "concat", "constexpr_affine_dequantize", "constexpr_blockwise_shift_scale",
+        "constexpr_lut_to_dense", "conv", "expand_dims", "gather", "gelu", "layer_norm", "linear", "matmul", "pad",
+        "reduce_max", "reduce_mean", "reduce_sum", "reshape", "rsqrt", "select", "slice_by_index", "slice_update",
+        "softmax", "split", "squeeze", "tile", "transpose", "upsample_nearest_neighbor",
     }  # fmt: skip
     assert FUNCTIONS.keys() == others | ONE.keys() | TWO.keys()
 

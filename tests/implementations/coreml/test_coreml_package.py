@@ -25,6 +25,7 @@ from parity.errors import UsageError
 from parity.tap import SILENT, ScopedTap
 from reference.tiny import path
 from tests.implementations.coreml.conftest import MATRIX, converted
+from tests.implementations.coreml.mil_text import write_compiled
 
 STATES = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 64, 1, 4)).astype(np.float32))
 WEIGHT = torch.from_numpy(MATRIX)
@@ -60,17 +61,23 @@ def test_what_was_written_is_read(folder):
     assert package.steps == {HEAD: {"main": [("text.lm_head", "product")]}}
 
 
-@pytest.mark.parametrize("weights", ["lut4", "lut6", "int4", "int8"])
-def test_weights_in_fewer_bits_are_their_numbers(weights, tmp_path):
+@pytest.mark.parametrize(
+    ("weights", "system"),
+    [*((each, "iOS18") for each in ("lut4", "lut6", "int4", "int8")), ("lut6", "iOS17"), ("int8", "iOS17")],
+)
+def test_weights_in_fewer_bits_are_their_numbers(weights, system, tmp_path):
     """Those that are read are those that the program computes with, and near the ones that they are of."""
     from implementations.coreml.convert.writing import compressed
 
     file = tmp_path / "it.mlpackage"
-    compressed(converted(precision="FLOAT32"), Format(weights)).save(str(file))
+    compressed(converted(precision="FLOAT32", system=system), Format(weights)).save(str(file))
     (function,) = read_program(file).values()
+    write_compiled(file, tmp_path / "it.mlmodelc")
+    ((_, again, _),) = fewer_bits(tmp_path / "it.mlmodelc")
     ((_, values, rows),) = fewer_bits(file)
     found = Interpreter("it", function, {}, same).run({"states": STATES})["logits"]
     assert torch.allclose(found, expected(torch.from_numpy(values).float()[..., None, None]), atol=1e-5)
+    assert np.array_equal(again, values)
     assert rows == (1 if weights.startswith("int") else 32)
     error = np.linalg.norm(values - MATRIX[..., 0, 0]) / np.linalg.norm(MATRIX)
     assert error < {"lut4": 0.2, "lut6": 0.06, "int4": 0.2, "int8": 0.01}[weights]
