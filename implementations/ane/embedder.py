@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from implementations.ane.engine.layers import Projection, RMSNorm
 from implementations.gemma3n.config import Config, ModalityConfig
@@ -98,7 +97,7 @@ class Embedder(nn.Module):
         text, inner = self._config.text, tap.into("text")
         embedded = inner("embed_tokens", channels(rounded(self.embed_tokens(token_ids) * text.hidden_size**0.5)))
         in_table = torch.where(token_ids < text.vocab_size_per_layer_input, token_ids, 0)
-        rows = functional.embedding(in_table, self.embed_tokens_per_layer.weight)
+        rows = self.embed_tokens_per_layer(in_table)
         term = inner("per_layer_inputs.token", channels(rounded(rows * text.hidden_size_per_layer_input**0.5)))
         return embedded if self._config.text_only else self._merge(token_ids, embedded, rounded, tap), term
 

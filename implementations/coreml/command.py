@@ -50,6 +50,9 @@ def convert(
     lut: Annotated[
         str | None, typer.Option("--lut", metavar="BITS[,GROUP]", help="Palettes of 4 or 6 bits, for GROUP rows each.")
     ] = None,
+    lut1: Annotated[
+        str | None, typer.Option("--lut1", metavar="BITS[,GROUP]", help="The same for the tables that are looked up.")
+    ] = None,
     lut2: Annotated[
         str | None, typer.Option("--lut2", metavar="BITS[,GROUP]", help="The same for the decoder alone.")
     ] = None,
@@ -80,9 +83,14 @@ def convert(
         raise UsageError("--text-only has no tower for sounds; leave --frames out")
     sound = None if frames is None else (1, frames)
     formats = _formats(precision, lut, (lut2, lut3), int4=int4, int8=int8)
+    if lut1 is not None and precision != "fp16":
+        raise UsageError("tables in palettes are of --precision fp16")
     picture = None if text_only else picture_of(checkpoint.path)
     kept = _caches(precision, caches)
-    settings = Settings(precision, context, batch, chunk, alpha, *formats, picture=picture, sound=sound, caches=kept)
+    settings = Settings(
+        precision, context, batch, chunk, alpha, *formats, picture=picture, sound=sound, caches=kept,
+        embeddings=_palette("--lut1", lut1),
+    )  # fmt: skip
     with TerminalProgress() as progress, new_folder(folder) as package:
         write_package(checkpoint.path, package, settings, lambda what: progress.start("coreml", 0, what))
         copy_beside(checkpoint.path, package)

@@ -18,6 +18,7 @@ from implementations.coreml.interpreter.run import Interpreter
 from implementations.coreml.interpreter.untrusted import Outputs
 from implementations.coreml.package import folder
 from implementations.coreml.package.folder import AUDIO, HEAD, VISION, Package
+from implementations.coreml.package.palettes import LOOKED_UP, PLACES, PaletteTable
 from implementations.coreml.package.program import chosen, read_functions
 from implementations.coreml.package.settings import Size
 from implementations.coreml.predicting import Predicted
@@ -122,7 +123,7 @@ class Packaged:
         for name in (HEAD, *package.decoder):
             if name not in self._parts:
                 raise UsageError(f"package {package.folder}: {folder.MANIFEST} names no {name}; convert it again")
-        self.embedder = _embedder(config, package)
+        self.embedder = read_embedder(config, package)
         self.decoder = Decoder(config, [self._parts[name] for name in package.decoder])
 
     def renew(self) -> None:
@@ -180,14 +181,25 @@ class Packaged:
         return self._parts[key]
 
 
-def _embedder(config: Config, package: Package) -> Embedder:
-    file = package.folder / folder.TABLES
+def read_embedder(config: Config, package: Package) -> Embedder:
+    """What the host looks up, its text tables in palettes where the folder has them so.
+
+    Raises:
+        UsageError: for a file that cannot be read, or is of another model.
+    """
+    file, form = package.folder / folder.TABLES, package.settings.embeddings
     with torch.device("meta"):
         found = Embedder(config, package.settings.alpha)
+        for name in LOOKED_UP if form.weights else ():
+            rows, columns = getattr(found, name).weight.shape
+            setattr(found, name, PaletteTable(rows, columns, form))
     try:
-        tensors = {name: tensor.float() for name, tensor in load_file(file).items()}
+        tensors = {name: each.float() if each.is_floating_point() else each for name, each in load_file(file).items()}
+        for name, tensor in tensors.items():
+            if tensor.dtype != (torch.uint8 if name.endswith(PLACES) else torch.float32):
+                raise ValueError(f"{name} is of {tensor.dtype}")
         found.load_state_dict(tensors, assign=True)
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"package file {file} cannot be read ({reason}); convert it again") from error
     return found.requires_grad_(False).eval()

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from implementations.ane.options import Options as AneOptions
 from implementations.coreml.package.folder import Package
-from implementations.coreml.package.settings import CACHES, PLAIN, PRECISIONS, SYSTEMS, WEIGHTS, Format, Settings
+from implementations.coreml.package.settings import (
+    CACHES,
+    PALETTES,
+    PLAIN,
+    PRECISIONS,
+    SYSTEMS,
+    WEIGHTS,
+    Format,
+    Settings,
+)
 from implementations.gemma3n.option_texts import OptionTexts
 from parity.errors import UsageError
 
@@ -20,6 +29,7 @@ MEANINGS: dict[str, str] = {
     "alpha": "factor on the residual stream, which keeps float16 in range; 1 by default, powers of two cost no error",
     "weights": "matrices of decoder and head in fewer bits, of float16-ane alone: lut4, lut6 (palettes), int4 or int8",
     "head": "the same of the head alone, where it differs; none for float16",
+    "embeddings": "tables that the host looks up in fewer bits, of float16-ane alone: lut4 or lut6",
     "group": "rows of a matrix that have a palette in common; by default all",
     "runtime": "what runs the packages: interpreter, operation by operation, by default; or coreml, on macOS",
     "caches": "keys and values as states (iOS 18), which float16-ane alone has, or as inputs and outputs (iOS 17)",
@@ -41,6 +51,7 @@ class Options:
         chunks: of the decoder.
         decoder: what its matrices are stored as.
         head: the same of the head's.
+        embeddings: the same of the tables that the host looks up.
         runtime: of `RUNTIMES`.
         caches: of `CACHES`; empty for the usual ones.
         compiled: the rest, as the ANE form of the model has it.
@@ -50,6 +61,7 @@ class Options:
     chunks: int = 1
     decoder: Format = PLAIN
     head: Format = PLAIN
+    embeddings: Format = PLAIN
     runtime: str = RUNTIMES[0]
     caches: str = ""
     compiled: AneOptions = field(default_factory=AneOptions)
@@ -75,6 +87,7 @@ class Options:
             given.count("chunks", cls.chunks, 1000),
             Format(weights, group),
             Format(head, group),
+            Format(given.one_of("embeddings", "", ("", *PALETTES)), group),
             given.one_of("runtime", cls.runtime, dict.fromkeys(RUNTIMES)),
             given.one_of("caches", cls.caches, {cls.caches: "", **SYSTEMS}),
             AneOptions.parse(shaping),
@@ -89,7 +102,7 @@ class Options:
         """
         if self.package is not None:
             return Package.read(self.package).settings.fewer_bits
-        return bool(self.decoder.weights or self.head.weights)
+        return any(form.weights for form in (self.decoder, self.head, self.embeddings))
 
     @property
     def limit(self) -> float:
@@ -103,9 +116,11 @@ class Options:
             UsageError: for weights or caches that the arithmetic does not have.
         """
         precision = next(name for name, arithmetic in PRECISIONS.items() if arithmetic == dtype)
-        if (weights := self.decoder.weights or self.head.weights) and precision != "fp16":
+        weights = self.decoder.weights or self.head.weights or self.embeddings.weights
+        if weights and precision != "fp16":
             raise UsageError(f"backend coreml: weights={weights} compute in float16-ane; give --dtype float16-ane")
         if (caches := self.caches or CACHES[precision][0]) not in CACHES[precision]:
             raise UsageError(f"backend coreml: caches={caches} are of float16-ane; give --dtype float16-ane")
         one, formats = self.compiled, (self.decoder, self.head)
-        return Settings(precision, one.context, one.batch, self.chunks, one.alpha, *formats, caches=caches)
+        shapes = (one.context, one.batch, self.chunks)
+        return Settings(precision, *shapes, one.alpha, *formats, caches=caches, embeddings=self.embeddings)

@@ -8,6 +8,7 @@ there is; else the checkpoint's own numbers are true.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from itertools import accumulate
 from pathlib import Path
@@ -16,10 +17,12 @@ import numpy as np
 import torch
 
 from implementations.ane.decoder import piece_sizes
-from implementations.ane.model import TABLE, Gemma3n, checkpoint_name
+from implementations.ane.model import LANGUAGE, TABLE, Gemma3n, checkpoint_name
 from implementations.ane.scaling import DIVIDED
 from implementations.coreml.interpreter.fewer_bits import Array, believed, fewer_bits
+from implementations.coreml.model import read_embedder
 from implementations.coreml.package.folder import HEAD, Package
+from implementations.coreml.package.palettes import LOOKED_UP
 from implementations.gemma3n.config import Config
 from implementations.gemma3n.weight_names import PUBLISHED, has_head
 from parity.errors import UsageError
@@ -53,7 +56,21 @@ def true_weights(package: Package, checkpoint: Path, config: Config) -> dict[str
     if pieces:
         whole = [pieces.get(number, originals.read(originals.head, number)) for number in range(originals.pieces)]
         found[LM_HEAD] = np.concatenate(whole)
+    if package.settings.embeddings.weights:
+        found |= {bare(name): table for name, table in _tables(package, config, originals)}
+        found.setdefault(LM_HEAD, originals.read(originals.head))  # the embedding's table may stand for it, as it was
     return found
+
+
+def _tables(package: Package, config: Config, originals: _Originals) -> Iterator[tuple[str, Array]]:
+    """The tables in palettes that the host looks up, by the checkpoint's names."""
+    embedder, alpha = read_embedder(config, package), package.settings.alpha
+    for part in LOOKED_UP:
+        name, factor = f"{LANGUAGE}{part}.weight", alpha if part == LOOKED_UP[0] else 1.0
+        rows = len(getattr(embedder, part).places)
+        values = getattr(embedder, part)(torch.arange(rows)).numpy().astype(np.float64)
+        own = originals.read(name, shape=values.shape, package=package)
+        yield name, believed(values, own * factor, package.settings.embeddings.group or rows) / factor
 
 
 class _Originals:
@@ -82,7 +99,7 @@ class _Originals:
         return name, None, 1 / self._alpha if divided else 1.0
 
     def read(
-        self, name: str, piece: int | None, shape: tuple[int, ...] | None = None, package: Package | None = None
+        self, name: str, piece: int | None = None, shape: tuple[int, ...] | None = None, package: Package | None = None
     ) -> Array:
         """A tensor ``[out, in]``, or a piece of the head.
 

@@ -30,6 +30,7 @@ from implementations.coreml.package.folder import (
     VISION,
     Package,
 )
+from implementations.coreml.package.palettes import LOOKED_UP, in_palettes
 from implementations.coreml.package.settings import PLAIN, Format, Settings
 from implementations.coreml.package.tools import coremltools
 from implementations.gemma3n.config import Config
@@ -147,11 +148,16 @@ def _save(files: dict[str, Path], package: Package, name: str) -> None:
 
 
 def _write_tables(plan: Plan, folder: Path) -> None:
-    dtype = torch.float16 if plan.settings.precision == "fp16" else torch.float32
+    """The tables that the host looks up, one after the other; those of text in palettes where they are asked for."""
+    form, dtype = plan.settings.embeddings, torch.float16 if plan.settings.precision == "fp16" else torch.float32
     with scratch() as room:
         spool = Spool(room)
         for name, tensor in plan.tables():
-            spool.add(name, tensor.to(dtype).numpy())
+            parts, table = {"weight": tensor.to(dtype)}, name.removesuffix(".weight")
+            if form.weights and table in LOOKED_UP:
+                parts = in_palettes(parts["weight"], form)
+            for part, each in parts.items():
+                spool.add(f"{table}.{part}", each.numpy())
         spool.write(folder / TABLES)
 
 

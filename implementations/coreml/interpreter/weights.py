@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from implementations.coreml.interpreter.inputs import Given
+from implementations.coreml.package.palettes import unpacked
 
 
 def lut_to_dense(given: Given) -> Tensor:
@@ -20,7 +20,9 @@ def lut_to_dense(given: Given) -> Tensor:
             are blocks, then the palette, then 1. Or, before iOS 18, one palette `lut` of all, with packed `indices`.
     """
     if "shape" in given.values:
-        return given.tensor("lut")[unpacked(given).long()].reshape(given.numbers("shape"))
+        lut, shape = given.tensor("lut"), given.numbers("shape")
+        packed = given.tensor("indices").to(torch.uint8)
+        return lut[unpacked(packed, len(lut), math.prod(shape)).long()].reshape(shape)
     places, palettes = given.tensor("indices").long(), given.tensor("lut")
     if palettes.dim() != places.dim() + 2 or palettes.shape[-1] != 1:
         raise ValueError(f"palettes {[*palettes.shape]} of places {[*places.shape]}")
@@ -29,14 +31,6 @@ def lut_to_dense(given: Given) -> Tensor:
         along = torch.arange(size) // (size // blocks)
         index.append(along.reshape([-1 if one == axis else 1 for one in range(places.dim())]))
     return palettes[(*index, places, torch.zeros_like(places))]
-
-
-def unpacked(given: Given) -> Tensor:
-    """Places in a palette that lie bit behind bit, the lowest first, as many as the `shape` has."""
-    packed, count = given.tensor("indices").to(torch.uint8).numpy(), math.prod(given.numbers("shape"))
-    width = (len(given.tensor("lut")) - 1).bit_length()
-    bits = np.unpackbits(packed, count=count * width, bitorder="little").reshape(count, width)
-    return torch.from_numpy(np.packbits(bits, axis=1, bitorder="little")[:, 0])
 
 
 def dequantize(given: Given) -> Tensor:

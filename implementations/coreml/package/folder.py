@@ -131,7 +131,7 @@ def _settings(told: Mapping[str, Any]) -> Settings:
     if not isinstance(found, dict) or found.keys() != names:
         raise ValueError(f"{MANIFEST} says no settings, which are {', '.join(sorted(names))}")
     sizes = {name: _size(name, found[name]) for name in ("picture", "sound")}
-    formats = {name: _format(name, found[name]) for name in ("decoder", "head")}
+    formats = {name: _format(name, found[name]) for name in ("decoder", "head", "embeddings")}
     settings = Settings(**{**found, **sizes, **formats})
     for name in ("context", "batch", "chunks"):
         value: object = found[name]
@@ -139,6 +139,8 @@ def _settings(told: Mapping[str, Any]) -> Settings:
             raise ValueError(f"{MANIFEST}: {name} is {value!r}, no number of 1 or more")
     if settings.precision not in PRECISIONS:
         raise ValueError(f"{MANIFEST}: precision {settings.precision!r} is none of {', '.join(PRECISIONS)}")
+    if settings.embeddings.weights and settings.embeddings.palette_bits is None:
+        raise ValueError(f"{MANIFEST}: embeddings are in {settings.embeddings.weights}, which are no palettes")
     if settings.caches not in CACHES[settings.precision]:
         raise ValueError(f"{MANIFEST}: caches {settings.caches!r} are none that {settings.precision} has")
     alpha: object = found["alpha"]

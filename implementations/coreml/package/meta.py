@@ -34,7 +34,7 @@ def parameters(settings: Settings, decoder: Sequence[str]) -> dict[str, int | st
     return {
         "context_length": settings.context or 0,
         "batch_size": settings.batch,
-        "lut_embeddings": "none",
+        "lut_embeddings": _bits(settings.embeddings),
         "lut_ffn": _bits(settings.decoder),
         "lut_lmhead": _bits(settings.head),
         "num_chunks": len(decoder),

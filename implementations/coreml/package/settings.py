@@ -19,6 +19,7 @@ CACHES = {"fp32": (INPUTS,), "fp16": (STATES, INPUTS)}
 keeps and which Core ML has in float16 alone; or as inputs and outputs, which whoever runs it hands over."""
 SYSTEMS = {STATES: "iOS18", INPUTS: "iOS17"}
 """The oldest system that runs such a package: states, and packages of several functions, are of iOS 18."""
+PALETTES = tuple(name for name in WEIGHTS if name.startswith(PALETTE))
 Size = tuple[int, int]
 
 
@@ -60,6 +61,7 @@ class Settings:
         picture: height and width of the pictures that there is a tower for; None for none.
         sound: clips, and mel frames of each, that there is a tower for; None for none.
         caches: of `CACHES`.
+        embeddings: what the text tables are stored as that the host looks up; palettes, or as they are.
 
     Raises:
         UsageError: for formats that the oldest system does not have.
@@ -76,6 +78,7 @@ class Settings:
     picture: Size | None = None
     sound: Size | None = None
     caches: str = INPUTS
+    embeddings: Format = PLAIN
 
     def __post_init__(self) -> None:
         if not self.stateful and any(form.group or form.weights == "int4" for form in (self.decoder, self.head)):
@@ -86,7 +89,7 @@ class Settings:
     @property
     def fewer_bits(self) -> bool:
         """Whether any matrices are in fewer bits than `precision` has."""
-        return bool(self.decoder.weights or self.head.weights)
+        return any(form.weights for form in (self.decoder, self.head, self.embeddings))
 
     @property
     def dtype(self) -> str:

@@ -59,10 +59,10 @@ def held(harness, tmp_path_factory):
     """A harness whose reference has the numbers of a package's palettes or integers."""
 
     @functools.cache
-    def of(weights):
+    def of(weights, what="weights"):
         folder = tmp_path_factory.mktemp(weights)
         Backend.write_weights(
-            harness.checkpoint, folder / "overlay.safetensors", {"weights": weights, "context": "256", "chunks": "3"}
+            harness.checkpoint, folder / "overlay.safetensors", {what: weights, "context": "256", "chunks": "3"}
         )
         own = with_overlay(Checkpoint(harness.checkpoint, "tiny", WEIGHTS), folder / "overlay.safetensors")
         return Harness(folder, own.path)
@@ -75,6 +75,22 @@ def held(harness, tmp_path_factory):
 def test_parity_in_fewer_bits(weights, coreml, held):
     """Held to a reference with the package's own numbers, as the next one is, which shows it of all steps but one."""
     require_parity(held(weights).judge(coreml("float16-ane", weights=weights), "float16-ane", "one-shot", PROMPT))
+
+
+@pytest.mark.exhaustive
+def test_parity_with_tables_in_palettes(coreml, held):
+    """What the host looks up is the reference's too; the head that they stand for is the checkpoint's."""
+    found = held("lut6", "embeddings").judge(
+        coreml("float16-ane", embeddings="lut6"), "float16-ane", "one-shot", PROMPT
+    )
+    require_parity(found)
+
+
+@pytest.mark.exhaustive
+def test_parity_with_caches_as_inputs(coreml, harness):
+    """In float16, as on iOS 17; in float32 they are inputs in every test."""
+    for scenario in ("one-shot", "decode"):
+        require_parity(harness.judge(coreml("float16-ane", caches="inputs"), "float16-ane", scenario, PROMPT))
 
 
 def test_a_wrong_entry_of_a_palette_is_found(coreml, held, monkeypatch):
