@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from implementations.ane.engine.limits import LIMIT
 from implementations.ane.scaling import carries_alpha
 from implementations.coreml.health.engine import Reason, leaving
-from implementations.coreml.package.folder import Package, size_of
+from implementations.coreml.package.folder import TABLES, Package, size_of
 from implementations.coreml.package.program import read_functions
 from implementations.coreml.package.settings import Settings
 from parity.compare import Request, compare
@@ -22,7 +22,7 @@ from parity.traces.runs import Runs
 from parity.traces.trace import Record, Trace
 
 HOST = "host"
-"""What is computed around the packages: embeddings, angles, masks."""
+"""What is computed around the packages: embeddings, angles, masks. Its tables are a file of the folder."""
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,11 @@ class Worst:
 
 @dataclass(frozen=True)
 class PartHealth:
-    """One package.
+    """One package; or the host, which has no functions.
 
     Attributes:
         name: its name.
-        size: bytes.
+        size: bytes; of the host its tables.
         functions: names, and how many operations each has.
         kinds: of operations, in all functions together.
         leaving: kinds that are known to leave the engine, how many, and why.
@@ -76,7 +76,7 @@ class Health:
         settings: how it was converted.
         judgement: on the prompt.
         cost: over many prompts.
-        parts: in the order in which they run.
+        parts: in the order in which they run, and the host.
     """
 
     name: str
@@ -148,3 +148,4 @@ def _parts(package: Package) -> Iterator[PartHealth]:
             kinds,
             tuple(leaving([*functions.values()])),
         )
+    yield PartHealth(HOST, size_of(package.folder / TABLES), {}, Counter(), ())

@@ -30,8 +30,6 @@ main > h2 { margin: 2.2rem 0 0.6rem; }
 .numbers th.text, .numbers td.text { text-align: left; white-space: normal; }
 """
 """What the page needs besides the style of reports."""
-KINDS = 8
-"""Kinds of operations that a row of the page names: the rest are few of each."""
 NOTHING = "-"
 
 
@@ -46,9 +44,7 @@ class Row:
     @property
     def kinds(self) -> str:
         """Operations by kind, the most first."""
-        told = [f"{kind} {count:,}" for kind, count in self.part.kinds.most_common(KINDS)]
-        rest = len(self.part.kinds) - KINDS
-        return ", ".join([*told, f"{rest} more kinds"] if rest > 0 else told)
+        return ", ".join(f"{kind} {count:,}" for kind, count in self.part.kinds.most_common())
 
 
 def rows(health: Health) -> Iterator[Row]:

@@ -20,7 +20,7 @@ from implementations.coreml.command import app
 from implementations.coreml.health.engine import FLOAT32, leaving, reason
 from implementations.coreml.health.looking import HOST, Health, PartHealth, Worst, _parts, _Seen
 from implementations.coreml.health.page import print_health, rows, write_page
-from implementations.coreml.package.folder import Package
+from implementations.coreml.package.folder import TABLES, Package
 from implementations.coreml.package.program import Function, Operation, Typed
 from implementations.coreml.package.settings import Format, Settings
 from parity.cost.result import Cost
@@ -136,7 +136,7 @@ def test_the_page_stands_alone(tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "<made>" not in text
     assert "Health of &lt;made&gt;" in text
-    assert "decoder lut6, head lut4" in text
+    assert "decoder lut6, head lut4, keys and values as states (iOS18)" in text
     assert f'href="{FLOAT32.source}"' in text
     assert "conv 4, tanh 1" in text
     assert "prefill 3, infer 2" in text
@@ -144,7 +144,9 @@ def test_the_page_stands_alone(tmp_path):
 
 
 def test_packages_are_read(folder):
-    (found,) = _parts(Package.read(folder))
+    (folder / TABLES).write_bytes(b"123")
+    found, host = _parts(Package.read(folder))
+    assert (host.name, host.size, host.functions, host.leaving) == (HOST, 3, {}, ())
     assert (found.name, found.functions, found.kinds) == ("head", {"main": 2}, {"conv": 1, "relu": 1})
     assert [(kind, why) for kind, _, why in found.leaving] == [("conv", FLOAT32), ("relu", FLOAT32)]
     assert found.size == sum(
