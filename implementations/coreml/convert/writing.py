@@ -153,9 +153,10 @@ def _write_tables(plan: Plan, folder: Path) -> None:
     with scratch() as room:
         spool = Spool(room)
         for name, tensor in plan.tables():
-            parts, table = {"weight": tensor.to(dtype)}, name.removesuffix(".weight")
+            table, _, kind = name.rpartition(".")
+            parts = {kind: tensor.to(dtype)}
             if form.weights and table in LOOKED_UP:
-                parts = in_palettes(parts["weight"], form)
+                parts = in_palettes(parts[kind], form)
             for part, each in parts.items():
                 spool.add(f"{table}.{part}", each.numpy())
         spool.write(folder / TABLES)
