@@ -38,6 +38,10 @@ def test_what_cannot_be_is_refused(tmp_path):
     assert "of --precision fp16" in refused(new, "--lut3", "4", "--precision", "fp32")
     assert "one of them" in refused(new, "--int4", "--int8")
     assert "one of them" in refused(new, "--int4", "--lut2", "4")
+    assert "are of --precision fp16" in refused(new, "--lut1", "4", "--precision", "fp32")
+    assert refused(new, "--lut1", "8").startswith("--lut1 8 is no number of bits")
+    assert refused(new, "--caches", "x") == "--caches has no 'x' of --precision fp16; states or inputs"
+    assert "are of iOS 18" in refused(new, "--caches", "inputs", "--lut", "4,16")
     assert refused(new, "--lut", "4", "--lut3", "5").startswith("--lut3 5 is no number of bits")
     assert [*tmp_path.iterdir()] == []
 
