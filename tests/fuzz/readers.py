@@ -87,6 +87,13 @@ def gguf() -> None:
     differences(Path("file"), Path("file"))
 
 
+def package() -> None:
+    """What a folder of Core ML packages says of itself."""
+    from implementations.coreml.package.folder import Package
+
+    assert Package.read(MODEL).steps
+
+
 def llama() -> None:
     """A file's header, as llama.cpp reads it in a process of its own, for it may end that."""
     told, tell = os.pipe()

@@ -17,7 +17,19 @@ from reference.tiny import path
 from tests.bad_input import inputs
 from tests.bad_input.table import nothing
 from tests.bad_input.test_spoilt_media import picture, sound
-from tests.fuzz.readers import clip, configuration, gguf, golden, image, llama, scores, settings, weights, words
+from tests.fuzz.readers import (
+    clip,
+    configuration,
+    gguf,
+    golden,
+    image,
+    llama,
+    package,
+    scores,
+    settings,
+    weights,
+    words,
+)
 from tests.fuzz.spoiling import Way, blindly, of_gguf, of_header, of_json, of_lines, of_png, of_table
 
 
@@ -89,6 +101,18 @@ def header(folder: Path) -> None:
     Conversion.of(path(), "tiny", tower=False).write_vocabulary(folder / "file")
 
 
+def packages(folder: Path) -> None:
+    """What a folder of Core ML packages says of itself; there is no package in it."""
+    from implementations.coreml.package.folder import HEAD, Package
+    from implementations.coreml.package.settings import STATES, Format, Settings
+
+    steps = {HEAD: {"main": [("text.lm_head", "product")]}}
+    settings = Settings("fp16", 64, picture=(8, 8), head=Format("lut4", 16), caches=STATES)
+    made = Package(folder / "model", settings, (), (HEAD,), steps)
+    made.file(HEAD).mkdir(parents=True)
+    made.write()
+
+
 JSON, LINES, HEADER = (blindly, of_json, of_json), (blindly, of_lines, of_lines), (blindly, of_header, of_header)
 """What is in a file is changed twice as often as its bytes, of which most changes are refused at once."""
 GGUF, LLAMA = (blindly, of_gguf, of_gguf), all(map(find_spec, ("gguf", "xllamacpp")))
@@ -133,6 +157,9 @@ TARGETS = {
     "special-tokens": Target("model/special_tokens_map.json", inputs.checkpoint, words, JSON),
     "template": Target("model/chat_template.jinja", inputs.checkpoint, words, (blindly,)),
     "scores": Target("scores.json", scored, scores, JSON),
+    "coreml-manifest": Target("model/manifest.json", packages, package, JSON),
+    "coreml-steps": Target("model/steps.json", packages, package, JSON),
+    "coreml-meta": Target("model/meta.yaml", packages, package, (blindly,)),
     **({"gguf": Target("file", header, gguf, GGUF), "llama": Target("file", header, llama, GGUF)} if LLAMA else {}),
     **{f"image-{form.lower()}": media(picture(form), image) for form in PICTURES},
     **{f"audio-{form.lower()}": media(sound(2000, form=form), clip) for form in SOUNDS},

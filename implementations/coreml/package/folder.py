@@ -130,6 +130,9 @@ def _settings(told: Mapping[str, Any]) -> Settings:
     names = {field.name for field in fields(Settings)}
     if not isinstance(found, dict) or found.keys() != names:
         raise ValueError(f"{MANIFEST} says no settings, which are {', '.join(sorted(names))}")
+    for name in ("precision", "caches"):
+        if not isinstance(word := found[name], str):
+            raise ValueError(f"{MANIFEST}: {name} is {word!r}, no word")
     sizes = {name: _size(name, found[name]) for name in ("picture", "sound")}
     formats = {name: _format(name, found[name]) for name in ("decoder", "head", "embeddings")}
     settings = Settings(**{**found, **sizes, **formats})
@@ -155,7 +158,7 @@ def _format(name: str, value: Any) -> Format:
     if not isinstance(value, dict) or value.keys() != {field.name for field in fields(Format)}:
         raise ValueError(f"{MANIFEST}: {name} is {value!r}, no weights in groups")
     form = Format(**value)
-    if form.weights not in WEIGHTS or type(form.group) is not int or form.group < 0:
+    if form.weights not in [*WEIGHTS] or type(form.group) is not int or form.group < 0:
         raise ValueError(f"{MANIFEST}: {name} has weights {form.weights!r} in groups of {form.group!r}")
     return form
 
@@ -182,9 +185,15 @@ def _steps(told: Mapping[str, Any]) -> Steps:
     if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
         raise ValueError(f"{SIDECAR}: steps is no object of packages and their functions")
     return {
-        name: {function: [*map(_pair, entries)] for function, entries in functions.items()}
+        name: {function: [*map(_pair, _list(entries))] for function, entries in functions.items()}
         for name, functions in found.items()
     }
+
+
+def _list(entries: Any) -> list[Any]:
+    if not isinstance(entries, list):
+        raise ValueError(f"{SIDECAR}: {entries!r} is no list of steps")
+    return entries
 
 
 def _pair(entry: Any) -> tuple[str, str]:
