@@ -65,13 +65,21 @@ def test_functions_in_packages_of_their_own(tmp_path, product):
     refused(lambda: Package.read(tmp_path), r"no head_infer.mlpackage, which manifest.json names; convert it again")
 
 
-def test_functions_of_ios_17_stay_apart(tmp_path, product):
-    """It has no package of several."""
+@pytest.mark.parametrize("caches", [STATES, INPUTS])
+def test_functions_are_together_from_ios_18_on(caches, tmp_path, product):
+    """Before, there is no package of several."""
     files = {}
     for function in ("prefill", "infer"):
-        files[function] = shutil.copytree(product, tmp_path / function)
-    _save(files, Package(tmp_path, Settings("fp16"), (), (HEAD,), {}), HEAD)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["head_infer.mlpackage", "head_prefill.mlpackage"]
+        files[function] = shutil.copytree(product, tmp_path / "apart" / f"{function}.mlpackage")
+    steps = {HEAD: {function: [("text.lm_head", "product")] for function in files}}
+    package = Package(tmp_path, Settings("fp16", 64, caches=caches), (), (HEAD,), steps)
+    _save(files, package, HEAD)
+    package.write()
+    names = ["head.mlpackage"] if caches == STATES else ["head_infer.mlpackage", "head_prefill.mlpackage"]
+    assert sorted(file.name for file in tmp_path.glob("*.mlpackage")) == names
+    part = Interpreted(Package.read(tmp_path), HEAD, same)
+    assert {one.name for one in part.functions} == {"head.mlpackage, prefill", "head.mlpackage, infer"}
+    assert torch.allclose(part.run({"states": GIVEN}, tap=SILENT)["logits"], expected(), atol=1e-5)
 
 
 LAYERS, TOKENS = range(3, 5), {"prefill": 8, "infer": 1}
