@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from parity.learning.alignment import Alignment
 from parity.learning.learn import rows_of
+from parity.learning.table import LearnedTable, Origin
 from parity.learning.values import steady
 from parity.site import Edit
 from tests.learning import pair, recorded
 
 PORT = "tests.learning.ported_source"
+ORIGIN = Origin(backend="toy", versions={}, sources={})
 
 
 def aligned(folder, edits=()):
@@ -67,6 +71,20 @@ def test_rows_hold_both_layers(clean):
     assert by_place["layers.{layer}/Layer.forward: x#0"].layers == (0, 1)
     assert by_place["layers.{layer}/Layer.forward: x#0"].candidate == ("blocks.{layer}/Block.__call__: h#0",)
     assert by_place["layers.{layer}/Layer.forward/normed: return"].name == "layers.{layer}.normed"
+
+
+def test_rows_of_a_layer_keep_its_order_where_it_differs_from_the_others(clean):
+    """A norm that is known otherwise in the second layer stands in front of what follows it, and the end is last."""
+    places = [f"layers.{layer}/Layer.forward: {name}#0" for layer in range(3) for name in ("norm", "act", "sum")]
+    pairs = [replace(clean[0], reference=place, candidate=(place,)) for place in (*places, "/Model.forward: out#0")]
+    pairs[3] = replace(pairs[3], confidence="bridged (9)")
+    pairs[8] = replace(pairs[8], confidence="bridged (9)")
+    rows = rows_of(pairs)
+    assert [(row.reference.partition(": ")[2], row.layers) for row in rows] == [
+        ("norm#0", (0, 2)), ("norm#0", (1,)), ("act#0", (0, 1, 2)), ("sum#0", (0, 1)), ("sum#0", (2,)), ("out#0", ()),
+    ]  # fmt: skip
+    table = LearnedTable("toy", ORIGIN, ORIGIN, rows)
+    assert [row.reference for row in table.members()] == [one.reference for one in pairs]
 
 
 FAULTS = {
