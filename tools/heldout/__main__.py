@@ -21,18 +21,18 @@ from tools.heldout.running import REFERENCE, SCENARIO, examine
 
 MODELS: Mapping[str, str] = {
     "qwen3": "dense, norms of heads",
-    "deepseek_v3": "latent attention (MLA), mixture with groups",
     "qwen3_moe": "mixture",
     "lfm2": "hybrid: attention and convolutions",
     "olmo3": "sliding windows, norms behind blocks",
+    "deepseek_v3": "latent attention (MLA), mixture with groups",
     "cohere": "dense, parallel blocks, LayerNorm",
-    "falcon_h1": "hybrid: attention beside a state space",
     "granite": "dense, multipliers",
+    "falcon_h1": "hybrid: attention beside a state space",
     "olmoe": "mixture, norms of all heads",
-    "qwen3_next": "hybrid: gated delta rule, mixture with a shared expert",
     "phi": "dense, biases, partial rotation",
     "cohere2": "sliding windows, layers without rotation",
     "dots1": "mixture with shared experts",
+    "qwen3_next": "hybrid: gated delta rule, mixture with a shared expert",
 }
 """Architectures that docs/survey.md has at parity, and what each has that others have not."""
 FAULTS = 5
