@@ -41,7 +41,7 @@ SCENARIO = "long"
 CLEAN = (SCENARIO, "one-shot", "decode", "chunked", "batch")
 """Scenarios of the port as it is."""
 AT_ONCE = 4
-"""Faulty ports that are judged beside the clean one: each has a process."""
+"""Faulty ports that are judged beside the clean one, each in a process; one more than are wanted, for some are none."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,15 @@ class Found:
     judgement: Judgement
 
 
-def examine(model: str, kind: str, faults: int) -> HeldoutModel:
-    """Draw, learn, plant, judge; what fails is said."""
+def examine(model: str, kind: str, faults: int, clean: Sequence[str] = CLEAN) -> HeldoutModel:
+    """Draw, learn, plant, judge; what fails is said.
+
+    Args:
+        model: its type.
+        kind: what it has besides.
+        faults: how many are judged.
+        clean: scenarios of the port as it is.
+    """
     began, found = time.monotonic(), HeldoutModel(model=model, kind=kind)
     try:
         with (
@@ -66,9 +73,10 @@ def examine(model: str, kind: str, faults: int) -> HeldoutModel:
             known_truth(checkpoint, reference=REFERENCE, progress=Silent()) as known,
             scratch() as folder,
         ):
-            found = found.model_copy(update=_Bench(checkpoint, known, folder).results(faults))
-    except ParityError as error:
-        found = found.model_copy(update={"failure": " ".join(str(error).split())})
+            found = found.model_copy(update=_Bench(checkpoint, known, folder).results(faults, clean))
+    except Exception as error:  # the next architecture is judged, whatever this one throws
+        said = str(error) if isinstance(error, ParityError) else f"{type(error).__name__}: {error}"
+        found = found.model_copy(update={"failure": " ".join(said.split())})
     return found.model_copy(update={"seconds": round(time.monotonic() - began, 1)})
 
 
@@ -82,20 +90,21 @@ class _Bench:
         learned, self._table = self._learned(PORT, "clean")
         self._rows = {row.reference: row for row in learned.table.members()}
 
-    def results(self, faults: int) -> Mapping[str, object]:
+    def results(self, faults: int, clean: Sequence[str]) -> Mapping[str, object]:
         """Of the port as it is, and with each fault."""
         found = plants(self._module, self._ran())
-        clean = self._clean()
-        kept, others = [], []
-        for plant, one in self._judged(drawn(found, self._checkpoint.model_type)):
-            if one.judgement.crash or one.truth is None or not one.truth.matters:
-                others.append(_redrawn(plant, one))
-            else:
-                kept.append(self._fault(plant, one.truth, one.judgement))
-            if len(kept) == faults:
-                break
-        rows = len({row.name for row in LearnedTable.read(self._table).rows})
-        return {"rows": rows, "places": len(found), "clean": clean, "faults": tuple(kept), "redrawn": tuple(others)}
+        order = drawn(found, self._checkpoint.model_type)
+        runs = self._clean(clean)
+        kept: list[HeldoutFault] = []
+        others: list[Redrawn] = []
+        while len(kept) < faults and (some := [*islice(order, min(AT_ONCE, faults - len(kept) + 1))]):
+            for plant, one in self._judged(some):
+                if one.judgement.crash or one.truth is None or not one.truth.matters:
+                    others.append(_redrawn(plant, one))
+                elif len(kept) < faults:
+                    kept.append(self._fault(plant, one.truth, one.judgement))
+        rows = len(LearnedTable.read(self._table).rows)
+        return {"rows": rows, "places": len(found), "clean": runs, "faults": tuple(kept), "redrawn": tuple(others)}
 
     def _ran(self) -> set[str]:
         """Functions of the model's own module that a run calls."""
@@ -107,19 +116,16 @@ class _Bench:
         own = {name.partition(":")[2] for name in self._functions}
         return {frame.partition("@")[0] for frame in frames} & own
 
-    def _clean(self) -> tuple[SurveyedRun, ...]:
-        return tuple(surveyed(one) for one in compare(self._request([PORT], CLEAN), progress=Silent()).judgements)
+    def _clean(self, scenarios: Sequence[str]) -> tuple[SurveyedRun, ...]:
+        return tuple(surveyed(one) for one in compare(self._request([PORT], scenarios), progress=Silent()).judgements)
 
-    def _judged(self, order: Iterator[Plant]) -> Iterator[tuple[Plant, Found]]:
+    def _judged(self, some: Sequence[Plant]) -> Iterator[tuple[Plant, Found]]:
         """Some at once, beside the port as it is, which says what each changes."""
-        while some := [*islice(order, AT_ONCE)]:
-            specs = [self._spec(plant) for plant in some]
-            look = _Look()
-            request = self._request([PORT, *specs], [SCENARIO])
-            judgements = compare(request, progress=Silent(), look=look).judgements
-            by_name = {judgement.candidate: judgement for judgement in judgements}
-            for plant, spec in zip(some, specs, strict=True):
-                yield plant, Found(look.truths.get(spec), by_name[spec])
+        specs, look = [self._spec(plant) for plant in some], _Look()
+        judgements = compare(self._request([PORT, *specs], [SCENARIO]), progress=Silent(), look=look).judgements
+        by_name = {judgement.candidate: judgement for judgement in judgements}
+        for plant, spec in zip(some, specs, strict=True):
+            yield plant, Found(look.truths.get(spec), by_name[spec])
 
     def _fault(self, plant: Plant, truth: Truth, judgement: Judgement) -> HeldoutFault:
         place = " or ".join(self._rows[truth.reference].candidate)
