@@ -91,6 +91,12 @@ FAULTS = {
     "epsilon": (f"{PORT}:Block.norm", "1e-6", "1e-2", "layers.0/Layer.forward/normed: "),
     "residual": (f"{PORT}:Block.__call__", "h = h + self", "h = 0.9 * h + self", "layers.0/Layer.forward: x#0"),
     "gate": (f"{PORT}:Block.__call__", "np.tanh(h @", "np.sin(h @", "layers.0/Layer.forward: `np.tanh("),
+    "rounded": (
+        f"{PORT}:Block.__call__",
+        "h = h + self.attend(self.norm(h))",
+        "h = (h + self.attend(self.norm(h))).astype(np.float16).astype(np.float32)",
+        "layers.0/Layer.forward: x#0",
+    ),
     "heads": (
         f"{PORT}:Block.attend",
         '"bqhd,bkhd->bqhk", q, k)',

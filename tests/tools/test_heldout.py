@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -184,6 +185,26 @@ def test_where_a_verdict_says_that_a_fault_is(statuses, shown, where, before):
     table = LearnedTable("toy", ORIGIN, ORIGIN, tuple(ROWS[at] for at in shown))
     said = placed(truth, judgement, table, RUN)
     assert (said.where, said.before) == (where, before)
+
+
+@pytest.mark.parametrize(
+    ("ports", "where"),
+    [
+        (("embed", "right", "`new h + r`", "sum", "wrong"), words.INTERVAL),
+        (("embed", "right", "`new h + r`", "wrong", "sum"), words.INTERVAL),
+        (("embed", "sum", "right", "wrong"), words.LATE),
+    ],
+)
+def test_the_port_s_own_order_counts_too(ports, where):
+    """The port shows the right sum, and makes it wrong behind that: its step is called right, and the next wrong."""
+    truth = Truth(Key("prefill", "layers.0.sum"), "ref layers.0.sum", 0.5, 0.1, ("f: sum",))
+    rows = [
+        replace(row, candidate=(f"f: {place}",))
+        for row, place in zip(ROWS, ("embed", "x", "right", "wrong"), strict=True)
+    ]
+    table = LearnedTable("toy", ORIGIN, ORIGIN, tuple(rows))
+    run = [f"f: {place}" for place in ports]
+    assert placed(truth, verdict(OK, OK, OK, BAD), table, RUN, [run]).where == where
 
 
 def test_another_phase_is_late_and_a_crash_no_verdict():

@@ -31,8 +31,8 @@ other. None is left out because it was missed.
 - **By a clean table**: the table was learned of the port as it is.
 - **By its own**: the table was learned of the faulty port, as if there were no right code anywhere.
 - *at its step*: the first divergence is the fault's step. *In the interval*: it is behind the last step that is right,
-  and not behind the first that is wrong. *Missing*: the verdict says that the port does not show the fault's step any
-  more. *Late*, *early*, *nothing*: a miss.
+  and not behind the first that is wrong, in the run of the reference or of the port. *Missing*: the verdict says that
+  the port does not show the fault's step any more. *Late*, *early*, *nothing*: a miss.
 
 All are judged in float32 with a prompt longer than the window, and two decode steps behind it (`{scenario}`).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -108,13 +108,17 @@ class _Bench:
 
     def _ran(self) -> set[str]:
         """Functions of the model's own module that a run calls."""
-        with open_lessons(
-            self._checkpoint, reference=REFERENCE, candidate=PORT, progress=Silent(), truth=self._known
-        ) as lessons:
-            phases = lessons.candidate(next(iter(self._known.phases)))
+        phases = self._places(PORT)
         frames = {frame for phase in phases for place in phase for frame in place.partition(": ")[0].split("/")[1:]}
         own = {name.partition(":")[2] for name in self._functions}
         return {frame.partition("@")[0] for frame in frames} & own
+
+    def _places(self, spec: str) -> list[list[str]]:
+        """Every place of a port in the order of its run, phase after phase."""
+        known = self._known
+        opened = open_lessons(known.checkpoint, reference=REFERENCE, candidate=spec, progress=Silent(), truth=known)
+        with opened as lessons:
+            return [[*phase] for phase in lessons.candidate(next(iter(known.phases)))]
 
     def _clean(self, scenarios: Sequence[str]) -> tuple[SurveyedRun, ...]:
         return tuple(surveyed(one) for one in compare(self._request([PORT], scenarios), progress=Silent()).judgements)
@@ -127,10 +131,10 @@ class _Bench:
         for plant, spec in zip(some, specs, strict=True):
             yield plant, Found(look.truths.get(spec), by_name[spec])
 
-    def _fault(self, plant: Plant, truth: Truth, judgement: Judgement) -> HeldoutFault:
-        place = " or ".join(self._rows[truth.reference].candidate)
+    def _fault(self, plant: Plant, change: Truth, judgement: Judgement) -> HeldoutFault:
+        truth = replace(change, places=self._rows[change.reference].candidate)
         function = self._functions.get(plant.edit.function)
-        behind = stands_behind(plant, function, self._rows[truth.reference].candidate[0]) if function else None
+        behind = stands_behind(plant, function, truth.places[0]) if function else None
         return HeldoutFault(
             rule=plant.rule,
             function=plant.edit.function.removeprefix(PACKAGE),
@@ -139,7 +143,7 @@ class _Bench:
             new=plant.new,
             step=truth.key.step,
             phase=truth.key.phase,
-            place=place,
+            place=" or ".join(truth.places),
             behind=behind,
             change=truth.change,
             logits=truth.logits,
@@ -155,11 +159,13 @@ class _Bench:
         except ParityError as error:
             return Placed(where=words.CRASH, why=f"no table: {error}")
         (judgement,) = compare(self._request([spec], [SCENARIO], table), progress=Silent()).judgements
-        return self._placed(truth, judgement, learned.table)
+        return self._placed(truth, judgement, learned.table, self._places(spec))
 
-    def _placed(self, truth: Truth, judgement: Judgement, table: LearnedTable) -> Placed:
+    def _placed(
+        self, truth: Truth, judgement: Judgement, table: LearnedTable, ports: Sequence[Sequence[str]] = ()
+    ) -> Placed:
         runs = [phase.oracle for phases in self._known.phases.values() for phase in phases]
-        return placed(truth, judgement, table, runs)
+        return placed(truth, judgement, table, runs, ports)
 
     def _learned(self, spec: str, name: str) -> tuple[Learned, Path]:
         learned = learn(self._checkpoint, reference=REFERENCE, candidate=spec, progress=Silent(), known=self._known)

@@ -33,13 +33,15 @@ class Truth:
         key: the first step that is another.
         reference: where the reference computes it.
         change: by how much it is another, relative L2.
-        logits: by how much the logits are, in the phase where they are most; 0 for a fault that changes no step.
+        logits: by how much the logits are, in the phase where they are most.
+        places: of the port, one of which computes it.
     """
 
     key: Key
     reference: str
     change: float
     logits: float
+    places: tuple[str, ...] = ()
 
     @property
     def matters(self) -> bool:
