@@ -87,6 +87,18 @@ def test_rows_of_a_layer_keep_its_order_where_it_differs_from_the_others(clean):
     assert [row.reference for row in table.members()] == [one.reference for one in pairs]
 
 
+def test_what_is_inside_of_a_function_whose_result_is_right_is_no_guess(clean, tmp_path):
+    """In no layer, for all run the same code; a result itself may be wrong in another one."""
+    alignment = Alignment(recorded.truth(tmp_path), lambda pairs: None, pair.SIZES, (set(), set()))
+    (norm,) = (one for one in clean if one.reference == "layers.0/Layer.forward/normed: return")
+    alignment._pairs = {norm.reference: norm}
+    inside = alignment._inside()
+    assert {place.partition(": ")[0] for place in inside} == {f"layers.{at}/Layer.forward/normed" for at in range(2)}
+    assert not {place for place in inside if place.endswith("return")}
+    alignment._pairs = {norm.reference: replace(norm, confidence="by likeness")}
+    assert alignment._inside() == set()
+
+
 FAULTS = {
     "epsilon": (f"{PORT}:Block.norm", "1e-6", "1e-2", "layers.0/Layer.forward/normed: "),
     "residual": (f"{PORT}:Block.__call__", "h = h + self", "h = 0.9 * h + self", "layers.0/Layer.forward: x#0"),
