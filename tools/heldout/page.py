@@ -21,12 +21,18 @@ Written by `{command}`; do not edit.
 Of {versions}.
 
 Do [learned tables](any-model.md) find faults that nobody had in mind? {kinds} rules (`tools/heldout/rules.py`) make one
-expression of mlx-lm's source wrong, as people do. They were fixed before any fault was judged, and no threshold was
-changed since. Each rule says all places where it applies; a seed draws {faults} of each architecture, a rule after the
-other. None is left out because it was missed.
+expression of mlx-lm's source wrong, as people do. They were fixed before any fault was judged. Each rule says all
+places where it applies; a seed draws {faults} of each architecture, a rule after the other. None is left out because it
+was missed.
+
+No threshold was changed since. But misses were looked into, in {looked}, and mended what learns a table of a
+faulty port: rows of one layer keep that layer's order; what is inside of a function whose result is right is no guess;
+a value that the port shows right and then changes is taken for what it is where it is wrong. So the figures of these
+architectures are of faults that were known, those of the others are not.
 
 - **Where a fault is** is known of the port alone: with the line and without it, values flow on, and the first step
-  whose value is another (by more than 2^-20) is the fault's. {behind}
+  whose value is another (by more than 2^-20) is the fault's.
+  {behind}
 - **No fault**: a change that crashes the port, or leaves the logits as they are to within 1e-5. The next one is drawn.
 - **By a clean table**: the table was learned of the port as it is.
 - **By its own**: the table was learned of the faulty port, as if there were no right code anywhere.
@@ -41,6 +47,8 @@ All are judged in float32 with a prompt longer than the window, and two decode s
 | architecture | has | rows | places | faults | {heads} | no fault | clean runs | s |
 | --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |
 """
+LOOKED_INTO = ("qwen3", "qwen3_moe", "lfm2")
+"""Architectures whose misses led to changes of the engine."""
 WHERE = {words.INTERVAL: "in the interval", words.MISSING: "its step is named missing"}
 HEADS = ("clean table: at its step", "own: at its step", "own: at it or named")
 """Of the columns with the figures of an architecture; *places* are those where rules apply."""
@@ -63,6 +71,7 @@ def markdown(results: HeldoutResults, models: Sequence[str], command: str) -> st
         behind=_behind(faults_of(found)),
         scenario=results.head.scenario,
         heads=" | ".join(HEADS),
+        looked=" and ".join(map(code, LOOKED_INTO)),
         totals="\n".join(f"- {line}" for line in totals(results)),
     )
     left = [model for model in models if model not in results.by_model]
@@ -101,8 +110,8 @@ def _behind(faults: Sequence[HeldoutFault]) -> str:
     same = [fault for fault in faults if fault.behind is not None]
     good = sum(bool(fault.behind) for fault in same)
     return (
-        f"Of {count(len(same), 'fault')} that show in the function which was edited, {good} have their step's place at "
-        "the edited line or behind it; the others show first in another function."
+        f"Of {count(len(same), 'fault')} that show in the function which was edited, {good} have their step's place at\n"
+        "  the edited line or behind it; the others show first in another function."
     )
 
 
