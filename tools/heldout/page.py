@@ -25,10 +25,10 @@ expression of mlx-lm's source wrong, as people do. They were fixed before any fa
 places where it applies; a seed draws {faults} of each architecture, a rule after the other. None is left out because it
 was missed.
 
-No threshold was changed since. But misses were looked into, in {looked}, and mended what learns a table of a
-faulty port: rows of one layer keep that layer's order; what is inside of a function whose result is right is no guess;
-a value that the port shows right and then changes is taken for what it is where it is wrong. So the figures of these
-architectures are of faults that were known, those of the others are not.
+No threshold was changed since. But misses were looked into, in {looked},
+and mended what learns a table of a faulty port: rows of one layer keep that layer's order; what is inside of a function
+whose result is right is no guess; a value that the port shows right and then changes is taken for what it is where it
+is wrong. So the figures of these architectures are of faults that were known, those of the others are not.
 
 - **Where a fault is** is known of the port alone: with the line and without it, values flow on, and the first step
   whose value is another (by more than 2^-20) is the fault's.
@@ -110,8 +110,8 @@ def _behind(faults: Sequence[HeldoutFault]) -> str:
     same = [fault for fault in faults if fault.behind is not None]
     good = sum(bool(fault.behind) for fault in same)
     return (
-        f"Of {count(len(same), 'fault')} that show in the function which was edited, {good} have their step's place at\n"
-        "  the edited line or behind it; the others show first in another function."
+        f"Of {count(len(same), 'fault')} that show in the function which was edited, {good} have their step's place\n"
+        "  at the edited line or behind it; the others show first in another function."
     )
 
 
