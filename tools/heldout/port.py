@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 from pydantic import TypeAdapter
 
 from implementations.mlx_lm.any_model import Backend
-from parity.site import Edit, Heard
-from parity.weave import weave
-from tools.heldout.plants import MAKER
+from parity.site import Edit
 
 OPTION = "edits"
 EDITS = TypeAdapter(tuple[Edit, ...])
-
-
-def _as_it_is(heard: Heard) -> Any:
-    return heard.value
 
 
 class Planted(Backend):
@@ -28,16 +22,8 @@ class Planted(Backend):
     forks: ClassVar[bool] = True
 
     @classmethod
-    def load(cls, checkpoint: Path, dtype: str, **options: str) -> Self:
-        """Load; edits of constructors are in force meanwhile, all others while it runs.
-
-        Raises:
-            BackendUnavailable: as the package's own, and where the source is another.
-        """
-        file = options.pop(OPTION, "")
-        edits: Sequence[Edit] = EDITS.validate_json(Path(file).read_bytes()) if file else ()
-        making = [edit for edit in edits if edit.function.endswith(f".{MAKER}")]
-        with weave((), _as_it_is, making):
-            found = super().load(checkpoint, dtype, **options)
-        found.edits = (*found.edits, *(edit for edit in edits if edit not in making))
-        return found
+    def mends(cls, checkpoint: Path, options: Mapping[str, str]) -> Sequence[Edit]:
+        """Those of the package, and the file's."""
+        file = options.get(OPTION, "")
+        planted = EDITS.validate_json(Path(file).read_bytes()) if file else ()
+        return (*super().mends(checkpoint, options), *planted)
