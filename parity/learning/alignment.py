@@ -8,7 +8,7 @@ its place, and the port runs on from it. The right one makes dozens of later val
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -126,7 +126,8 @@ class Alignment:
 
     def _bridge(self, front: Computation, port: PhaseValues) -> None:
         """Take it for what makes most of the rest right; else for the likest; else it is inside of the port."""
-        tried = self._guesses(front, port)
+        likest, shown = self._guesses(front, port), self._again_wrong(front, port)
+        tried = [*likest, *shown]
         gains = [len(self._gained(pair)) for pair in tried]
         behind = len([value for value in self.moving(port) if value.place not in self._pairs])
         if tried and max(gains) >= min(GAIN, behind):
@@ -134,8 +135,8 @@ class Alignment:
             self._pending.clear()
             for pair in confirmed:
                 self._add(self._everywhere(replace(pair, confidence=f"bridged ({max(gains)})"), port))
-        elif tried and len(self._pending) < PENDING and tried[0].error < UNLIKE:
-            pair = replace(tried[0], confidence=LIKENESS)
+        elif likest and len(self._pending) < PENDING and likest[0].error < min([UNLIKE, *(one.error for one in shown)]):
+            pair = replace(likest[0], confidence=LIKENESS)
             self._pending.append(pair)
             self._add([pair])
         else:
@@ -143,17 +144,56 @@ class Alignment:
 
     def _guesses(self, front: Computation, port: PhaseValues) -> list[Pair]:
         """What it may be, the likest first: values of its size in its layer or the next."""
-        found, name = [], self._pairing(port).name
-        for value in self._truth.oracle.values:
-            if value.array.size != front.array.size or value.place in self._pairs or value.place in self._still[0]:
-                continue
-            layers = layer_of(value.place), layer_of(front.place)
-            if all(layers) and int(layers[0]) - int(layers[1]) not in (0, 1):
-                continue
-            for error, layout in guesses(value.array, front.array, name):
-                found.append(Pair(value.place, (front.place,), layout, error, LIKENESS))
+        inside = self._inside()
+        left = [value for value in self._near(front) if value.place not in self._pairs and value.place not in inside]
         last = max((self._order[place] for place in self._pairs), default=-1)
-        return sorted(found, key=lambda pair: self._rank(pair, last))[:TRIED]
+        return sorted(self._taken_for(front, left, port), key=lambda pair: self._rank(pair, last))[:TRIED]
+
+    def _again_wrong(self, front: Computation, port: PhaseValues) -> list[Pair]:
+        """The likest value that the port has shown right before: it may have changed it since, as by rounding it.
+
+        It is put right in the last copy that its function has: one of the first may be what rounds it.
+        """
+        known, frame = self._pairs, front.place.partition(": ")[0]
+        last = [place for place in front.places if place.partition(": ")[0] == frame][-1]
+        shown = [one for one in self._near(front) if one.place in known and known[one.place].confidence == CONTENT]
+        likest = min(self._taken_for(front, shown, port), key=lambda pair: pair.error, default=None)
+        return [] if likest is None or likest.error >= UNLIKE else [replace(likest, candidate=(last,))]
+
+    def _near(self, front: Computation) -> Iterator[Computation]:
+        """Values of the reference of a value's size in its layer or the next."""
+        for value in self._truth.oracle.values:
+            layers = layer_of(value.place), layer_of(front.place)
+            is_near = not all(layers) or int(layers[0]) - int(layers[1]) in (0, 1)
+            if value.array.size == front.array.size and is_near and value.place not in self._still[0]:
+                yield value
+
+    def _taken_for(self, front: Computation, values: Iterable[Computation], port: PhaseValues) -> Iterator[Pair]:
+        """A value of the port taken for each of these, in every layout that the shapes allow."""
+        name = self._pairing(port).name
+        for value in values:
+            for error, layout in guesses(value.array, front.array, name):
+                yield Pair(value.place, (front.place,), layout, error, LIKENESS)
+
+    def _inside(self) -> set[str]:
+        """Values that the port does not show: of functions whose results it has right, in this layer or another.
+
+        A norm that is fused makes the same of a value and of the value divided by its size, so that to put the one in
+        the other's place makes all that follows right as well.
+        """
+        known = {place for place, pair in self._pairs.items() if pair.confidence == CONTENT}
+        shown = {in_layers(place) for place in self._pairs}
+        closed = {
+            in_layers(place.partition(": ")[0])
+            for value in self._truth.oracle.values
+            if value.place in known
+            for place in value.places
+            if place.partition(": ")[2].startswith("return")
+        }
+        values = (value.place for value in self._truth.oracle.values)
+        return {
+            place for place in values if in_layers(place.partition(": ")[0]) in closed and in_layers(place) not in shown
+        }
 
     def _rank(self, pair: Pair, last: int) -> tuple[float, int]:
         return min(pair.error, UNLIKE), abs(self._order[pair.reference] - last)

@@ -31,6 +31,8 @@ BUILT_IN = frozenset({
     "tuple", "zip",
 })  # fmt: skip
 """Functions whose results are no tensors, or hold those of others."""
+_TAPPED = (ast.BinOp, ast.Call, ast.Compare, ast.IfExp, ast.Subscript, ast.UnaryOp)
+"""Expressions that have taps of their own."""
 UNTOUCHED = frozenset({"__init__", "__post_init__", "__repr__", "extra_repr", "from_dict"})
 """Functions that make a module or describe it: they run before anything is computed."""
 
@@ -116,24 +118,50 @@ def _woven(name: str, function: FunctionType, code: CodeType, edits: tuple[Edit,
     if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
         return Unwoven(name, "it gives its values one by one, and its frame outlives the call")
     try:
-        source = textwrap.dedent(inspect.getsource(function))
+        source = source_of(function)
         tree = ast.parse(functools.reduce(lambda text, edit: edit.apply(text), edits, source)).body[0]
+        texts = dict(_texts(ast.parse(source).body[0], tree)) if edits else {}
     except (OSError, SyntaxError, TypeError) as error:
         return Unwoven(name, f"its source cannot be read ({error})")
     if not isinstance(tree, ast.FunctionDef):
         return Unwoven(name, "it is no function with a name of its own")
     ast.increment_lineno(tree, code.co_firstlineno - 1)
-    found = compiled(_Weaver(name.partition(":")[2]).whole(tree), function)
+    found = compiled(_Weaver(name.partition(":")[2], texts).whole(tree), function)
     if found.co_freevars != code.co_freevars:
         return Unwoven(name, "its closure would be another")
     return found
 
 
+def source_of(function: FunctionType) -> str:
+    """Its source, from the first column on."""
+    return textwrap.dedent(inspect.getsource(function))
+
+
+def _texts(before: object, after: object) -> Iterator[tuple[ast.AST, str]]:
+    """How expressions of an edited source are called: as those that stood in their place, so that a table holds on.
+
+    What stands inside of another expression than before has a name apart, for else those behind it of the same text
+    would be counted otherwise. Where a list has more or fewer members, nothing tells which was which.
+    """
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for pair in zip(before, after, strict=True):
+            yield from _texts(*pair)
+    if not (isinstance(before, ast.AST) and isinstance(after, ast.AST)):
+        return
+    if type(before) is type(after):
+        for field, value in ast.iter_fields(after):
+            yield from _texts(getattr(before, field, None), value)
+    else:
+        yield from ((node, f"new {ast.unparse(node)}") for node in ast.walk(after) if isinstance(node, _TAPPED))
+    if isinstance(before, _TAPPED) and isinstance(after, _TAPPED):
+        yield after, ast.unparse(before)
+
+
 class _Weaver(ast.NodeTransformer):
     """Puts a call of the listener's tap around each value of one function."""
 
-    def __init__(self, function: str) -> None:
-        self._function = function
+    def __init__(self, function: str, texts: Mapping[ast.AST, str]) -> None:
+        self._function, self._texts = function, texts
         self._seen: Counter[str] = Counter()
 
     def whole(self, tree: ast.FunctionDef) -> ast.FunctionDef:
@@ -202,7 +230,7 @@ class _Weaver(ast.NodeTransformer):
 
     def _expression(self, node: Any) -> Any:
         """The expression, its parts first, in a tap that is named by its text."""
-        text = ast.unparse(node)
+        text = self._texts.get(node) or ast.unparse(node)
         text = text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
         name = f"`{text}`"
         number = self._seen[name]
@@ -226,8 +254,7 @@ class _Weaver(ast.NodeTransformer):
 
     def _inside(self, node: ast.expr) -> Any:
         """An expression whose value gets a name: its parts have taps, itself has the name's."""
-        tapped = isinstance(node, (ast.BinOp, ast.Call, ast.Compare, ast.IfExp, ast.Subscript, ast.UnaryOp))
-        return self.generic_visit(node) if tapped else self.visit(node)
+        return self.generic_visit(node) if isinstance(node, _TAPPED) else self.visit(node)
 
     def _numbered(self, variable: str) -> str:
         """The next assignment to a variable."""

@@ -10,14 +10,17 @@ from parity.checkpoint import Checkpoint, config_of
 from parity.errors import UsageError
 from parity.learning.alignment import Alignment
 from parity.learning.layout import Rearrangement, distinct
-from parity.learning.lessons import Lessons, TrueValues, open_lessons
+from parity.learning.lessons import KnownTruth, Lessons, TrueValues, open_lessons
 from parity.learning.pairing import Pair, Pairing
-from parity.learning.places import in_layers, layer_of, step_name
+from parity.learning.places import LAYER, in_layers, layer_of, step_name
 from parity.learning.sizes import name_of, sizes_of
 from parity.learning.table import BY_HAND, LearnedTable, TableRow
 from parity.learning.taps import LESSONS
 from parity.learning.values import steady
 from parity.running.progress import Progress
+
+_Row = tuple[str, tuple[str, ...], str, str]
+"""A place of the reference with its layer left open, the port's, the layout, and how they are known."""
 
 NOT_SHOWN = "not shown"
 """The confidence of the reference's result, where the port has no such value."""
@@ -43,7 +46,13 @@ class Learned:
 
 
 def learn(
-    checkpoint: Checkpoint, *, reference: str, candidate: str, progress: Progress, before: LearnedTable | None = None
+    checkpoint: Checkpoint,
+    *,
+    reference: str,
+    candidate: str,
+    progress: Progress,
+    before: LearnedTable | None = None,
+    known: KnownTruth | None = None,
 ) -> Learned:
     """Learn a table of two backends for any model.
 
@@ -53,17 +62,20 @@ def learn(
         candidate: the port's.
         progress: told of the runs.
         before: a table whose rows by hand stay.
+        known: what is true, where it is known of another port of the same checkpoint.
 
     Raises:
         UsageError: where the sides have nothing in common.
         BackendUnavailable: for a checkpoint that a side refuses.
     """
     sizes = sizes_of(config_of(checkpoint.path))
-    with open_lessons(checkpoint, reference=reference, candidate=candidate, progress=progress) as lessons:
+    opened = open_lessons(checkpoint, reference=reference, candidate=candidate, progress=progress, truth=known)
+    with opened as lessons:
         first, second = (name for name, lesson in list(LESSONS.items())[:2])
-        truth = lessons.truths[first][0]
+        truths = lessons.truth.phases
+        truth = truths[first][0]
         still = (
-            steady(truth.oracle, lessons.truths[second][0].oracle),
+            steady(truth.oracle, truths[second][0].oracle),
             steady(lessons.candidate(first)[0], lessons.candidate(second)[0]),
         )
         alignment = Alignment(truth, lambda pairs: lessons.candidate(first, pairs)[0], sizes, still)
@@ -88,7 +100,7 @@ def _holding(
     dropped: list[tuple[Pair, str]] = []
     for name in LESSONS:
         ports = lessons.candidate(name, pairs)
-        for truth, port in zip(lessons.truths[name], ports, strict=True):
+        for truth, port in zip(lessons.truth.phases[name], ports, strict=True):
             pairing = Pairing(
                 oracle=truth.oracle, candidate=port, floor=truth.floor, sizes={**truth.sizes, **sizes}, ignored=still
             )
@@ -109,16 +121,35 @@ def _unshown(truth: TrueValues, sizes: Mapping[str, int], pairs: Sequence[Pair])
 
 def rows_of(pairs: Sequence[Pair]) -> tuple[TableRow, ...]:
     """Pairs as rows, those of several layers together, in the order in which a layer has them."""
-    found: dict[tuple[object, ...], list[Pair]] = defaultdict(list)
-    order: list[tuple[object, ...]] = []
-    previous = -1
+    found: dict[_Row, list[Pair]] = defaultdict(list)
+    order: list[_Row] = []
+    previous: Pair | None = None
     for pair in pairs:
-        key = in_layers(pair.reference), _ports(pair), str(pair.layout), pair.confidence
+        key = _key(pair)
         if key not in found:
-            order.insert(previous + 1, key)
-        previous = order.index(key)
+            order.insert(_position(pair, previous, order), key)
+        previous = pair
         found[key].append(pair)
     return tuple(_named_apart([_row(found[key]) for key in order]))
+
+
+def _key(pair: Pair) -> _Row:
+    """What pairs of one row have in common."""
+    return in_layers(pair.reference), _ports(pair), str(pair.layout), pair.confidence
+
+
+def _position(pair: Pair, previous: Pair | None, order: Sequence[_Row]) -> int:
+    """Where a new row stands: beside that of its place in other layers, else behind what came before in its layer.
+
+    What is in no layer is behind all that came before it, and what begins a layer before all that layers have.
+    """
+    alike = [at for at, row in enumerate(order) if row[0] == in_layers(pair.reference)]
+    layer = layer_of(pair.reference)
+    if alike or not layer:
+        return alike[-1] + 1 if alike else len(order)
+    if previous is not None and layer_of(previous.reference) == layer:
+        return order.index(_key(previous)) + 1
+    return next((at for at, row in enumerate(order) if LAYER in row[0]), len(order))
 
 
 def _ports(pair: Pair) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from parity.checkpoint import Checkpoint
 from parity.discovery import BACKENDS, REFERENCES, with_table
@@ -41,82 +42,119 @@ class TrueValues:
     floor: Floor
 
 
-class Lessons:
-    """The parties, loaded, and what is true in every scenario.
+class KnownTruth:
+    """What is true in every scenario; one serves all ports that are learned of a checkpoint.
 
     Args:
         checkpoint: a small one.
         reference: the name of the side that is true.
-        candidate: the port's.
         progress: told of the runs.
-        stack: ends what is begun here.
+        folder: for the traces, which has to stay.
+
+    Attributes:
+        checkpoint: of which all of this is.
+        oracles: the reference's runs, by the scenario's name.
+        phases: what is true in each phase of a scenario, by the scenario's name.
+        origin: the reference.
+        unwoven: functions that no tap could stand in.
     """
 
-    def __init__(
-        self, checkpoint: Checkpoint, *, reference: str, candidate: str, progress: Progress, stack: ExitStack
-    ) -> None:
-        self._folder = stack.enter_context(scratch())
+    def __init__(self, checkpoint: Checkpoint, *, reference: str, progress: Progress, folder: Path) -> None:
+        self.checkpoint, self._folder = checkpoint, folder
+        with ExitStack() as stack:
+            oracle, baseline = (
+                stack.enter_context(Party(role, with_table(reference, ANY), group=REFERENCES, progress=progress))
+                for role in ("oracle", "baseline")
+            )
+            with ThreadPoolExecutor() as pool:
+                dtypes = {oracle: ORACLE_DTYPE, baseline: DTYPE}
+                for job in [pool.submit(party.load, checkpoint, dtype) for party, dtype in dtypes.items()]:
+                    job.result()
+            self.oracles = {name: self._run(oracle, name) for name in LESSONS}
+            baselines = {name: self._run(baseline, name, self.oracles[name]) for name in LESSONS}
+            self.origin, self.unwoven = _origin(oracle, reference), _unwoven(oracle)
+        self.phases = {name: [*_truths(self.oracles[name], baselines[name])] for name in LESSONS}
+
+    def _run(self, party: Party, name: str, oracle: Trace | None = None) -> Trace:
+        plan = None if oracle else plan_of(party, name, None, ())
+        return party.run(self._folder / f"{name}.{party.name}", oracle=oracle, scenario=plan)
+
+
+class Lessons:
+    """A port, loaded, and what is true for it.
+
+    Args:
+        truth: of the same checkpoint.
+        party: the port, loaded.
+        name: the port's.
+        folder: for its traces.
+
+    Attributes:
+        truth: as it was given.
+        origins: the reference, and the port.
+    """
+
+    def __init__(self, truth: KnownTruth, *, party: Party, name: str, folder: Path) -> None:
+        self.truth, self._party, self._folder = truth, party, folder
         self._numbers = itertools.count()
-        self.model = checkpoint.model_type
-        sides = {"oracle": (reference, REFERENCES), "baseline": (reference, REFERENCES)}
-        asked = {**sides, "candidate": (candidate, BACKENDS)}
-        self._parties = {
-            role: stack.enter_context(Party(role, with_table(name, ANY), group=group, progress=progress))
-            for role, (name, group) in asked.items()
-        }
-        self._load(checkpoint)
-        self._oracles = dict(self._truth("oracle", name) for name in LESSONS)
-        baselines = dict(self._truth("baseline", name) for name in LESSONS)
-        self.truths = {name: [*_truths(self._oracles[name], baselines[name])] for name in LESSONS}
-        self.origins = self._origin("oracle", reference), self._origin("candidate", candidate)
-
-    def _load(self, checkpoint: Checkpoint) -> None:
-        with ThreadPoolExecutor() as pool:
-            dtypes = {role: ORACLE_DTYPE if role == "oracle" else DTYPE for role in self._parties}
-            jobs = [pool.submit(party.load, checkpoint, dtypes[role]) for role, party in self._parties.items()]
-        for job in jobs:
-            job.result()
-
-    def _truth(self, role: str, name: str) -> tuple[str, Trace]:
-        party, output = self._parties[role], self._folder / f"{name}.{role}"
-        if role == "oracle":
-            return name, party.run(output, scenario=plan_of(party, name, None, ()))
-        return name, party.run(output, oracle=self._oracles[name])
-
-    def _origin(self, role: str, backend: str) -> Origin:
-        found = self._parties[role].call("origin")
-        return Origin(backend=backend, versions=found["versions"], sources=found["sources"])
+        self.origins = truth.origin, _origin(party, name)
 
     def unwoven(self) -> tuple[str, ...]:
         """Functions that no tap could stand in, of the reference and of the port."""
-        return tuple(one for role in ("oracle", "candidate") for one in self._parties[role].call("origin")["unwoven"])
+        return (*self.truth.unwoven, *_unwoven(self._party))
 
     def candidate(self, name: str, pairs: Sequence[Pair] = ()) -> list[PhaseValues]:
         """What the port has in each phase of a scenario, its values at some pairs replaced by what is true there."""
-        number, party = next(self._numbers), self._parties["candidate"]
+        number = next(self._numbers)
         draft = self._folder / f"{number}.toml"
         self._draft(pairs).write(draft)
-        party.call("tap_by", table=str(draft))
-        oracle = self._oracles[name]
-        trace = party.run(self._folder / f"{number}.candidate", oracle=oracle, mode="lockstep")
+        self._party.call("tap_by", table=str(draft))
+        oracle = self.truth.oracles[name]
+        trace = self._party.run(self._folder / f"{number}.candidate", oracle=oracle, mode="lockstep")
         names = {pair.reference for pair in pairs}
         return [PhaseValues(trace, chunk.phase, names) for chunk in oracle.scenario.chunks]
 
     def _draft(self, pairs: Sequence[Pair]) -> LearnedTable:
         """A table whose steps have the names of the reference's places, as its traces call them here."""
         rows = (TableRow(one.reference, one.reference, one.candidate, one.layout, (), one.confidence) for one in pairs)
-        return LearnedTable(self.model, *self.origins, tuple(rows))
+        return LearnedTable(self.truth.checkpoint.model_type, *self.origins, tuple(rows))
 
 
 @contextmanager
-def open_lessons(checkpoint: Checkpoint, *, reference: str, candidate: str, progress: Progress) -> Iterator[Lessons]:
-    """Load the parties and run the reference; all ends with the context.
+def known_truth(checkpoint: Checkpoint, *, reference: str, progress: Progress) -> Iterator[KnownTruth]:
+    """Run the reference in every scenario; its traces go with the context.
+
+    Raises:
+        BackendUnavailable: for a checkpoint that it refuses.
+    """
+    with scratch() as folder:
+        yield KnownTruth(checkpoint, reference=reference, progress=progress, folder=folder)
+
+
+@contextmanager
+def open_lessons(
+    checkpoint: Checkpoint, *, reference: str, candidate: str, progress: Progress, truth: KnownTruth | None = None
+) -> Iterator[Lessons]:
+    """Load the port, and where it is not known what is true, run the reference; all ends with the context.
 
     Raises:
         BackendUnavailable: for a checkpoint that a side refuses.
     """
     with ExitStack() as stack:
-        yield Lessons(checkpoint, reference=reference, candidate=candidate, progress=progress, stack=stack)
+        opened = Party("candidate", with_table(candidate, ANY), group=BACKENDS, progress=progress)
+        party = stack.enter_context(opened).load(checkpoint, DTYPE)  # what it refuses, it refuses before others run
+        truth = truth or stack.enter_context(known_truth(checkpoint, reference=reference, progress=progress))
+        yield Lessons(truth, party=party, name=candidate, folder=stack.enter_context(scratch()))
+
+
+def _origin(party: Party, backend: str) -> Origin:
+    found = party.call("origin")
+    return Origin(backend=backend, versions=found["versions"], sources=found["sources"])
+
+
+def _unwoven(party: Party) -> tuple[str, ...]:
+    """What of a party could not be woven in its runs."""
+    return tuple(party.call("origin")["unwoven"])
 
 
 def _truths(oracle: Trace, baseline: Trace) -> Iterator[TrueValues]:

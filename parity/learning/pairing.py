@@ -112,6 +112,8 @@ class Pairing:
         """Every value that has the same numbers, in any layout."""
         within = ALLOWED * self._floor(value.place)
         for other in self._by_size[value.array.size]:
+            if abs(value.norm - other.norm) > within * value.norm:
+                continue  # no order of the numbers makes up for that, and it spares the distance of most
             if distance(oracle=value.ordered, candidate=other.ordered) > within:
                 continue
             if (layout := self._layout(value, other, within)) is not None:

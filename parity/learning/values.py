@@ -46,6 +46,11 @@ class Computation:
         """Where it is computed."""
         return self.places[0]
 
+    @cached_property
+    def norm(self) -> float:
+        """L2 of the numbers."""
+        return float(np.linalg.norm(self.ordered))
+
 
 class Values(ABC):
     """Places of one side, and the numbers there.

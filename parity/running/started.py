@@ -216,17 +216,20 @@ def end_group(pid: int) -> None:
 def _is_forked(start: Start) -> bool:
     """Whether it is installed and a reference, judged or true, or says so; and the system one where a fork is safe.
 
+    A class that is not installed says it itself, and is imported here already: what one does on import is unknown.
     Options that it does not have are refused before anything is imported, so by a worker that starts alone.
     """
     choice = Choice.parse(start.backend)
     target = available(choice.group(start.group)).get(choice.name)
-    if sys.platform != "linux" or target is None:
+    own = target is None
+    if sys.platform != "linux" or (own and choice.name.partition(":")[0] not in sys.modules):
         return False
     try:
         found = find(start.backend, start.group)
     except ParityError:
         return False
-    return found.forks or target in available(REFERENCES).values()
+    forks = vars(found).get("forks", False) if own else found.forks
+    return forks or target in available(REFERENCES).values()
 
 
 def _server(start: Start) -> ForkServer:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from parity.learning.alignment import Alignment
 from parity.learning.learn import rows_of
+from parity.learning.table import LearnedTable, Origin
 from parity.learning.values import steady
 from parity.site import Edit
 from tests.learning import pair, recorded
 
 PORT = "tests.learning.ported_source"
+ORIGIN = Origin(backend="toy", versions={}, sources={})
 
 
 def aligned(folder, edits=()):
@@ -69,10 +73,42 @@ def test_rows_hold_both_layers(clean):
     assert by_place["layers.{layer}/Layer.forward/normed: return"].name == "layers.{layer}.normed"
 
 
+def test_rows_of_a_layer_keep_its_order_where_it_differs_from_the_others(clean):
+    """A norm that is known otherwise in the second layer stands in front of what follows it, and the end is last."""
+    places = [f"layers.{layer}/Layer.forward: {name}#0" for layer in range(3) for name in ("norm", "act", "sum")]
+    pairs = [replace(clean[0], reference=place, candidate=(place,)) for place in (*places, "/Model.forward: out#0")]
+    pairs[3] = replace(pairs[3], confidence="bridged (9)")
+    pairs[8] = replace(pairs[8], confidence="bridged (9)")
+    rows = rows_of(pairs)
+    assert [(row.reference.partition(": ")[2], row.layers) for row in rows] == [
+        ("norm#0", (0, 2)), ("norm#0", (1,)), ("act#0", (0, 1, 2)), ("sum#0", (0, 1)), ("sum#0", (2,)), ("out#0", ()),
+    ]  # fmt: skip
+    table = LearnedTable("toy", ORIGIN, ORIGIN, rows)
+    assert [row.reference for row in table.members()] == [one.reference for one in pairs]
+
+
+def test_what_is_inside_of_a_function_whose_result_is_right_is_no_guess(clean, tmp_path):
+    """In no layer, for all run the same code; a result itself may be wrong in another one."""
+    alignment = Alignment(recorded.truth(tmp_path), lambda pairs: None, pair.SIZES, (set(), set()))
+    (norm,) = (one for one in clean if one.reference == "layers.0/Layer.forward/normed: return")
+    alignment._pairs = {norm.reference: norm}
+    inside = alignment._inside()
+    assert {place.partition(": ")[0] for place in inside} == {f"layers.{at}/Layer.forward/normed" for at in range(2)}
+    assert not {place for place in inside if place.endswith("return")}
+    alignment._pairs = {norm.reference: replace(norm, confidence="by likeness")}
+    assert alignment._inside() == set()
+
+
 FAULTS = {
     "epsilon": (f"{PORT}:Block.norm", "1e-6", "1e-2", "layers.0/Layer.forward/normed: "),
     "residual": (f"{PORT}:Block.__call__", "h = h + self", "h = 0.9 * h + self", "layers.0/Layer.forward: x#0"),
     "gate": (f"{PORT}:Block.__call__", "np.tanh(h @", "np.sin(h @", "layers.0/Layer.forward: `np.tanh("),
+    "rounded": (
+        f"{PORT}:Block.__call__",
+        "h = h + self.attend(self.norm(h))",
+        "h = (h + self.attend(self.norm(h))).astype(np.float16).astype(np.float32)",
+        "layers.0/Layer.forward: x#0",
+    ),
     "heads": (
         f"{PORT}:Block.attend",
         '"bqhd,bkhd->bqhk", q, k)',

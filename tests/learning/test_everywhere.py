@@ -78,6 +78,26 @@ def test_an_edit_is_in_force_and_one_of_nothing_is_refused():
         places([Edit("tests.learning.true_source:gone", "1", "2")])
 
 
+@pytest.mark.parametrize(
+    ("function", "old", "new", "renamed"),
+    [
+        ("normed", "(x * x).mean(-1", "(x * x * 1.1).mean(-1", "`new x * x`"),
+        ("normed", "np.sqrt(", "np.exp(", ""),
+        ("scores", "np.exp(raw - raw.max(-1, keepdims=True))", "raw.clip(0)", ""),
+        ("scores", "raw = ", "queries = queries * 2; raw = ", "queries#0"),
+    ],
+)
+def test_an_edit_leaves_other_places_their_names(function, old, new, renamed):
+    """What stands where another expression did has that one's name, so that a table of the source as it is holds on."""
+    before, after = (
+        places(edits)[1].keys() for edits in ((), [Edit(f"tests.learning.true_source:{function}", old, new)])
+    )
+    assert {place.partition(": ")[2].partition("~")[0] for place in after - before} == {renamed} - {""}
+    gone = {place.rpartition("/")[2] for place in before - after}
+    assert all(place.startswith(function) for place in gone)
+    assert bool(gone) == ("clip" in new)
+
+
 def test_what_cannot_be_woven_is_told():
     """A generator's frame outlives the call."""
     from tests.learning import unwoven_source
