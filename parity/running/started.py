@@ -133,6 +133,7 @@ class Forked:
         self._server, self._status = server, os.fdopen(status, "rb", buffering=0)
         self._told = b""
         self._ended: int | None = None
+        self._hearing = threading.Lock()
 
     @property
     def ended(self) -> bool:
@@ -152,10 +153,21 @@ class Forked:
             subprocess.TimeoutExpired: where it lives on.
         """
         while self._ended is None:
-            if not select.select([self._status], [], [], timeout)[0]:
+            if not self._is_told(timeout):
                 raise subprocess.TimeoutExpired("a forked worker", timeout or 0)
-            self._hear(self._status.read(64))
+            with self._hearing:  # of several threads that wait, one reads what all of them were told of
+                if not self.ended and self._is_told(0):
+                    self._hear(self._status.read(64))
         return self._ended
+
+    def _is_told(self, timeout: float | None) -> bool:
+        """Whether there is something to read, or another thread has read all there is and closed the pipe meanwhile."""
+        try:
+            return bool(select.select([self._status], [], [], timeout)[0])
+        except (OSError, ValueError):
+            if self._ended is None:
+                raise
+            return True
 
     def end_group(self) -> None:
         """Stop all of its group, at once, and where it is not there yet the server, unless others wait for that too.
