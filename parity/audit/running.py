@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from parity.audit.auditor import Auditor
+from parity.audit.kept import AuditedTrial, AuditHead, AuditResults, key_of
 from parity.audit.outcome import Outcome
 from parity.audit.result import Audit, Audits
 from parity.audit.trial import Trial, trials
@@ -17,9 +20,11 @@ from parity.checkpoint import Checkpoint
 from parity.discovery import find
 from parity.errors import UsageError
 from parity.fault import Subject
+from parity.judging.judge import ALLOWED
 from parity.running.party import Party
 from parity.running.plan import require_dtypes
 from parity.running.progress import Progress
+from parity.scratch import scratch
 from parity.traces.writer import machine
 from parity.variant import Catalogue
 
@@ -34,6 +39,7 @@ class AuditRequest:
         packages: names of backends.
         scenarios: names of the reference's.
         only: names of the faults that are measured alone, ``*`` for any text.
+        results: a file that grows with each run; one that is there is gone on with.
     """
 
     packages: tuple[str, ...]
@@ -41,6 +47,7 @@ class AuditRequest:
     dtypes: tuple[str, ...]
     scenarios: tuple[str, ...]
     only: str = EVERY
+    results: Path | None = None
 
 
 def audit(request: AuditRequest, catalogue: Catalogue, progress: Progress) -> Audits:
@@ -50,25 +57,60 @@ def audit(request: AuditRequest, catalogue: Catalogue, progress: Progress) -> Au
         BackendUnavailable: when a package is not installed, or the reference itself fails.
         UsageError: for a backend that declares nothing to audit or lacks an arithmetic, or faults that do not show.
     """
-    began = time.monotonic()
     require_dtypes(request.packages, request.dtypes)
     subjects = {package: find(package).subject() for package in request.packages}
     planned = _planned(request, subjects)
     found = {package: _places(package, progress) for package in subjects}
-    outcomes: list[Outcome] = []
-    for dtype in request.dtypes:
-        first = dtype == request.dtypes[0]
-        with Auditor(catalogue, request.checkpoint, dtype, progress, diagnosed=first) as auditor:
-            outcomes += auditor.outcomes(planned)
+    with _results(request, catalogue, subjects, found) as results:
+        outcomes = [*_outcomes(request, catalogue, planned, results, progress)]
     return Audits(
         tuple(_audit(package, subject, found[package], outcomes) for package, subject in subjects.items()),
         model=request.checkpoint.name,
         prompt=catalogue.prompt,
         reference=catalogue.reference,
         samples=catalogue.samples.name,
-        seconds=time.monotonic() - began,
+        seconds=sum(line.seconds for line in results.found),
         machine=_machine(),
     )
+
+
+@contextmanager
+def _results(
+    request: AuditRequest, catalogue: Catalogue, subjects: Mapping[str, Subject], found: Mapping[str, Mapping[str, Any]]
+) -> Iterator[AuditResults]:
+    """The file that was asked for, or one that nobody will read."""
+    head = AuditHead(
+        packages={
+            package: (*map(" ".join, found[package]["versions"].items()), subject.digest)
+            for package, subject in subjects.items()
+        },
+        reference=catalogue.reference,
+        model=request.checkpoint.name,
+        weights=request.checkpoint.weights,
+        prompt=catalogue.prompt,
+        samples=catalogue.samples.name,
+        allowed=ALLOWED,
+    )
+    with scratch() as folder:
+        yield AuditResults.begin(request.results or folder / "audit.jsonl", head)
+
+
+def _outcomes(
+    request: AuditRequest, catalogue: Catalogue, planned: Sequence[Trial], results: AuditResults, progress: Progress
+) -> Iterator[Outcome]:
+    """What became of each trial in each arithmetic, in the order of the plan; what is known is not run again."""
+    for dtype in request.dtypes:
+        known = results.outcomes(planned, dtype)
+        if left := [trial for trial in planned if key_of(trial) not in known]:
+            before = time.monotonic()
+            diagnosed = dtype == request.dtypes[0]
+            with Auditor(catalogue, request.checkpoint, dtype, progress, diagnosed=diagnosed) as auditor:
+                for outcome in auditor.outcomes(left):
+                    known[key_of(outcome.trial)] = outcome
+                    if not outcome.crashed:  # who was ended from outside, for want of memory, has another try
+                        results.add([AuditedTrial.of(outcome, time.monotonic() - before)])
+                        before = time.monotonic()
+        yield from (known[key_of(trial)] for trial in planned)
 
 
 def _machine() -> str:

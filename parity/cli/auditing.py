@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Packages = Annotated[list[str], typer.Argument(metavar="PACKAGE...", help="Backends that declare faults, e.g. mlx-lm.")]
 Only = Annotated[str, typer.Option("--only", metavar="GLOB", help="Measure faults of such names alone.")]
+Kept = Annotated[
+    Path | None, typer.Option("--results", metavar="FILE", help="A line a run; a second start goes on behind them.")
+]
 
 
 def audit(
@@ -29,6 +32,7 @@ def audit(
     dtype: Dtypes = "float32",
     scenario: Scenarios = "all",
     only: Only = "*",
+    results: Kept = None,
     markdown: Page = None,
     as_json: Json = False,
 ) -> int:
@@ -42,7 +46,7 @@ def audit(
 
     checkpoint, true = loadable(model, reference)
     dtypes, scenarios = names(dtype, "--dtype"), scenarios_of(scenario, (), true)
-    request = AuditRequest(tuple(dict.fromkeys(packages)), checkpoint, dtypes, scenarios, only)
+    request = AuditRequest(tuple(dict.fromkeys(packages)), checkpoint, dtypes, scenarios, only, results)
     with TerminalProgress() as progress:
         audits = run(request, find_variants(true), progress)
     if markdown:

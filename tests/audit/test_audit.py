@@ -34,7 +34,7 @@ from parity.report.console import console
 from parity.running import parties
 from parity.running.progress import Silent
 from tests import audited
-from tests.audited import CATALOGUE, SCALED, SHIFTED, SHUT, InProcess, Package
+from tests.audited import CATALOGUE, SCALED, SHIFTED, SHUT, InProcess, Package, Worse
 from tests.third_party_page import PAGE, stale
 from tests.toy import Toy, write
 
@@ -121,6 +121,42 @@ def test_everything_is_loaded_and_run_once(audits):
     assert len(loads) == len(set(loads)) == 2 + 4 + 1  # the reference twice; as installed, all, three alone
     oracle = [each for each in InProcess.log if each[:2] == ("run", "tests.toy:Toy")]
     assert len(oracle) == 3 * 5  # three scenarios of text, and two kinds of inputs with a picture
+
+
+def test_an_interrupted_audit_goes_on(audits, tmp_path):
+    """Behind the last run that is written down; what it says in the end is what one audit says, to the last digit."""
+    whole, file = audits(Package), tmp_path / "audit.jsonl"
+    first = audits(Package, results=file)
+    lines = file.read_text().splitlines()
+    assert len(lines) == 1 + len(first.audits[0].outcomes)
+    file.write_text("\n".join(lines[:5]) + "\n" + lines[5][:40])
+    InProcess.log.clear()
+    again = audits(Package, results=file)
+    assert repr(again.audits) == repr(first.audits) == repr(whole.audits)
+    assert again.seconds > 0
+    assert len([each for each in InProcess.log if each[0] == "run"]) > 0
+    InProcess.log.clear()
+    assert repr(audits(Package, results=file).audits) == repr(whole.audits)
+    assert InProcess.log == []
+
+
+def test_results_of_another_audit_are_refused(audits, tmp_path):
+    """Of other faults, or held to another checkpoint, in one line; nothing of the file is lost."""
+    file = tmp_path / "audit.jsonl"
+    audits(Package, results=file)
+    before = file.read_text()
+    with pytest.raises(UsageError, match="of another packages"):
+        audits(Worse, results=file)
+    with pytest.raises(UsageError, match="of another weights"):
+        audits(Package, results=file, checkpoint=Checkpoint(Path("/nowhere"), "tiny", "others"))
+    assert file.read_text() == before
+
+
+def test_a_crash_has_another_try(audits, tmp_path):
+    file = tmp_path / "audit.jsonl"
+    found = audits(audited.Dying, results=file).audits[0].outcomes
+    assert [outcome.crashed for outcome in found].count(True) > 0
+    assert len(file.read_text().splitlines()) == 1 + [outcome.crashed for outcome in found].count(False)
 
 
 def test_where_the_package_cannot_be_mended_the_reference_errs_alike(audits):
