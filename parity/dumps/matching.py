@@ -18,7 +18,7 @@ from parity.learning.guessing import guesses
 from parity.learning.layout import Rearrangement, distance
 from parity.learning.pairing import Pair, Pairing
 from parity.learning.places import in_layers, layer_of
-from parity.learning.sizes import name_of
+from parity.learning.sizes import name_of, of_call
 from parity.learning.values import ROUNDOFF, Array, Computation, PhaseValues, Values, floors
 from parity.scenario import Chunk
 from parity.traces.trace import Trace
@@ -130,7 +130,7 @@ def _sizes(oracle: Trace, chunk: Chunk) -> dict[str, int]:
     """Sizes of axes by name: what the oracle's steps have, and this chunk's own."""
     records = oracle.records.values()
     known = {axis: size for record in records for axis, size in zip(record.axes, record.shape, strict=True)}
-    return {**known, "batch": oracle.scenario.batch, "token": chunk.length}
+    return known | of_call(oracle.scenario.batch, chunk.length)
 
 
 class _Tensors(Values):

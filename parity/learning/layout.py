@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parity.errors import UsageError
+from parity.learning.sizes import KEY, TOKEN
 
 Groups = tuple[tuple[str, ...], ...]
 """The axes of one side: of each, the axes that it is split into; none stands for a size of 1."""
@@ -253,7 +254,7 @@ def distinct(names: Iterable[str]) -> list[str]:
     """Names of axes, each once: a second token is what a first one sees."""
     found: list[str] = []
     for called in names:
-        second = "key" if called == "token" else f"{called}_2"
+        second = KEY if called == TOKEN else f"{called}_2"
         found.append(called if called not in found else second if second not in found else f"axis_{len(found)}")
     return found
 

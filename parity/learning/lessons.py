@@ -12,6 +12,7 @@ from pathlib import Path
 from parity.checkpoint import Checkpoint
 from parity.discovery import BACKENDS, REFERENCES, with_table
 from parity.learning.pairing import Floor, Pair
+from parity.learning.sizes import of_call
 from parity.learning.table import LearnedTable, Origin, TableRow
 from parity.learning.taps import ANY, LESSONS
 from parity.learning.values import PhaseValues, floors
@@ -160,5 +161,5 @@ def _unwoven(party: Party) -> tuple[str, ...]:
 def _truths(oracle: Trace, baseline: Trace) -> Iterator[TrueValues]:
     for chunk in oracle.scenario.chunks:
         true, other = PhaseValues(oracle, chunk.phase), PhaseValues(baseline, chunk.phase)
-        sizes = {"batch": oracle.scenario.batch, "token": chunk.length}
+        sizes = of_call(oracle.scenario.batch, chunk.length)
         yield TrueValues(chunk.phase, sizes, true, floors(oracle=true, baseline=other))

@@ -21,7 +21,7 @@ from parity.errors import BackendUnavailable, UsageError, installed
 from parity.learnable import Learnable
 from parity.learning.everywhere import weave_everywhere
 from parity.learning.listening import Listener
-from parity.learning.sizes import sizes_of
+from parity.learning.sizes import of_call, sizes_of
 from parity.learning.taps import ANY, MEANING, Taps, digests, modules_of
 from parity.media import Prompt
 from parity.site import Edit, Heard
@@ -135,11 +135,11 @@ class Port(Backend, Learnable):
         return self.tensors.to_numpy(logits, None)
 
     @contextmanager
-    def _listening(self, tap: Tap, shape: tuple[int, ...]) -> Iterator[None]:
+    def _listening(self, tap: Tap, shape: tuple[int, int]) -> Iterator[None]:
         if tap is SILENT and not self.edits:
             yield
             return
-        hear = self._taps.hear(tap, {"batch": shape[0], "token": shape[1], **self._sizes})
+        hear = self._taps.hear(tap, of_call(*shape) | self._sizes)
 
         def heard(place: str, value: Any) -> Any:
             answer = hear(place, shown := self.shown(value))

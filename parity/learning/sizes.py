@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+ROW, TOKEN, KEY, VOCABULARY = "batch", "token", "key", "vocabulary"
+"""Axes that mean something: rows of a batch, tokens of a call, tokens that are looked at, tokens to choose from."""
 NAMES = {
-    "vocab_size": "vocabulary",
+    "vocab_size": VOCABULARY,
     "hidden_size": "hidden",
     "intermediate_size": "intermediate",
     "num_attention_heads": "head",
@@ -31,6 +33,11 @@ def sizes_of(config: Mapping[str, Any]) -> dict[str, int]:
         numbers.setdefault("head_dim", hidden // heads)
     known = {name: numbers[key] for key, name in NAMES.items() if key in numbers}
     return known | {key: value for key, value in numbers.items() if key not in NAMES and not key.endswith("_id")}
+
+
+def of_call(rows: int, tokens: int) -> dict[str, int]:
+    """Sizes of the axes that each call has its own of."""
+    return {ROW: rows, TOKEN: tokens}
 
 
 def name_of(sizes: Mapping[str, int]) -> Callable[[int], str]:

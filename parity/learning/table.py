@@ -17,13 +17,14 @@ from parity.errors import StaleTrace, UsageError
 from parity.json_file import read_text
 from parity.learning.layout import Rearrangement
 from parity.learning.places import LAYER, in_layer
+from parity.learning.sizes import ROW, TOKEN, VOCABULARY
 
 FORMAT = 1
 BY_HAND = "by hand"
 """The confidence of a row that a person wrote or changed: to learn again leaves it as it is."""
-LOGITS = "vocabulary"
+LOGITS = VOCABULARY
 """The axis by which the step is known that tokens are chosen from."""
-APART = ("batch", "token")
+APART = (ROW, TOKEN)
 """Axes that a step has apart where the reference lays rows one behind the other, as in front of a router of experts:
 else nothing tells which of its values are a row's padding, where each side may compute what it likes."""
 

@@ -21,7 +21,7 @@ from parity.contract import Contract
 from parity.discovery import TABLE
 from parity.errors import BackendUnavailable, UsageError
 from parity.learnable import Learnable
-from parity.learning.sizes import sizes_of
+from parity.learning.sizes import of_call, sizes_of
 from parity.learning.taps import ANY, MEANING, Taps, digests, modules_of
 from parity.media import Part, Prompt
 from parity.scenario import Scenario
@@ -181,7 +181,7 @@ class Reference(backend.Reference, Learnable):
         from parity.learning.listening import Listener
         from reference.any_model.loading import is_activation
 
-        sizes = {"batch": shape[0], "token": shape[1], **self._sizes}
+        sizes = of_call(*shape) | self._sizes
         listener = Listener(self._paths, is_activation, self._taps.hear(tap, sizes))
         with nullcontext(()) if tap is SILENT else weave_everywhere(self.modules, listener) as missing:
             self.unwoven = tuple(map(str, missing))

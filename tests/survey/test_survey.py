@@ -130,6 +130,7 @@ def test_caches_of_recurrences_are_padded_too():
     assert [one.left_padding.tolist() for one in (alone, *both.caches, attention)] == [[0, 5, 2]] * 4
 
 
+@pytest.mark.slow
 def test_an_architecture_is_judged_and_its_divergence_proven(tmp_path):
     """mlx-lm's Gemma 3 rounds the embedding's scale. What transformers does not have is said, and the rest goes on."""
     pytest.importorskip("transformers")
