@@ -15,8 +15,8 @@ from parity.results_file import ResultsFile, ResultsLine
 
 FORMAT = "parity-audit"
 AUDIT_VERSION = 1
-OF_TRIAL = ("trial", "dtype")
-"""What of an outcome its trial says."""
+KEPT = tuple(field.name for field in fields(Outcome) if field.name not in ("trial", "dtype"))
+"""What of an outcome neither the plan nor the line's key says."""
 
 
 class AuditHead(ResultsLine):
@@ -66,13 +66,12 @@ class AuditedTrial(ResultsLine):
     @classmethod
     def of(cls, outcome: Outcome, seconds: float) -> AuditedTrial:
         """A line of an outcome."""
-        found = {field.name: getattr(outcome, field.name) for field in fields(Outcome) if field.name not in OF_TRIAL}
+        found = {name: getattr(outcome, name) for name in KEPT}
         return cls(trial=key_of(outcome.trial), dtype=outcome.dtype, seconds=seconds, **found)
 
     def outcome(self, trial: Trial) -> Outcome:
         """The outcome, of that trial."""
-        found = {field.name: getattr(self, field.name) for field in fields(Outcome) if field.name not in OF_TRIAL}
-        return Outcome(trial, self.dtype, **found)
+        return Outcome(trial, self.dtype, **{name: getattr(self, name) for name in KEPT})
 
 
 class AuditResults(ResultsFile[AuditHead, AuditedTrial]):
