@@ -24,9 +24,10 @@ from parity.running.progress import Silent
 from parity.scratch import PREFIX
 from parity.traces.trace import Trace
 from tests.killed import SET, SIGNALS, golden_set, run
+from tests.marks import every_change
 from tests.running.test_process import eventually
 
-KILLS, AT_ONCE = 300, 4
+KILLS, AT_ONCE = (100, 300), 4
 ALONE = 25
 """Of so many one is a process of its own, with Python's start and all imports: some seconds, for a tenth of one."""
 TOY = ["--reference", "tests.toy:Toy", "--scenario", "toy"]
@@ -156,12 +157,13 @@ def lasting(name: str, folder: Path) -> float:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes as Linux shows them")
-def test_nothing_half_done_is_left(folder):
+@pytest.mark.parametrize("kills", every_change(KILLS, KILLS[0]))
+def test_nothing_half_done_is_left(kills, folder):
     """Of whatever is killed, whenever; the next run finds all in order, and puts the temporary folder in order."""
     lasts = {name: lasting(name, folder) for name in COMMANDS}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        found = [*pool.map(lambda number: Case(folder, number, lasts).run(), range(KILLS))]
+        found = [*pool.map(lambda number: Case(folder, number, lasts).run(), range(kills))]
     assert not [wrong for _, wrong in found if wrong]
-    assert sum(ended for ended, _ in found) > KILLS / 4  # the others came too late, or were caught
+    assert sum(ended for ended, _ in found) > kills / 4  # the others came too late, or were caught
     assert Command("compare", folder / "whole").wait() == 0
     assert not [*(folder / "tmp").glob(f"{PREFIX}*")]

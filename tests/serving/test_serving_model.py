@@ -19,6 +19,7 @@ from parity.generation import Message, Sampling
 from parity.media import Part
 from parity.running.single import writer
 from parity.scratch import PREFIX
+from tests.marks import every_change
 from tests.running.test_process import eventually
 from tests.serving.conftest import serving
 from tests.serving.wire import wire
@@ -31,7 +32,7 @@ PICTURE, SOUND = SAMPLES / "three-blue-squares.png", SAMPLES / "three-high-beeps
 QUESTIONS = (("What is it?", None), ("Hello world", None), ("What do you see?", PICTURE), ("What do you hear?", SOUND))
 OFTEN = (*QUESTIONS[:2] * 3, *QUESTIONS[2:])
 """What many clients ask: a picture takes as long as five texts."""
-CLIENTS, EACH = 16, 13
+CLIENTS, EACH = 16, (6, 13)
 """208 requests."""
 MOST_GROWTH = 32 << 20
 """Bytes: allocators keep some 10 MB for later; one picture of each request would be twice that."""
@@ -259,7 +260,8 @@ def everybody(served, generate, turns):
 
 
 @pytest.mark.slow
-def test_many_at_once(served, generate):
+@pytest.mark.parametrize("each", every_change(EACH, EACH[0]))
+def test_many_at_once(each, served, generate):
     """Every answer is right or a clean error; what is held afterwards is what was held after the first few."""
     for text, file in QUESTIONS:  # before: one writer answers one at a time
         generate(text, file, Sampling(max_tokens=8))
@@ -268,10 +270,10 @@ def test_many_at_once(served, generate):
     process = served.desk._writer
     everybody(served, generate, 2)
     before = held(served)
-    outcomes = everybody(served, generate, EACH)
+    outcomes = everybody(served, generate, each)
     eventually(lambda: all(now <= then for now, then in zip(held(served)[:-2], before[:-2], strict=True)))
     after = held(served)
-    assert sum(outcomes.values()) == CLIENTS * EACH
+    assert sum(outcomes.values()) == CLIENTS * each
     assert [outcome for outcome in outcomes if not outcome[1]] == []
     assert len(outcomes) == 7
     assert served.desk._writer is process

@@ -246,7 +246,7 @@ def test_the_page_leaves_out_no_miss(tmp_path):
     assert "- `toy` 1, own: **late**, first at `logits` (prefill), 10,000 floors, behind `embed`." in page
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_drawn_fault_is_found_both_ways():
     """One of a small dense model, and its run without a fault."""
     pytest.importorskip("transformers")
