@@ -251,11 +251,12 @@ def _refined(parts: Parts, candidate: Sequence[int]) -> Parts:
 
 
 def distinct(names: Iterable[str]) -> list[str]:
-    """Names of axes, each once: a second token is what a first one sees."""
+    """Names of axes, each once: a second token is what a first one sees, a third of one size has a number."""
     found: list[str] = []
     for called in names:
-        second = KEY if called == TOKEN else f"{called}_2"
-        found.append(called if called not in found else second if second not in found else f"axis_{len(found)}")
+        numbered = (f"{called}_{number}" for number in itertools.count(2))
+        every = itertools.chain([called], [KEY] if called == TOKEN else [], numbered)
+        found.append(next(one for one in every if one not in found))
     return found
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from parity.errors import UsageError
 from parity.learning.guessing import guesses
-from parity.learning.layout import Rearrangement, distance, find_layout
+from parity.learning.layout import Rearrangement, distance, distinct, find_layout
 from tests.learning.pair import SIZES
 
 NAMES = {size: name for name, size in reversed(SIZES.items())}
@@ -98,3 +100,16 @@ def test_rows_and_tokens_are_set_apart_where_the_reference_has_them_in_one():
     assert str(flat.with_apart(("batch", "token"))) == "batch token (head head_dim) -> batch token head head_dim"
     for kept in ("batch token x -> (batch x) token", "batch token (head x)"):
         assert str(Rearrangement.parse(kept).with_apart(("batch", "token"))) == kept
+
+
+def test_axes_of_one_size_have_names_of_their_own():
+    assert distinct(["token", "head", "token", "token", "head", "head"]) == [
+        "token", "head", "key", "token_2", "head_2", "head_3",
+    ]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(["token", "key", "axis_2", "axis_2_2", "axis_3", "axis_4"]), max_size=8))
+def test_each_name_is_there_once(names):
+    """Also where a name is one that another would be given."""
+    found = distinct(names)
+    assert len(found) == len(names) == len(set(found))
