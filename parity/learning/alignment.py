@@ -8,6 +8,7 @@ its place, and the port runs on from it. The right one makes dozens of later val
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -176,20 +177,19 @@ class Alignment:
                 yield Pair(value.place, (front.place,), layout, error, LIKENESS)
 
     def _inside(self) -> set[str]:
-        """Values that the port does not show: of functions whose results it has right, in this layer or another.
+        """Values that the port does not show: of functions all of whose results it has right, here or in another layer.
 
         A norm that is fused makes the same of a value and of the value divided by its size, so that to put the one in
         the other's place makes all that follows right as well.
         """
         known = {place for place, pair in self._pairs.items() if pair.confidence == CONTENT}
         shown = {in_layers(place) for place in self._pairs}
-        closed = {
-            in_layers(place.partition(": ")[0])
-            for value in self._truth.oracle.values
-            if value.place in known
-            for place in value.places
-            if place.partition(": ")[2].startswith("return")
-        }
+        results: dict[str, set[str]] = defaultdict(set)
+        for value in self._truth.oracle.values:
+            for frame, _, name in (place.partition(": ") for place in value.places):
+                if name.startswith("return"):
+                    results[frame].add(value.place)
+        closed = {in_layers(frame) for frame, places in results.items() if places <= known}
         values = (value.place for value in self._truth.oracle.values)
         return {
             place for place in values if in_layers(place.partition(": ")[0]) in closed and in_layers(place) not in shown

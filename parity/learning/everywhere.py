@@ -120,7 +120,7 @@ def _woven(name: str, function: FunctionType, code: CodeType, edits: tuple[Edit,
     try:
         source = source_of(function)
         tree = ast.parse(functools.reduce(lambda text, edit: edit.apply(text), edits, source)).body[0]
-        texts = dict(_texts(ast.parse(source).body[0], tree)) if edits else {}
+        texts = dict(_renamed(ast.parse(source).body[0], tree)) if edits else {}
     except (OSError, SyntaxError, TypeError) as error:
         return Unwoven(name, f"its source cannot be read ({error})")
     if not isinstance(tree, ast.FunctionDef):
@@ -135,6 +135,21 @@ def _woven(name: str, function: FunctionType, code: CodeType, edits: tuple[Edit,
 def source_of(function: FunctionType) -> str:
     """Its source, from the first column on."""
     return textwrap.dedent(inspect.getsource(function))
+
+
+def _renamed(before: ast.stmt, after: ast.stmt) -> Iterator[tuple[ast.AST, str]]:
+    """What of an edited source is called otherwise than by its own text.
+
+    What only changed places, as two arguments that were exchanged, stays what it is.
+    """
+    was, now = (
+        Counter(ast.unparse(node) for node in ast.walk(tree) if isinstance(node, _TAPPED)) for tree in (before, after)
+    )
+    for node, text in _texts(before, after):
+        own = ast.unparse(node)
+        has_moved = was[text] == now[text] > 0 and was[own] == now[own]
+        if not has_moved:
+            yield node, text
 
 
 def _texts(before: object, after: object) -> Iterator[tuple[ast.AST, str]]:

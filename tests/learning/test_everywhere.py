@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+
 import numpy as np
 import pytest
 
 from parity.errors import BackendUnavailable
-from parity.learning.everywhere import functions_of, weave_everywhere
+from parity.learning.everywhere import _renamed, functions_of, weave_everywhere
 from parity.learning.listening import Listener
 from parity.site import Edit
 from tests.learning import pair, true_source
@@ -96,6 +98,21 @@ def test_an_edit_leaves_other_places_their_names(function, old, new, renamed):
     gone = {place.rpartition("/")[2] for place in before - after}
     assert all(place.startswith(function) for place in gone)
     assert bool(gone) == ("clip" in new)
+
+
+@pytest.mark.parametrize(
+    ("new", "renamed"),
+    [
+        ("y = f(b(x), a(x))", {("f(b(x), a(x))", "f(a(x), b(x))")}),
+        ("y = f(b(x), b(x))", {("b(x)", "a(x)"), ("f(b(x), b(x))", "f(a(x), b(x))")}),
+        ("y = f(a(x), b(x)) * 2", {("f(a(x), b(x)) * 2", "f(a(x), b(x))")}),
+    ],
+)
+def test_what_changes_places_stays_what_it_is(new, renamed):
+    """And what takes another's place is called like that."""
+    found = _renamed(ast.parse("y = f(a(x), b(x))").body[0], ast.parse(new).body[0])
+    named = {(ast.unparse(node), text) for node, text in found if not text.startswith("new")}
+    assert {(own, text) for own, text in named if own != text} == renamed
 
 
 def test_what_cannot_be_woven_is_told():

@@ -8,10 +8,12 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from multiprocessing import connection
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,8 @@ COMMANDS = {
 }
 FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["tests.running.warm"])
+ONE_READS = threading.Lock()
+"""To start a process looks how all others ended. Where two threads read one's exit code, the second finds none: 255."""
 
 
 class Command:
@@ -57,7 +61,8 @@ class Command:
             )
         else:
             self._process = FORKED.Process(target=run, args=(command, folder, temporary))
-            self._process.start()
+            with ONE_READS:
+                self._process.start()
             self._ended = self._joined
         self.pid = self._process.pid
 
@@ -81,8 +86,10 @@ class Command:
         return None
 
     def _joined(self, seconds: float) -> int | None:
-        self._process.join(seconds)
-        return self._process.exitcode
+        if not connection.wait([self._process.sentinel], seconds):
+            return None
+        with ONE_READS:
+            return self._process.exitcode
 
 
 class Case:
