@@ -227,6 +227,21 @@ PATCHES: Mapping[str, tuple[Patch, ...]] = {
     "ministral3": (_unwindowed("mlx_lm.models.ministral3:LanguageModel.__call__", FULL_MASK),),
     "mistral": (_unwindowed("mlx_lm.models.llama:LlamaModel.__call__", FULL_MASK),),
     "mixtral": (_unwindowed("mlx_lm.models.mixtral:MixtralModel.__call__"),),
+    "nemotron_h": (
+        Patch(
+            name="shortest-step",
+            wrong="Steps in time are bounded by `time_step_limit`, which is 0 and infinity; the reference's are at "
+            "least `time_step_min`.",
+            reached="Tokens and heads whose step is below it, 0.001 in published files.",
+            edits=(
+                Edit(
+                    "mlx_lm.models.nemotron_h:NemotronHMamba2Mixer._ssm",
+                    "self.time_step_limit,",
+                    '(0.001, float("inf")),',
+                ),
+            ),
+        ),
+    ),
     "phi3": (_unwindowed("mlx_lm.models.phi3:Phi3Model.__call__"),),
     "solar_open": (
         Patch(
