@@ -19,6 +19,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from parity.errors import BackendUnavailable
+from parity.learning.edited import TAPPED, renamed
 from parity.learning.listening import Listener
 from parity.site import Edit
 from parity.weave import compiled, innermost, swapped
@@ -31,8 +32,6 @@ BUILT_IN = frozenset({
     "tuple", "zip",
 })  # fmt: skip
 """Functions whose results are no tensors, or hold those of others."""
-_TAPPED = (ast.BinOp, ast.Call, ast.Compare, ast.IfExp, ast.Subscript, ast.UnaryOp)
-"""Expressions that have taps of their own."""
 UNTOUCHED = frozenset({"__init__", "__post_init__", "__repr__", "extra_repr", "from_dict"})
 """Functions that make a module or describe it: they run before anything is computed."""
 
@@ -120,7 +119,7 @@ def _woven(name: str, function: FunctionType, code: CodeType, edits: tuple[Edit,
     try:
         source = source_of(function)
         tree = ast.parse(functools.reduce(lambda text, edit: edit.apply(text), edits, source)).body[0]
-        texts = dict(_renamed(ast.parse(source).body[0], tree)) if edits else {}
+        texts = dict(renamed(ast.parse(source).body[0], tree)) if edits else {}
     except (OSError, SyntaxError, TypeError) as error:
         return Unwoven(name, f"its source cannot be read ({error})")
     if not isinstance(tree, ast.FunctionDef):
@@ -135,41 +134,6 @@ def _woven(name: str, function: FunctionType, code: CodeType, edits: tuple[Edit,
 def source_of(function: FunctionType) -> str:
     """Its source, from the first column on."""
     return textwrap.dedent(inspect.getsource(function))
-
-
-def _renamed(before: ast.stmt, after: ast.stmt) -> Iterator[tuple[ast.AST, str]]:
-    """What of an edited source is called otherwise than by its own text.
-
-    What only changed places, as two arguments that were exchanged, stays what it is.
-    """
-    was, now = (
-        Counter(ast.unparse(node) for node in ast.walk(tree) if isinstance(node, _TAPPED)) for tree in (before, after)
-    )
-    for node, text in _texts(before, after):
-        own = ast.unparse(node)
-        has_moved = was[text] == now[text] > 0 and was[own] == now[own]
-        if not has_moved:
-            yield node, text
-
-
-def _texts(before: object, after: object) -> Iterator[tuple[ast.AST, str]]:
-    """How expressions of an edited source are called: as those that stood in their place, so that a table holds on.
-
-    What stands inside of another expression than before has a name apart, for else those behind it of the same text
-    would be counted otherwise. Where a list has more or fewer members, nothing tells which was which.
-    """
-    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for pair in zip(before, after, strict=True):
-            yield from _texts(*pair)
-    if not (isinstance(before, ast.AST) and isinstance(after, ast.AST)):
-        return
-    if type(before) is type(after):
-        for field, value in ast.iter_fields(after):
-            yield from _texts(getattr(before, field, None), value)
-    else:
-        yield from ((node, f"new {ast.unparse(node)}") for node in ast.walk(after) if isinstance(node, _TAPPED))
-    if isinstance(before, _TAPPED) and isinstance(after, _TAPPED):
-        yield after, ast.unparse(before)
 
 
 class _Weaver(ast.NodeTransformer):
@@ -269,7 +233,7 @@ class _Weaver(ast.NodeTransformer):
 
     def _inside(self, node: ast.expr) -> Any:
         """An expression whose value gets a name: its parts have taps, itself has the name's."""
-        return self.generic_visit(node) if isinstance(node, _TAPPED) else self.visit(node)
+        return self.generic_visit(node) if isinstance(node, TAPPED) else self.visit(node)
 
     def _numbered(self, variable: str) -> str:
         """The next assignment to a variable."""

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from parity.errors import BackendUnavailable
-from parity.learning.everywhere import _renamed, functions_of, weave_everywhere
+from parity.learning.edited import renamed as texts_of
+from parity.learning.everywhere import functions_of, weave_everywhere
 from parity.learning.listening import Listener
 from parity.site import Edit
 from tests.learning import pair, true_source
@@ -110,7 +111,7 @@ def test_an_edit_leaves_other_places_their_names(function, old, new, renamed):
 )
 def test_what_changes_places_stays_what_it_is(new, renamed):
     """And what takes another's place is called like that."""
-    found = _renamed(ast.parse("y = f(a(x), b(x))").body[0], ast.parse(new).body[0])
+    found = texts_of(ast.parse("y = f(a(x), b(x))").body[0], ast.parse(new).body[0])
     named = {(ast.unparse(node), text) for node, text in found if not text.startswith("new")}
     assert {(own, text) for own, text in named if own != text} == renamed
 
