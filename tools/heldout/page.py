@@ -28,9 +28,9 @@ missed.
 
 No threshold was changed since. But misses were looked into, in {looked},
 and mended what learns a table of a faulty port: rows of one layer keep that layer's order; what is inside of a function
-whose result is right is no guess; a value that the port shows right and then changes is taken for what it is where it
-is wrong. What *in the interval* and *missing* mean was settled then too. So the figures of these architectures are of
-faults that were known, those of the others are not.
+all of whose results are right is no guess; a value that the port shows right and then changes is taken for what it is
+where it is wrong. What *in the interval* and *missing* mean was settled then too. So the figures of these architectures
+are of faults that were known, those of the others are not.
 
 - **Where a fault is** is known of the port alone: with the line and without it, values flow on, and the first step
   whose value is another (by more than 2^-20) is the fault's.

@@ -1,7 +1,7 @@
 """The rules by which a line of a port is made wrong: each is a mistake that people make, as a change of one expression.
 
-All of them were fixed before any fault was judged. A rule looks at one expression and gives what may stand there
-instead; it knows no model, no table and no step.
+All of them were fixed before any fault was judged, but that products of lists are passed over. A rule looks at one
+expression and gives what may stand there instead; it knows no model, no table and no step.
 """
 
 from __future__ import annotations
